@@ -1,0 +1,5 @@
+//! broker
+#![no_std]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;

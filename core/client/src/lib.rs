@@ -1,0 +1,5 @@
+//! client
+#![no_std]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
