@@ -1,0 +1,44 @@
+//! What a request handler knows about its request, and what it says when it is done.
+
+use ottla_protocol::{Response, Str};
+
+/// A client connection, as the driver numbers them; never reused within one broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// Where an answer goes. A handler that can't answer yet keeps this (it is `Copy`) and returns [`Handled::Deferred`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The connection the request came from.
+    pub conn: ConnId,
+    /// The request's correlation id.
+    pub correlation_id: i32,
+    /// The request's version, which is the answer's too.
+    pub api_version: i16,
+}
+
+/// Who asks, and how.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+    /// The request's version.
+    pub api_version: i16,
+    /// `client.id` of the request header.
+    pub client_id: Option<Str>,
+    /// The peer's address without port, as `DescribeGroups` shows it; for an embedded handle what the driver gave.
+    pub client_host: Str,
+}
+
+/// What a request handler returns.
+#[derive(Debug)]
+// A response is moved once, out of the handler; boxing it would cost more than its size does.
+#[allow(clippy::large_enum_variant)]
+pub enum Handled {
+    /// The answer.
+    Respond(Response),
+    /// The answer comes later, through the [`ReplyTo`] that the handler kept.
+    Deferred,
+    /// There is none (`Produce` with `acks=0`).
+    NoResponse,
+}
