@@ -16,12 +16,45 @@
 //!
 //! The files in `api/` of the group keys take `&mut Broker`; its fields `groups` and `topics` can be borrowed apart.
 
-use alloc::{collections::VecDeque, vec::Vec};
+mod commit;
+mod deletion;
+mod expiry;
+mod group;
+mod heartbeat;
+mod join;
+mod leave;
+mod listing;
+mod member;
+#[cfg(test)]
+mod model;
+mod offsets;
+mod outbox;
+mod owned;
+mod rebalance;
+mod records;
+mod replay;
+mod subscription;
+mod sync;
+#[cfg(test)]
+mod testing;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use bytes::Bytes;
-use ottla_protocol::{ErrorCode, Response, Str, Uuid};
+use ottla_protocol::{ErrorCode, Response, Str};
 use ottla_record::Now;
 
+use self::{
+    deletion::Deletions,
+    group::Group,
+    outbox::{AfterCommit, Outbox, Write},
+};
 use crate::context::ReplyTo;
+
+pub use group::GroupState;
+pub use offsets::CommittedOffset;
 
 /// What the coordinator is told at construction.
 #[derive(Clone, Debug)]
@@ -97,44 +130,190 @@ pub struct ReplayedRecord<'a> {
 /// All consumer groups of this broker.
 #[derive(Debug)]
 pub struct GroupCoordinator {
-    config: GroupConfig,
-    outputs: VecDeque<GroupOutput>,
+    groups: BTreeMap<Str, Group>,
+    out: Outbox,
+    deletions: Deletions,
+    /// When to look at which group; see [`Group::timer_us`].
+    timers: BTreeSet<(u64, Str)>,
+    /// When offsets are next looked through; `None` while there are no groups.
+    expiry_us: Option<u64>,
+    next_incarnation: u64,
 }
 
 impl GroupCoordinator {
-    /// A coordinator that knows no group yet. `seed` is for member ids.
-    pub fn new(config: GroupConfig, _seed: u64) -> Self {
-        Self { config, outputs: VecDeque::new() }
+    /// A coordinator that knows no group yet. `seed` is for member ids: another one each time a broker opens.
+    pub fn new(config: GroupConfig, seed: u64) -> Self {
+        Self {
+            groups: BTreeMap::new(),
+            out: Outbox::new(config, seed),
+            deletions: Deletions::default(),
+            timers: BTreeSet::new(),
+            expiry_us: None,
+            next_incarnation: 0,
+        }
     }
 
     /// Its configuration.
     pub fn config(&self) -> &GroupConfig {
-        &self.config
+        &self.out.config
     }
 
-    /// One record of `__consumer_offsets`, in offset order per partition; only while the broker opens. A record that
-    /// can't be read is skipped (its type may be newer than this version).
-    pub fn replay(&mut self, _record: ReplayedRecord<'_>) {}
-
-    /// All records were replayed: sessions of the loaded members start now.
-    pub fn replay_finished(&mut self, _now: Now) {}
-
     /// The append named `token` is committed (`Ok`), or will never be (the error a producer would have got).
-    pub fn handle_appended(&mut self, _now: Now, _token: AppendToken, _result: Result<(), ErrorCode>) {}
-
-    /// The topic is gone: its committed offsets go too.
-    pub fn handle_topic_deleted(&mut self, _now: Now, _name: &Str, _id: Uuid) {}
+    pub fn handle_appended(&mut self, now: Now, token: AppendToken, result: Result<(), ErrorCode>) {
+        let Some(Write {
+            group: id,
+            incarnation,
+            then,
+            answers,
+        }) = self.out.take_write(token)
+        else {
+            return;
+        };
+        match then {
+            AfterCommit::Assign {
+                generation,
+                assignments,
+            } => {
+                if self
+                    .groups
+                    .get(&id)
+                    .is_some_and(|g| g.incarnation == incarnation)
+                {
+                    self.with_group(&id, |group, out| {
+                        sync::assignment_written(group, out, now, generation, assignments, result);
+                    });
+                }
+            }
+            AfterCommit::AnswerReplacement { reply, response } => match result {
+                Ok(()) => self.out.respond(reply, Response::JoinGroup(response)),
+                Err(error) => rebalance::refuse_join(
+                    &mut self.out,
+                    reply,
+                    response.member_id,
+                    outbox::membership_error(error),
+                ),
+            },
+            AfterCommit::CommitOffsets { offsets, answer } => {
+                let group = self.incarnation(&id, incarnation);
+                let (to, response) = commit::offsets_written(group, offsets, answer, result);
+                self.out.respond(to, response);
+                self.forget_if_nothing(&id);
+            }
+            AfterCommit::DeleteOffsets { keys, answer } => {
+                let group = self.incarnation(&id, incarnation);
+                if let Some((to, response)) =
+                    deletion::offset_tombstones_written(group, keys, answer, result)
+                {
+                    self.out.respond(to, response);
+                }
+            }
+            AfterCommit::DeleteGroup { request } => {
+                self.deletion_written(&id, incarnation, request, result);
+            }
+            AfterCommit::Nothing => {}
+        }
+        for (to, response) in answers {
+            self.out.respond(to, response);
+        }
+    }
 
     /// When [`GroupCoordinator::handle_timeout`] must be called next, in monotonic microseconds.
     pub fn poll_timeout(&self) -> Option<u64> {
-        None
+        let group = self.timers.first().map(|(at, _)| *at);
+        [group, self.expiry_us].into_iter().flatten().min()
     }
 
     /// Sessions, rebalances, expiry of offsets: whatever is due at `now`.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now.mono_us
+            && let Some((_, id)) = self.timers.pop_first()
+        {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.timer_us = None;
+            }
+            self.with_group(&id, |group, out| {
+                // What one thing that was due set off may be due at once too (an initial delay of 0, say).
+                while group.next_due_us().is_some_and(|due| due <= now.mono_us) {
+                    rebalance::handle_due(group, out, now);
+                }
+            });
+        }
+        if self.expiry_us.is_some_and(|at| at <= now.mono_us) {
+            self.expire_offsets(now);
+            self.expiry_us = None;
+            self.start_expiry(now);
+        }
+    }
 
     /// The next thing the coordinator wants done.
     pub fn poll_output(&mut self) -> Option<GroupOutput> {
-        self.outputs.pop_front()
+        self.out.next_output()
+    }
+
+    /// Changes a group and sees to its timer.
+    fn with_group(&mut self, id: &Str, change: impl FnOnce(&mut Group, &mut Outbox)) {
+        let Some(group) = self.groups.get_mut(id) else {
+            return;
+        };
+        change(group, &mut self.out);
+        if let Some(due) = group.next_due_us()
+            && group.timer_us.is_none_or(|timer| due < timer)
+        {
+            // A timer that is too early (sessions move back with every heartbeat) is left: it looks again when it ends.
+            if let Some(timer) = group.timer_us.replace(due) {
+                self.timers.remove(&(timer, group.id.clone()));
+            }
+            self.timers.insert((due, group.id.clone()));
+        }
+        self.forget_if_nothing(id);
+    }
+
+    /// Makes the group if it isn't there.
+    fn group_or_new(&mut self, now: Now, id: &Str) {
+        if !self.groups.contains_key(id) {
+            self.insert_new(&owned::owned_str(id));
+            self.start_expiry(now);
+        }
+    }
+
+    fn insert_new(&mut self, id: &Str) {
+        self.next_incarnation += 1;
+        self.groups
+            .insert(id.clone(), Group::new(id.clone(), self.next_incarnation));
+    }
+
+    /// The group that a write was decided for; it may be on its way out.
+    fn incarnation(&mut self, id: &Str, incarnation: u64) -> Option<&mut Group> {
+        match self.groups.get_mut(id) {
+            Some(group) if group.incarnation == incarnation => Some(group),
+            _ => self.deletions.groups.get_mut(&incarnation),
+        }
+    }
+
+    /// Forgets a group of which neither memory nor the log holds anything: it was asked to be and then was not.
+    fn forget_if_nothing(&mut self, id: &Str) {
+        if self
+            .groups
+            .get(id)
+            .is_some_and(|g| !g.persisted && g.is_vacant())
+        {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: &Str) -> Option<Group> {
+        let mut group = self.groups.remove(id)?;
+        if let Some(timer) = group.timer_us.take() {
+            self.timers.remove(&(timer, group.id.clone()));
+        }
+        Some(group)
+    }
+
+    fn start_expiry(&mut self, now: Now) {
+        if self.expiry_us.is_none() && !self.groups.is_empty() {
+            let interval_ms = self.out.config.offsets_retention_check_interval_ms.max(1);
+            self.expiry_us = Some(now.after_ms(interval_ms));
+        }
     }
 }

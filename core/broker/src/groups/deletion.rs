@@ -1,0 +1,260 @@
+//! `DeleteGroups`, `OffsetDelete`, and what goes with a deleted topic: all that ends in tombstones on request.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use ottla_protocol::{
+    DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse, ErrorCode,
+    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
+    OffsetDeleteResponseTopic, Response, Str, Uuid,
+};
+use ottla_record::Now;
+
+use super::{
+    GroupCoordinator,
+    group::{CONSUMER, Group, GroupState},
+    outbox::{AfterCommit, membership_error},
+    records,
+};
+use crate::context::{ReplyTo, RequestContext};
+
+/// The answer to an `OffsetDelete` whose tombstones are under way.
+#[derive(Debug)]
+pub(super) struct OffsetDeleteAnswer {
+    reply: ReplyTo,
+    response: OffsetDeleteResponse,
+}
+
+/// Deletions whose tombstones are under way.
+#[derive(Debug, Default)]
+pub(super) struct Deletions {
+    /// By incarnation. Nobody sees these groups any more, but older commits still end in them.
+    pub groups: BTreeMap<u64, Group>,
+    /// The `DeleteGroups` requests; one may write to several partitions.
+    requests: BTreeMap<u64, DeleteGroupsUnderWay>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct DeleteGroupsUnderWay {
+    reply: ReplyTo,
+    response: DeleteGroupsResponse,
+    writes_left: usize,
+}
+
+impl GroupCoordinator {
+    /// Deletes groups that have no members, with their offsets. The answer comes through
+    /// [`super::GroupOutput::Respond`], once all tombstones are committed.
+    pub fn delete(&mut self, context: &RequestContext, request: DeleteGroupsRequest) {
+        let number = self.deletions.next;
+        self.deletions.next += 1;
+        let mut response = DeleteGroupsResponse::default();
+        let mut writes_left = 0;
+        for id in request.groups_names {
+            let error_code = match self.groups.get(&id).map(Group::state) {
+                None | Some(GroupState::Dead) => ErrorCode::GROUP_ID_NOT_FOUND,
+                Some(GroupState::Empty) => {
+                    self.begin_deletion(&id, Some(number));
+                    writes_left += 1;
+                    ErrorCode::NONE
+                }
+                Some(_) => ErrorCode::NON_EMPTY_GROUP,
+            };
+            response.results.push(DeletableGroupResult {
+                group_id: id,
+                error_code,
+                ..DeletableGroupResult::default()
+            });
+        }
+        if writes_left == 0 {
+            return self
+                .out
+                .respond(context.reply, Response::DeleteGroups(response));
+        }
+        let under_way = DeleteGroupsUnderWay {
+            reply: context.reply,
+            response,
+            writes_left,
+        };
+        self.deletions.requests.insert(number, under_way);
+    }
+
+    /// Takes an empty group out of memory and writes tombstones for all of it, also for what is still being written.
+    pub(super) fn begin_deletion(&mut self, id: &Str, request: Option<u64>) {
+        let Some(group) = self.forget(id) else { return };
+        let mut tombstones: Vec<_> = group
+            .offsets
+            .keys()
+            .iter()
+            .map(|(topic, partition)| records::offset_tombstone(id, topic, *partition))
+            .collect();
+        tombstones.push(records::group_tombstone(id));
+        let (id, incarnation) = (group.id.clone(), group.incarnation);
+        self.deletions.groups.insert(incarnation, group);
+        self.out.write_for(
+            id,
+            incarnation,
+            tombstones,
+            AfterCommit::DeleteGroup { request },
+        );
+    }
+
+    /// The tombstones of a group are committed, or are not going to be: then it is there again, with what a group that
+    /// was made in its place did not overwrite.
+    pub(super) fn deletion_written(
+        &mut self,
+        id: &Str,
+        incarnation: u64,
+        request: Option<u64>,
+        result: Result<(), ErrorCode>,
+    ) {
+        let group = self.deletions.groups.remove(&incarnation);
+        if let (Some(group), Err(_)) = (group, result) {
+            match self.groups.get_mut(id) {
+                None => {
+                    self.groups.insert(id.clone(), group);
+                }
+                Some(present) => {
+                    for (topic, partitions) in group.offsets.iter() {
+                        for (partition, offset) in partitions {
+                            if present.offsets.get(topic, *partition).is_none() {
+                                present.offsets.set(topic, *partition, offset.clone());
+                            }
+                        }
+                    }
+                    present.persisted |= group.persisted;
+                }
+            }
+        }
+        let Some(number) = request else { return };
+        let Some(under_way) = self.deletions.requests.get_mut(&number) else {
+            return;
+        };
+        if let Err(error) = result {
+            let mut results = under_way.response.results.iter_mut();
+            if let Some(r) = results.find(|r| r.group_id == *id && r.error_code == ErrorCode::NONE)
+            {
+                r.error_code = membership_error(error);
+            }
+        }
+        under_way.writes_left -= 1;
+        if under_way.writes_left == 0
+            && let Some(done) = self.deletions.requests.remove(&number)
+        {
+            self.out
+                .respond(done.reply, Response::DeleteGroups(done.response));
+        }
+    }
+
+    /// Deletes committed offsets of a group. `topic_exists` tells whether a partition is there. The answer comes
+    /// through [`super::GroupOutput::Respond`], once the tombstones are committed.
+    pub fn delete_offsets(
+        &mut self,
+        context: &RequestContext,
+        request: OffsetDeleteRequest,
+        mut topic_exists: impl FnMut(&Str, i32) -> bool,
+    ) {
+        let reply = context.reply;
+        let mut response = OffsetDeleteResponse::default();
+        let group = match self.groups.get_mut(&request.group_id) {
+            None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
+            Some(g) if g.state() == GroupState::Empty => Ok(g),
+            Some(g) if g.protocol_type.as_deref() == Some(CONSUMER) => Ok(g),
+            Some(_) => Err(ErrorCode::NON_EMPTY_GROUP),
+        };
+        let group = match group {
+            Ok(group) => group,
+            Err(error) => {
+                response.error_code = error;
+                return self.out.respond(reply, Response::OffsetDelete(response));
+            }
+        };
+        let mut keys = Vec::new();
+        for topic in request.topics {
+            // An empty group subscribes to nothing.
+            let subscribed = group.state() != GroupState::Empty && group.is_subscribed(&topic.name);
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for p in &topic.partitions {
+                let partition = p.partition_index;
+                let error_code = if !topic_exists(&topic.name, partition) {
+                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                } else if subscribed {
+                    ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC
+                } else {
+                    if group.offsets.get(&topic.name, partition).is_some()
+                        || group.offsets.is_under_way(&topic.name, partition)
+                    {
+                        keys.push((super::owned::owned_str(&topic.name), partition));
+                    }
+                    ErrorCode::NONE
+                };
+                partitions.push(OffsetDeleteResponsePartition {
+                    partition_index: partition,
+                    error_code,
+                    ..OffsetDeleteResponsePartition::default()
+                });
+            }
+            response.topics.push(OffsetDeleteResponseTopic {
+                name: topic.name,
+                partitions,
+                ..OffsetDeleteResponseTopic::default()
+            });
+        }
+        if keys.is_empty() {
+            return self.out.respond(reply, Response::OffsetDelete(response));
+        }
+        let tombstones = tombstones(group, &keys);
+        let answer = Some(OffsetDeleteAnswer { reply, response });
+        self.out.write(
+            group,
+            tombstones,
+            AfterCommit::DeleteOffsets { keys, answer },
+        );
+    }
+
+    /// The topic is gone: its committed offsets go too. Memory forgets them at once, since a topic of the same name may
+    /// come tomorrow; and again with the commit of the tombstones, before which older commits may still arrive.
+    pub fn handle_topic_deleted(&mut self, _now: Now, name: &Str, _id: Uuid) {
+        for group in self.groups.values_mut() {
+            let keys = group.offsets.keys_of(name);
+            if keys.is_empty() {
+                continue;
+            }
+            for (topic, partition) in &keys {
+                group.offsets.remove(topic, *partition);
+            }
+            let tombstones = tombstones(group, &keys);
+            self.out.write(
+                group,
+                tombstones,
+                AfterCommit::DeleteOffsets { keys, answer: None },
+            );
+        }
+    }
+}
+
+pub(super) fn tombstones(group: &Group, keys: &[(Str, i32)]) -> Vec<super::CoordinatorRecord> {
+    keys.iter()
+        .map(|(t, p)| records::offset_tombstone(&group.id, t, *p))
+        .collect()
+}
+
+/// The tombstones of some offsets are committed, or are not going to be.
+pub(super) fn offset_tombstones_written(
+    group: Option<&mut Group>,
+    keys: Vec<(Str, i32)>,
+    answer: Option<OffsetDeleteAnswer>,
+    result: Result<(), ErrorCode>,
+) -> Option<(ReplyTo, Response)> {
+    if let (Some(group), Ok(())) = (group, result) {
+        for (topic, partition) in &keys {
+            group.offsets.remove(topic, *partition);
+        }
+    }
+    let mut answer = answer?;
+    if let Err(error) = result {
+        answer.response = OffsetDeleteResponse {
+            error_code: membership_error(error),
+            ..Default::default()
+        };
+    }
+    Some((answer.reply, Response::OffsetDelete(answer.response)))
+}
