@@ -1,0 +1,37 @@
+//! A log's settings: the topic configurations of Kafka that concern one partition's files.
+
+/// Settings of a log, with Kafka's names and defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is closed before it would grow beyond this. 1 GiB.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is closed when it is this old, by its records' timestamps. 7 days.
+    pub segment_ms: i64,
+    /// `segment.index.bytes`: most bytes of an index file. 10 MiB.
+    pub segment_index_bytes: u64,
+    /// `index.interval.bytes`: log bytes between two index entries. 4096.
+    pub index_interval_bytes: u64,
+    /// `retention.ms`: segments whose newest record is older go; -1 keeps them. 7 days.
+    pub retention_ms: i64,
+    /// `retention.bytes`: the oldest segments go while the log is larger; -1 keeps them. -1.
+    pub retention_bytes: i64,
+    /// `message.timestamp.type`: whether records get the time of their append.
+    pub log_append_time: bool,
+    /// `producer.id.expiration.ms`: an idle producer's state is dropped after this. 1 day.
+    pub producer_id_expiration_ms: i64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3_600_000,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            retention_ms: 7 * 24 * 3_600_000,
+            retention_bytes: -1,
+            log_append_time: false,
+            producer_id_expiration_ms: 24 * 3_600_000,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What can go wrong with a partition's log.
+
+use crate::storage::StorageError;
+use alloc::string::String;
+use core::fmt;
+use ottla_record::RecordError;
+
+/// Why a log could not do what it was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogError {
+    /// The offset lies below the log's start or beyond its end (Kafka's OFFSET_OUT_OF_RANGE).
+    OffsetOutOfRange {
+        /// What was asked for.
+        offset: i64,
+        /// The first offset that is there.
+        log_start_offset: i64,
+        /// The offset that the next record will get.
+        log_end_offset: i64,
+    },
+    /// The batch is larger than a whole segment may be (Kafka's RECORD_LIST_TOO_LARGE).
+    BatchTooLarge {
+        /// Bytes of the batch.
+        size: usize,
+        /// `segment.bytes`.
+        limit: u64,
+    },
+    /// A batch on storage, or one to be appended, is damaged.
+    Corrupt {
+        /// Where: the file and the position, or what was being done.
+        place: String,
+        /// What is wrong with it.
+        error: RecordError,
+    },
+    /// A side file is damaged.
+    Damaged(String),
+    /// Storage failed. The log takes no more writes.
+    Storage(StorageError),
+    /// An earlier failure stopped this log for good; the text says which.
+    Stopped(String),
+}
+
+impl From<StorageError> for LogError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OffsetOutOfRange { offset, log_start_offset, log_end_offset } => {
+                write!(f, "offset {offset} is not in the log, which goes from {log_start_offset} to {log_end_offset}")
+            }
+            Self::BatchTooLarge { size, limit } => {
+                write!(f, "a batch of {size} bytes does not fit into a segment of {limit} (segment.bytes)")
+            }
+            Self::Corrupt { place, error } => write!(f, "{place}: {error}"),
+            Self::Damaged(what) => f.write_str(what),
+            Self::Storage(error) => error.fmt(f),
+            Self::Stopped(why) => write!(f, "this log was stopped: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for LogError {}

@@ -1,0 +1,47 @@
+//! File names in a partition's directory, as Kafka has them.
+
+use alloc::{format, string::String};
+
+/// Records.
+pub const LOG: &str = ".log";
+/// Offset index.
+pub const INDEX: &str = ".index";
+/// Time index.
+pub const TIME_INDEX: &str = ".timeindex";
+/// Aborted transactions.
+pub const TXN_INDEX: &str = ".txnindex";
+/// Producer state.
+pub const SNAPSHOT: &str = ".snapshot";
+/// Leader epochs and their start offsets.
+pub const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+/// Topic id.
+pub const PARTITION_METADATA: &str = "partition.metadata";
+
+/// The file name that begins with an offset: 20 digits and the suffix.
+pub fn file_name(offset: i64, suffix: &str) -> String {
+    format!("{offset:020}{suffix}")
+}
+
+/// The offset that a file name begins with, if it ends with this suffix.
+pub fn offset_of(name: &str, suffix: &str) -> Option<i64> {
+    let digits = name.strip_suffix(suffix)?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_back() {
+        assert_eq!(file_name(42, LOG), "00000000000000000042.log");
+        assert_eq!(offset_of("00000000000000000042.log", LOG), Some(42));
+        assert_eq!(offset_of("00000000000000000042.index", LOG), None);
+        assert_eq!(offset_of("42.log", LOG), None);
+        assert_eq!(offset_of("99999999999999999999.log", LOG), None);
+        assert_eq!(offset_of("+0000000000000000042.log", LOG), None);
+    }
+}

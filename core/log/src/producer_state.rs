@@ -1,0 +1,273 @@
+//! What a partition knows of its idempotent producers (KIP-98): their last batches, so that a repeated one is recognised and
+//! a gap refused; and its snapshot file.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use bytes::Bytes;
+use ottla_record::{BatchHeader, crc32c};
+
+/// How many batches of a producer are remembered: as many as may be in flight.
+const REMEMBERED: usize = 5;
+const SNAPSHOT_VERSION: i16 = 1;
+const SNAPSHOT_HEADER: usize = 10;
+const SNAPSHOT_ENTRY: usize = 46;
+
+/// Whether a producer's batch may be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceCheck {
+    /// Yes.
+    Accept,
+    /// It is there already; answer with what it got then.
+    Duplicate {
+        /// Its base offset.
+        base_offset: i64,
+        /// Its largest timestamp.
+        timestamp: i64,
+    },
+    /// A batch before it is missing (OUT_OF_ORDER_SEQUENCE_NUMBER).
+    OutOfOrder {
+        /// The sequence number that would have been right.
+        expected: i32,
+    },
+    /// A newer incarnation of the producer has written already (INVALID_PRODUCER_EPOCH).
+    Fenced {
+        /// That incarnation.
+        current_epoch: i16,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Batch {
+    first_sequence: i32,
+    last_sequence: i32,
+    last_offset: i64,
+    offset_delta: i32,
+    timestamp: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Producer {
+    epoch: i16,
+    /// The newest at the back.
+    batches: VecDeque<Batch>,
+    last_timestamp: i64,
+    coordinator_epoch: i32,
+    current_txn_first_offset: i64,
+}
+
+/// The idempotent producers of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProducerState {
+    producers: BTreeMap<i64, Producer>,
+}
+
+/// The sequence number `by` after `sequence`: 2³¹−1 is followed by 0.
+fn advance(sequence: i32, by: i32) -> i32 {
+    ((i64::from(sequence) + i64::from(by)) % (1 << 31)) as i32
+}
+
+impl ProducerState {
+    /// Whether a batch may be appended; batches without a producer id always may.
+    pub fn check(&self, header: &BatchHeader) -> SequenceCheck {
+        if header.producer_id < 0 {
+            return SequenceCheck::Accept;
+        }
+        let Some(producer) = self.producers.get(&header.producer_id) else { return SequenceCheck::Accept };
+        let (first, last) = (header.base_sequence, advance(header.base_sequence, header.last_offset_delta));
+        if header.producer_epoch < producer.epoch {
+            return SequenceCheck::Fenced { current_epoch: producer.epoch };
+        }
+        if header.producer_epoch > producer.epoch {
+            return if first == 0 { SequenceCheck::Accept } else { SequenceCheck::OutOfOrder { expected: 0 } };
+        }
+        let same = |batch: &&Batch| batch.first_sequence == first && batch.last_sequence == last;
+        if let Some(batch) = producer.batches.iter().find(same) {
+            return SequenceCheck::Duplicate {
+                base_offset: batch.last_offset - i64::from(batch.offset_delta),
+                timestamp: batch.timestamp,
+            };
+        }
+        match producer.batches.back() {
+            Some(batch) if advance(batch.last_sequence, 1) != first => {
+                SequenceCheck::OutOfOrder { expected: advance(batch.last_sequence, 1) }
+            }
+            _ => SequenceCheck::Accept,
+        }
+    }
+
+    /// Remembers an appended batch; `header` has its final base offset.
+    pub fn appended(&mut self, header: &BatchHeader) {
+        if header.producer_id < 0 {
+            return;
+        }
+        let producer = self.producers.entry(header.producer_id).or_insert_with(|| Producer {
+            epoch: header.producer_epoch,
+            batches: VecDeque::with_capacity(REMEMBERED),
+            last_timestamp: header.max_timestamp,
+            coordinator_epoch: -1,
+            current_txn_first_offset: -1,
+        });
+        if producer.epoch != header.producer_epoch {
+            producer.epoch = header.producer_epoch;
+            producer.batches.clear();
+        }
+        producer.last_timestamp = header.max_timestamp;
+        if header.base_sequence < 0 {
+            return; // a transaction marker: it has an epoch, and no sequence
+        }
+        if producer.batches.len() == REMEMBERED {
+            producer.batches.pop_front();
+        }
+        producer.batches.push_back(Batch {
+            first_sequence: header.base_sequence,
+            last_sequence: advance(header.base_sequence, header.last_offset_delta),
+            last_offset: header.base_offset + i64::from(header.last_offset_delta),
+            offset_delta: header.last_offset_delta,
+            timestamp: header.max_timestamp,
+        });
+    }
+
+    /// Forgets producers that have written nothing since `before_ms`.
+    pub fn expire(&mut self, before_ms: i64) {
+        self.producers.retain(|_, producer| producer.last_timestamp >= before_ms || producer.current_txn_first_offset >= 0);
+    }
+
+    /// Number of producers.
+    pub fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Whether no producer is known.
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// The largest producer id that is known.
+    pub fn max_producer_id(&self) -> Option<i64> {
+        self.producers.keys().next_back().copied()
+    }
+
+    /// The bytes of a `.snapshot` file (version 1): only the newest batch of each producer.
+    pub fn to_snapshot(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(SNAPSHOT_HEADER + SNAPSHOT_ENTRY * self.producers.len());
+        bytes.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&(self.producers.len() as i32).to_be_bytes());
+        for (id, producer) in &self.producers {
+            let batch = producer.batches.back();
+            bytes.extend_from_slice(&id.to_be_bytes());
+            bytes.extend_from_slice(&producer.epoch.to_be_bytes());
+            bytes.extend_from_slice(&batch.map_or(-1, |b| b.last_sequence).to_be_bytes());
+            bytes.extend_from_slice(&batch.map_or(-1, |b| b.last_offset).to_be_bytes());
+            bytes.extend_from_slice(&batch.map_or(0, |b| b.offset_delta).to_be_bytes());
+            bytes.extend_from_slice(&producer.last_timestamp.to_be_bytes());
+            bytes.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+            bytes.extend_from_slice(&producer.current_txn_first_offset.to_be_bytes());
+        }
+        let crc = crc32c(&bytes[6..]);
+        bytes[2..6].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    /// Reads a `.snapshot` file; `None` if it is damaged.
+    pub fn from_snapshot(bytes: &Bytes) -> Option<Self> {
+        let number = |at: usize, len: usize| {
+            let field = bytes.get(at..at + len)?;
+            Some(field.iter().fold(if field[0] >= 128 { -1i64 } else { 0 }, |n, &b| n << 8 | i64::from(b)))
+        };
+        if number(0, 2)? != i64::from(SNAPSHOT_VERSION) || number(2, 4)? as u32 != crc32c(bytes.get(6..)?) {
+            return None;
+        }
+        let count = usize::try_from(number(6, 4)?).ok()?;
+        if bytes.len() - SNAPSHOT_HEADER != count.checked_mul(SNAPSHOT_ENTRY)? {
+            return None;
+        }
+        let mut producers = BTreeMap::new();
+        for i in 0..count {
+            let at = SNAPSHOT_HEADER + i * SNAPSHOT_ENTRY;
+            let last_sequence = number(at + 10, 4)? as i32;
+            let offset_delta = number(at + 22, 4)? as i32;
+            let timestamp = number(at + 26, 8)?;
+            let mut batches = VecDeque::with_capacity(REMEMBERED);
+            if last_sequence >= 0 {
+                let first = i64::from(last_sequence) - i64::from(offset_delta);
+                batches.push_back(Batch {
+                    first_sequence: first.rem_euclid(1 << 31) as i32,
+                    last_sequence,
+                    last_offset: number(at + 14, 8)?,
+                    offset_delta,
+                    timestamp,
+                });
+            }
+            let producer = Producer {
+                epoch: number(at + 8, 2)? as i16,
+                batches,
+                last_timestamp: timestamp,
+                coordinator_epoch: number(at + 34, 4)? as i32,
+                current_txn_first_offset: number(at + 38, 8)?,
+            };
+            producers.insert(number(at, 8)?, producer);
+        }
+        Some(Self { producers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(epoch: i16, sequence: i32, count: i32, offset: i64) -> BatchHeader {
+        BatchHeader {
+            producer_id: 7,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            last_offset_delta: count - 1,
+            record_count: count,
+            base_offset: offset,
+            max_timestamp: 1000 + offset,
+            ..BatchHeader::default()
+        }
+    }
+
+    #[test]
+    fn sequences() {
+        let mut state = ProducerState::default();
+        let any = header(0, 500, 2, 0);
+        assert_eq!(state.check(&any), SequenceCheck::Accept, "an unknown producer may begin anywhere");
+        state.appended(&any);
+        assert_eq!(state.check(&any), SequenceCheck::Duplicate { base_offset: 0, timestamp: 1000 });
+        assert_eq!(state.check(&header(0, 503, 1, 0)), SequenceCheck::OutOfOrder { expected: 502 });
+        assert_eq!(state.check(&header(1, 1, 1, 0)), SequenceCheck::OutOfOrder { expected: 0 });
+        for i in 0..5 {
+            state.appended(&header(0, 502 + i, 1, 2 + i64::from(i)));
+        }
+        assert_eq!(state.check(&any), SequenceCheck::OutOfOrder { expected: 507 }, "only five are remembered");
+        assert_eq!(state.check(&header(0, 502, 1, 0)), SequenceCheck::Duplicate { base_offset: 2, timestamp: 1002 });
+        state.appended(&header(1, 0, 1, 9));
+        assert_eq!(state.check(&header(0, 507, 1, 0)), SequenceCheck::Fenced { current_epoch: 1 });
+        state.appended(&header(1, i32::MAX - 1, 3, 10));
+        assert_eq!(state.check(&header(1, 1, 1, 0)), SequenceCheck::Accept, "2^31-1 is followed by 0");
+        assert_eq!(state.check(&header(1, i32::MAX - 1, 3, 0)), SequenceCheck::Duplicate { base_offset: 10, timestamp: 1010 });
+    }
+
+    #[test]
+    fn snapshots() {
+        let mut state = ProducerState::default();
+        state.appended(&header(3, i32::MAX, 2, 40));
+        let bytes = Bytes::from(state.to_snapshot());
+        assert_eq!(bytes.len(), 10 + 46);
+        let back = ProducerState::from_snapshot(&bytes).unwrap();
+        assert_eq!(back, state);
+        assert_eq!(back.check(&header(3, i32::MAX, 2, 0)), SequenceCheck::Duplicate { base_offset: 40, timestamp: 1040 });
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1;
+            assert_eq!(ProducerState::from_snapshot(&damaged.into()), None, "byte {at}");
+            assert_eq!(ProducerState::from_snapshot(&bytes.slice(..at)), None, "cut at {at}");
+        }
+        state.expire(2000);
+        assert!(state.is_empty());
+    }
+}

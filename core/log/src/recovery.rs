@@ -1,0 +1,224 @@
+//! Opening a log: after a clean stop from its indexes and snapshot, after an unclean one by reading what may be torn.
+
+use crate::{
+    config::LogConfig,
+    epochs::LeaderEpochs,
+    error::LogError,
+    names::{INDEX, LEADER_EPOCHS, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of},
+    partition_log::PartitionLog,
+    producer_state::ProducerState,
+    segment::Segment,
+    storage::{Storage, join, read_file},
+};
+use alloc::{borrow::ToOwned, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use ottla_record::{BatchHeader, Now};
+
+/// More bytes than a snapshot or an epoch file has.
+const LIMIT: u64 = 1 << 30;
+
+/// What is known of a log before it is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Whether the directory was closed cleanly; otherwise everything from the recovery point's segment on is read and checked.
+    pub clean: bool,
+    /// All below is known to be durable and whole.
+    pub recovery_point: i64,
+    /// First offset that may be read, if it was moved beyond the first segment's.
+    pub log_start_offset: i64,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes that were cut off at the end, since they were no whole batch.
+    pub cut_bytes: u64,
+    /// Why they were cut.
+    pub reason: Option<String>,
+    /// Segments that were read as a whole.
+    pub scanned_segments: usize,
+}
+
+impl PartitionLog {
+    /// Opens the log in `dir`.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        dir: &str,
+        config: LogConfig,
+        now: Now,
+        options: OpenOptions,
+    ) -> Result<(Self, Recovery), LogError> {
+        let files = sort_out(storage.as_ref(), dir)?;
+        if files.is_empty() {
+            let mut log = Self::create(storage, dir, config, now)?;
+            log.restart_at(options.log_start_offset, now)?;
+            return Ok((log, Recovery::default()));
+        }
+        let bases: Vec<i64> = files.keys().copied().collect();
+        let first_unsure = if options.clean {
+            usize::MAX
+        } else {
+            bases.partition_point(|&base| base <= options.recovery_point).saturating_sub(1)
+        };
+        let mut recovery = Recovery::default();
+        let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
+        let mut epochs = read_epochs(storage.as_ref(), dir)?;
+        let mut log_end_offset = bases[0];
+        for (i, (&base, &size)) in files.iter().enumerate() {
+            let trusted = if i < first_unsure {
+                Segment::load(storage.as_ref(), dir, base, size, now.wall_ms)?
+            } else {
+                None
+            };
+            if let Some(segment) = trusted {
+                segments.push(segment);
+                log_end_offset = bases.get(i + 1).copied().unwrap_or(base);
+                continue;
+            }
+            recovery.scanned_segments += 1;
+            let (mut segment, damage) =
+                Segment::scan(storage.as_ref(), dir, base, &config, now.wall_ms, |header| {
+                    epochs.appended(header.partition_leader_epoch, header.base_offset);
+                    log_end_offset = header.next_offset();
+                })?;
+            if log_end_offset < base {
+                log_end_offset = base;
+            }
+            let Some(damage) = damage else {
+                segment.write_indexes(storage.as_ref())?;
+                segments.push(segment);
+                continue;
+            };
+            // What lies behind a torn batch was written after it: none of it was acknowledged as durable.
+            let end = segment.size();
+            recovery.cut_bytes = size - end + files.range(base + 1..).map(|(_, size)| size).sum::<u64>();
+            recovery.reason = Some(alloc::format!("{damage}"));
+            segment.truncate(storage.as_ref(), end, log_end_offset)?;
+            segment.write_indexes(storage.as_ref())?;
+            segments.push(segment);
+            for &later in files.range(base + 1..).map(|(base, _)| base) {
+                Segment::unread(dir, later).delete(storage.as_ref())?;
+            }
+            break;
+        }
+        let last = segments.last_mut().expect("there is a first file");
+        if recovery.scanned_segments == 0 {
+            log_end_offset = end_of(last, storage.as_ref())?;
+        }
+        let mut log = Self {
+            storage,
+            dir: dir.to_owned(),
+            config,
+            log_start_offset: options.log_start_offset.max(segments[0].base_offset()),
+            segments,
+            log_end_offset,
+            // Whatever survived is read back from storage; the broker syncs it before it counts as durable.
+            synced_offset: if options.clean { log_end_offset } else { options.recovery_point.min(log_end_offset) },
+            dir_dirty: !options.clean,
+            producers: ProducerState::default(),
+            epochs,
+            stopped: None,
+        };
+        if log.log_start_offset > log.log_end_offset {
+            log.restart_at(options.log_start_offset, now)?;
+        }
+        log.segments.iter_mut().for_each(|segment| segment.dirty = !options.clean);
+        log.epochs.truncate_end(log.log_end_offset);
+        log.epochs.truncate_start(log.log_start_offset);
+        log.restore_producers()?;
+        Ok((log, recovery))
+    }
+
+    /// Empties the log so that it begins at `offset`.
+    fn restart_at(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        if offset <= self.log_end_offset {
+            return Ok(());
+        }
+        for segment in self.segments.drain(..) {
+            segment.delete(self.storage.as_ref())?;
+        }
+        self.segments.push(Segment::create(self.storage.as_ref(), &self.dir, offset, now.wall_ms)?);
+        (self.log_start_offset, self.log_end_offset, self.synced_offset) = (offset, offset, offset);
+        self.dir_dirty = true;
+        Ok(())
+    }
+
+    /// Producer state: the newest good snapshot, and the batches after it. Damaged snapshots and those beyond the end are removed.
+    fn restore_producers(&mut self) -> Result<(), LogError> {
+        let storage = self.storage.clone();
+        let mut snapshots: Vec<i64> =
+            storage.list(&self.dir)?.iter().filter_map(|entry| offset_of(&entry.name, SNAPSHOT)).collect();
+        let mut from = self.segments[0].base_offset();
+        while let Some(offset) = snapshots.pop() {
+            let path = join(&self.dir, &crate::names::file_name(offset, SNAPSHOT));
+            if offset <= self.log_end_offset
+                && let Some(bytes) = read_file(storage.as_ref(), &path, LIMIT)?
+                && let Some(state) = ProducerState::from_snapshot(&bytes)
+            {
+                (self.producers, from) = (state, offset);
+                break;
+            }
+            storage.remove_file(&path)?;
+        }
+        let mut producers = core::mem::take(&mut self.producers);
+        self.for_each_header(from, |header| producers.appended(header))?;
+        self.producers = producers;
+        Ok(())
+    }
+
+    /// Calls `each` with the header of every batch that ends at or after `from`.
+    fn for_each_header(&mut self, from: i64, mut each: impl FnMut(&BatchHeader)) -> Result<(), LogError> {
+        let storage = self.storage.clone();
+        let first = self.segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
+        for segment in &mut self.segments[first..] {
+            let mut next = segment.find(storage.as_ref(), from)?;
+            while let Some(placed) = next {
+                each(&placed.header);
+                next = segment.header_at(storage.as_ref(), placed.end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The log files by base offset with their sizes, after what an interrupted change left was put in order.
+fn sort_out(storage: &dyn Storage, dir: &str) -> Result<BTreeMap<i64, u64>, LogError> {
+    let entries = storage.list(dir)?;
+    for entry in &entries {
+        let path = join(dir, &entry.name);
+        if [".deleted", ".cleaned", ".tmp"].iter().any(|suffix| entry.name.ends_with(suffix)) {
+            storage.remove_file(&path)?;
+        } else if let Some(name) = entry.name.strip_suffix(".swap") {
+            storage.rename(&path, &join(dir, name))?;
+        }
+    }
+    let entries = storage.list(dir)?;
+    let logs: BTreeMap<i64, u64> =
+        entries.iter().filter_map(|entry| Some((offset_of(&entry.name, LOG)?, entry.len))).collect();
+    for entry in &entries {
+        let orphan = [INDEX, TIME_INDEX, TXN_INDEX]
+            .iter()
+            .filter_map(|suffix| offset_of(&entry.name, suffix))
+            .any(|base| !logs.contains_key(&base));
+        if orphan {
+            storage.remove_file(&join(dir, &entry.name))?;
+        }
+    }
+    Ok(logs)
+}
+
+/// The offset after the last batch of a segment.
+fn end_of(segment: &mut Segment, storage: &dyn Storage) -> Result<i64, LogError> {
+    let mut end = segment.base_offset();
+    let mut next = segment.find(storage, segment.last_indexed_offset())?;
+    while let Some(placed) = next {
+        end = placed.header.next_offset();
+        next = segment.header_at(storage, placed.end())?;
+    }
+    Ok(end)
+}
+
+/// A damaged epoch file is made again from the batches that are scanned; epochs only matter between replicas.
+fn read_epochs(storage: &dyn Storage, dir: &str) -> Result<LeaderEpochs, LogError> {
+    let Some(bytes) = read_file(storage, &join(dir, LEADER_EPOCHS), LIMIT)? else { return Ok(LeaderEpochs::default()) };
+    Ok(core::str::from_utf8(&bytes).ok().and_then(|text| LeaderEpochs::from_text(text).ok()).unwrap_or_default())
+}
