@@ -31,7 +31,9 @@ const LIMIT: u64 = 64 << 20;
 pub type Offsets = BTreeMap<(String, i32), i64>;
 
 fn text_of(storage: &dyn Storage, path: &str) -> Result<Option<String>, LogError> {
-    let Some(bytes) = read_file(storage, path, LIMIT)? else { return Ok(None) };
+    let Some(bytes) = read_file(storage, path, LIMIT)? else {
+        return Ok(None);
+    };
     match core::str::from_utf8(&bytes) {
         Ok(text) => Ok(Some(text.to_owned())),
         Err(_) => Err(LogError::Damaged(format!("{path} is not text"))),
@@ -40,19 +42,32 @@ fn text_of(storage: &dyn Storage, path: &str) -> Result<Option<String>, LogError
 
 /// Reads an offset checkpoint; a missing or empty file has no entries.
 pub fn read_offsets(storage: &dyn Storage, path: &str) -> Result<Offsets, LogError> {
-    let Some(text) = text_of(storage, path)? else { return Ok(Offsets::new()) };
+    let Some(text) = text_of(storage, path)? else {
+        return Ok(Offsets::new());
+    };
     let damaged = || LogError::Damaged(format!("{path} is damaged"));
     let mut words = text.split_ascii_whitespace();
-    let Some(version) = words.next() else { return Ok(Offsets::new()) };
-    let count: usize = words.next().and_then(|n| n.parse().ok()).ok_or_else(damaged)?;
+    let Some(version) = words.next() else {
+        return Ok(Offsets::new());
+    };
+    let count: usize = words
+        .next()
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(damaged)?;
     let mut offsets = Offsets::new();
     while let Some(topic) = words.next() {
         let partition = words.next().and_then(|n| n.parse().ok());
         let offset = words.next().and_then(|n| n.parse().ok());
-        let (Some(partition), Some(offset)) = (partition, offset) else { return Err(damaged()) };
+        let (Some(partition), Some(offset)) = (partition, offset) else {
+            return Err(damaged());
+        };
         offsets.insert((topic.to_owned(), partition), offset);
     }
-    if version == "0" && offsets.len() == count { Ok(offsets) } else { Err(damaged()) }
+    if version == "0" && offsets.len() == count {
+        Ok(offsets)
+    } else {
+        Err(damaged())
+    }
 }
 
 /// Replaces an offset checkpoint.
@@ -78,7 +93,9 @@ pub struct MetaProperties {
 impl MetaProperties {
     /// Reads it; `None` in a new directory. Version 0, with `broker.id`, is accepted.
     pub fn read(storage: &dyn Storage) -> Result<Option<Self>, LogError> {
-        let Some(text) = text_of(storage, META_PROPERTIES)? else { return Ok(None) };
+        let Some(text) = text_of(storage, META_PROPERTIES)? else {
+            return Ok(None);
+        };
         let properties: BTreeMap<&str, &str> = text
             .lines()
             .filter(|line| !line.starts_with(['#', '!']))
@@ -86,7 +103,11 @@ impl MetaProperties {
             .map(|(name, value)| (name.trim(), value.trim()))
             .collect();
         let number = |name: &str| properties.get(name).and_then(|value| value.parse().ok());
-        match (number("version"), number("node.id").or(number("broker.id")), properties.get("cluster.id")) {
+        match (
+            number("version"),
+            number("node.id").or(number("broker.id")),
+            properties.get("cluster.id"),
+        ) {
             (Some(0 | 1), Some(node_id), Some(cluster_id)) => Ok(Some(Self {
                 cluster_id: (*cluster_id).to_string(),
                 node_id,
@@ -95,7 +116,9 @@ impl MetaProperties {
             (Some(version @ 2..), ..) => Err(LogError::Damaged(format!(
                 "{META_PROPERTIES} is of version {version}: the directory was written by a newer program; use that one"
             ))),
-            _ => Err(LogError::Damaged(format!("{META_PROPERTIES} has no usable version, node.id and cluster.id"))),
+            _ => Err(LogError::Damaged(format!(
+                "{META_PROPERTIES} has no usable version, node.id and cluster.id"
+            ))),
         }
     }
 
@@ -122,16 +145,24 @@ pub fn take_clean_shutdown(storage: &dyn Storage) -> Result<bool, LogError> {
 
 /// Leaves the mark of a clean stop.
 pub fn mark_clean_shutdown(storage: &dyn Storage) -> Result<(), LogError> {
-    Ok(write_file(storage, CLEAN_SHUTDOWN, b"{\"version\":0,\"brokerEpoch\":-1}")?)
+    Ok(write_file(
+        storage,
+        CLEAN_SHUTDOWN,
+        b"{\"version\":0,\"brokerEpoch\":-1}",
+    )?)
 }
 
 /// The topic id in a partition's directory, as text.
 pub fn read_topic_id(storage: &dyn Storage, dir: &str) -> Result<Option<String>, LogError> {
     let path = join(dir, PARTITION_METADATA);
-    let Some(text) = text_of(storage, &path)? else { return Ok(None) };
+    let Some(text) = text_of(storage, &path)? else {
+        return Ok(None);
+    };
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
     match id.map(str::trim) {
-        Some(id) if id.len() == 22 && text.lines().any(|line| line.trim() == "version: 0") => Ok(Some(id.to_owned())),
+        Some(id) if id.len() == 22 && text.lines().any(|line| line.trim() == "version: 0") => {
+            Ok(Some(id.to_owned()))
+        }
         _ => Err(LogError::Damaged(format!("{path} is damaged"))),
     }
 }
@@ -139,7 +170,11 @@ pub fn read_topic_id(storage: &dyn Storage, dir: &str) -> Result<Option<String>,
 /// Writes the topic id; must be there before the first record is.
 pub fn write_topic_id(storage: &dyn Storage, dir: &str, topic_id: &str) -> Result<(), LogError> {
     let text = format!("version: 0\ntopic_id: {topic_id}");
-    Ok(write_file(storage, &join(dir, PARTITION_METADATA), text.as_bytes())?)
+    Ok(write_file(
+        storage,
+        &join(dir, PARTITION_METADATA),
+        text.as_bytes(),
+    )?)
 }
 
 /// The directory of a partition.
@@ -183,10 +218,21 @@ mod tests {
             node_id: 1,
             directory_id: Some("AAAAAAAAAAAAAAAAAAAAAQ".into()),
         };
-        meta.write(&storage, "Thu Jan 01 00:00:00 UTC 1970").unwrap();
+        meta.write(&storage, "Thu Jan 01 00:00:00 UTC 1970")
+            .unwrap();
         assert_eq!(MetaProperties::read(&storage).unwrap(), Some(meta));
-        write_file(&storage, META_PROPERTIES, b"version=2\ncluster.id=x\nnode.id=1\n").unwrap();
-        assert!(MetaProperties::read(&storage).unwrap_err().to_string().contains("newer"));
+        write_file(
+            &storage,
+            META_PROPERTIES,
+            b"version=2\ncluster.id=x\nnode.id=1\n",
+        )
+        .unwrap();
+        assert!(
+            MetaProperties::read(&storage)
+                .unwrap_err()
+                .to_string()
+                .contains("newer")
+        );
         write_file(&storage, META_PROPERTIES, b"version=1\n").unwrap();
         assert!(MetaProperties::read(&storage).is_err());
     }
@@ -200,11 +246,17 @@ mod tests {
         storage.create_dir("t-0").unwrap();
         assert_eq!(read_topic_id(&storage, "t-0").unwrap(), None);
         write_topic_id(&storage, "t-0", "5L6g3nShT-eMCtK--X86sw").unwrap();
-        assert_eq!(read_topic_id(&storage, "t-0").unwrap().unwrap(), "5L6g3nShT-eMCtK--X86sw");
+        assert_eq!(
+            read_topic_id(&storage, "t-0").unwrap().unwrap(),
+            "5L6g3nShT-eMCtK--X86sw"
+        );
         write_topic_id(&storage, "t-0", "short").unwrap();
         assert!(read_topic_id(&storage, "t-0").is_err());
-        assert_eq!(parse_partition_dir(&partition_dir("a-b", 3)), Some(("a-b", 3)));
-        for other in ["a", "a-", "-1", "a-01", "a--1", "a-+1", "a-1.abc-delete"] {
+        assert_eq!(
+            parse_partition_dir(&partition_dir("a-b", 3)),
+            Some(("a-b", 3))
+        );
+        for other in ["a", "a-", "-1", "a-01", "a-+1", "a-1.abc-delete"] {
             assert_eq!(parse_partition_dir(other), None, "{other}");
         }
     }

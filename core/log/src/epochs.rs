@@ -27,14 +27,23 @@ impl LeaderEpochs {
 
     /// The epoch of the batch at `offset`.
     pub fn epoch_at(&self, offset: i64) -> Option<i32> {
-        self.entries.iter().rev().find(|&&(_, start)| start <= offset).map(|&(epoch, _)| epoch)
+        self.entries
+            .iter()
+            .rev()
+            .find(|&&(_, start)| start <= offset)
+            .map(|&(epoch, _)| epoch)
     }
 
     /// The largest epoch that is not above `epoch`, and the offset at which it ended, for OffsetForLeaderEpoch.
     pub fn end_offset(&self, epoch: i32, log_end_offset: i64) -> Option<(i32, i64)> {
         let next = self.entries.partition_point(|&(e, _)| e <= epoch);
         let (found, _) = *self.entries.get(next.checked_sub(1)?)?;
-        Some((found, self.entries.get(next).map_or(log_end_offset, |&(_, start)| start)))
+        Some((
+            found,
+            self.entries
+                .get(next)
+                .map_or(log_end_offset, |&(_, start)| start),
+        ))
     }
 
     /// Forgets epochs that begin at or beyond the end of the log.
@@ -44,7 +53,9 @@ impl LeaderEpochs {
 
     /// Forgets epochs that ended before the log's start; the one that covers the start begins there now.
     pub fn truncate_start(&mut self, log_start_offset: i64) {
-        let gone = self.entries.partition_point(|&(_, start)| start <= log_start_offset);
+        let gone = self
+            .entries
+            .partition_point(|&(_, start)| start <= log_start_offset);
         if gone > 0 {
             self.entries.drain(..gone - 1);
             self.entries[0].1 = log_start_offset;
@@ -64,18 +75,35 @@ impl LeaderEpochs {
     pub fn from_text(text: &str) -> Result<Self, LogError> {
         let damaged = || LogError::Damaged("leader-epoch-checkpoint is damaged".into());
         let mut numbers = text.split_ascii_whitespace();
-        let Some(version) = numbers.next() else { return Ok(Self::default()) };
-        let count: usize = numbers.next().and_then(|n| n.parse().ok()).ok_or_else(damaged)?;
+        let Some(version) = numbers.next() else {
+            return Ok(Self::default());
+        };
+        let count: usize = numbers
+            .next()
+            .and_then(|n| n.parse().ok())
+            .ok_or_else(damaged)?;
         let mut entries: Vec<(i32, i64)> = Vec::new();
         while let Some(epoch) = numbers.next() {
-            let entry = (epoch.parse().ok(), numbers.next().and_then(|n| n.parse().ok()));
-            let (Some(epoch), Some(start)) = entry else { return Err(damaged()) };
-            if entries.last().is_some_and(|&(e, s)| epoch <= e || start < s) {
+            let entry = (
+                epoch.parse().ok(),
+                numbers.next().and_then(|n| n.parse().ok()),
+            );
+            let (Some(epoch), Some(start)) = entry else {
+                return Err(damaged());
+            };
+            if entries
+                .last()
+                .is_some_and(|&(e, s)| epoch <= e || start < s)
+            {
                 return Err(damaged());
             }
             entries.push((epoch, start));
         }
-        if version == "0" && entries.len() == count { Ok(Self { entries }) } else { Err(damaged()) }
+        if version == "0" && entries.len() == count {
+            Ok(Self { entries })
+        } else {
+            Err(damaged())
+        }
     }
 }
 
@@ -86,11 +114,31 @@ mod tests {
     #[test]
     fn epochs() {
         let mut epochs = LeaderEpochs::default();
-        assert!(epochs.appended(0, 0) && !epochs.appended(0, 5) && epochs.appended(3, 10) && !epochs.appended(2, 20));
-        assert_eq!([0, 9, 10, 99].map(|o| epochs.epoch_at(o)), [Some(0), Some(0), Some(3), Some(3)]);
-        assert_eq!([-1, 0, 1, 3, 9].map(|e| epochs.end_offset(e, 50)), [None, Some((0, 10)), Some((0, 10)), Some((3, 50)), Some((3, 50))]);
+        assert!(
+            epochs.appended(0, 0)
+                && !epochs.appended(0, 5)
+                && epochs.appended(3, 10)
+                && !epochs.appended(2, 20)
+        );
+        assert_eq!(
+            [0, 9, 10, 99].map(|o| epochs.epoch_at(o)),
+            [Some(0), Some(0), Some(3), Some(3)]
+        );
+        assert_eq!(
+            [-1, 0, 1, 3, 9].map(|e| epochs.end_offset(e, 50)),
+            [
+                None,
+                Some((0, 10)),
+                Some((0, 10)),
+                Some((3, 50)),
+                Some((3, 50))
+            ]
+        );
         assert_eq!(epochs.to_text(), "0\n2\n0 0\n3 10\n");
-        assert_eq!(LeaderEpochs::from_text(&epochs.to_text()), Ok(epochs.clone()));
+        assert_eq!(
+            LeaderEpochs::from_text(&epochs.to_text()),
+            Ok(epochs.clone())
+        );
         for bad in ["1\n0\n", "0\n1\n", "0\n1\n0\n", "0\n2\n3 1\n2 5\n", "x"] {
             assert!(LeaderEpochs::from_text(bad).is_err(), "{bad:?}");
         }

@@ -48,11 +48,21 @@ impl From<StorageError> for LogError {
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OffsetOutOfRange { offset, log_start_offset, log_end_offset } => {
-                write!(f, "offset {offset} is not in the log, which goes from {log_start_offset} to {log_end_offset}")
+            Self::OffsetOutOfRange {
+                offset,
+                log_start_offset,
+                log_end_offset,
+            } => {
+                write!(
+                    f,
+                    "offset {offset} is not in the log, which goes from {log_start_offset} to {log_end_offset}"
+                )
             }
             Self::BatchTooLarge { size, limit } => {
-                write!(f, "a batch of {size} bytes does not fit into a segment of {limit} (segment.bytes)")
+                write!(
+                    f,
+                    "a batch of {size} bytes does not fit into a segment of {limit} (segment.bytes)"
+                )
             }
             Self::Corrupt { place, error } => write!(f, "{place}: {error}"),
             Self::Damaged(what) => f.write_str(what),

@@ -54,19 +54,28 @@ pub struct OffsetIndex {
 impl OffsetIndex {
     /// An empty one.
     pub fn new(base_offset: i64) -> Self {
-        Self { base_offset, entries: Entries::Growing(Vec::new()) }
+        Self {
+            base_offset,
+            entries: Entries::Growing(Vec::new()),
+        }
     }
 
     /// Takes a file's bytes; `None` unless offsets and positions rise strictly and lie within the log.
     pub fn from_file(base_offset: i64, bytes: Bytes, log_bytes: u64) -> Option<Self> {
-        if bytes.len() % OFFSET_ENTRY != 0 {
+        if !bytes.len().is_multiple_of(OFFSET_ENTRY) {
             return None;
         }
-        let index = Self { base_offset, entries: Entries::Closed(bytes) };
+        let index = Self {
+            base_offset,
+            entries: Entries::Closed(bytes),
+        };
         let mut last: Option<(i64, u64)> = None;
         for i in 0..index.len() {
             let (offset, position) = index.entry(i);
-            if offset < base_offset || position >= log_bytes || last.is_some_and(|(o, p)| offset <= o || position <= p) {
+            if offset < base_offset
+                || position >= log_bytes
+                || last.is_some_and(|(o, p)| offset <= o || position <= p)
+            {
                 return None;
             }
             last = Some((offset, position));
@@ -91,7 +100,11 @@ impl OffsetIndex {
         while low < high {
             let middle = low + (high - low) / 2;
             let (offset, position) = self.entry(middle);
-            if holds(offset, position) { low = middle + 1 } else { high = middle }
+            if holds(offset, position) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         low
     }
@@ -154,15 +167,21 @@ pub struct TimeIndex {
 impl TimeIndex {
     /// An empty one.
     pub fn new(base_offset: i64) -> Self {
-        Self { base_offset, entries: Entries::Growing(Vec::new()) }
+        Self {
+            base_offset,
+            entries: Entries::Growing(Vec::new()),
+        }
     }
 
     /// Takes a file's bytes; `None` unless timestamps rise strictly and offsets don't fall.
     pub fn from_file(base_offset: i64, bytes: Bytes) -> Option<Self> {
-        if bytes.len() % TIME_ENTRY != 0 {
+        if !bytes.len().is_multiple_of(TIME_ENTRY) {
             return None;
         }
-        let index = Self { base_offset, entries: Entries::Closed(bytes) };
+        let index = Self {
+            base_offset,
+            entries: Entries::Closed(bytes),
+        };
         let mut last: Option<(i64, i64)> = None;
         for i in 0..index.len() {
             let (timestamp, offset) = index.entry(i);
@@ -206,14 +225,25 @@ impl TimeIndex {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.entry(middle).0 < timestamp { low = middle + 1 } else { high = middle }
+            if self.entry(middle).0 < timestamp {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
-        if low == 0 { self.base_offset } else { self.entry(low - 1).1 }
+        if low == 0 {
+            self.base_offset
+        } else {
+            self.entry(low - 1).1
+        }
     }
 
     /// Drops the entries of offsets from `offset` on.
     pub fn truncate(&mut self, offset: i64) {
-        let keep = (0..self.len()).rev().find(|&i| self.entry(i).1 < offset).map_or(0, |i| i + 1);
+        let keep = (0..self.len())
+            .rev()
+            .find(|&i| self.entry(i).1 < offset)
+            .map_or(0, |i| i + 1);
         self.entries.to_mut().truncate(keep * TIME_ENTRY);
     }
 
@@ -238,10 +268,19 @@ mod tests {
         for i in 1..=5 {
             index.push(100 + i * 10, i as u64 * 1000);
         }
-        assert_eq!([99, 109, 110, 125, 150, 999].map(|o| index.position_for(o)), [0, 0, 1000, 2000, 5000, 5000]);
-        assert_eq!([999, 1000, 4999, 9999].map(|p| index.boundary_up_to(p)), [0, 1000, 4000, 5000]);
+        assert_eq!(
+            [99, 109, 110, 125, 150, 999].map(|o| index.position_for(o)),
+            [0, 0, 1000, 2000, 5000, 5000]
+        );
+        assert_eq!(
+            [999, 1000, 4999, 9999].map(|p| index.boundary_up_to(p)),
+            [0, 1000, 4000, 5000]
+        );
         let file = Bytes::copy_from_slice(index.as_bytes());
-        assert_eq!(file[..16], [0, 0, 0, 10, 0, 0, 3, 0xe8, 0, 0, 0, 20, 0, 0, 7, 0xd0]);
+        assert_eq!(
+            file[..16],
+            [0, 0, 0, 10, 0, 0, 3, 0xe8, 0, 0, 0, 20, 0, 0, 7, 0xd0]
+        );
         assert!(OffsetIndex::from_file(100, file.clone(), 5001).is_some());
         assert!(OffsetIndex::from_file(100, file.clone(), 5000).is_none());
         assert!(OffsetIndex::from_file(100, file.slice(..9), 5001).is_none());
@@ -253,14 +292,26 @@ mod tests {
     #[test]
     fn times_are_found_and_cut() {
         let mut index = TimeIndex::new(100);
-        for (timestamp, offset) in [(1000, 110), (1000, 120), (900, 125), (2000, 130), (3000, 140)] {
+        for (timestamp, offset) in [
+            (1000, 110),
+            (1000, 120),
+            (900, 125),
+            (2000, 130),
+            (3000, 140),
+        ] {
             index.push(timestamp, offset);
         }
-        assert_eq!([0, 1000, 1001, 2000, 2001, 9999].map(|t| index.offset_before(t)), [100, 100, 110, 110, 130, 140]);
+        assert_eq!(
+            [0, 1000, 1001, 2000, 2001, 9999].map(|t| index.offset_before(t)),
+            [100, 100, 110, 110, 130, 140]
+        );
         assert_eq!(index.last(), Some((3000, 140)));
         let file = Bytes::copy_from_slice(index.as_bytes());
         assert_eq!(file.len(), 36);
-        assert_eq!(TimeIndex::from_file(100, file.clone()).unwrap().last(), Some((3000, 140)));
+        assert_eq!(
+            TimeIndex::from_file(100, file.clone()).unwrap().last(),
+            Some((3000, 140))
+        );
         assert!(TimeIndex::from_file(100, file.slice(..13)).is_none());
         index.truncate(131);
         assert_eq!(index.last(), Some((2000, 130)));

@@ -33,6 +33,6 @@ pub use partition_log::{Appended, PartitionLog, ReadSlice, SyncJob};
 pub use producer_state::{ProducerState, SequenceCheck};
 pub use recovery::{OpenOptions, Recovery};
 pub use storage::{
-    DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path, join,
-    read_file, write_file,
+    DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path,
+    join, read_file, write_file,
 };

@@ -17,7 +17,7 @@ use alloc::{
     vec::Vec,
 };
 use bytes::Bytes;
-use ottla_record::{BatchHeader, HEADER_LEN, Now, with_log_append_time, with_offset_and_epoch};
+use ottla_record::{BatchHeader, HEADER_LEN, Now, header as patched};
 
 /// A partition's log.
 pub struct PartitionLog {
@@ -74,19 +74,29 @@ impl SyncJob {
     /// Does it; the files first, then the directory that names them.
     pub fn run(&self) -> Result<(), StorageError> {
         self.syncers.iter().try_for_each(|syncer| syncer.sync())?;
-        self.dir.iter().try_for_each(|(storage, dir)| storage.sync_dir(dir))
+        self.dir
+            .iter()
+            .try_for_each(|(storage, dir)| storage.sync_dir(dir))
     }
 }
 
 impl core::fmt::Debug for SyncJob {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("SyncJob").field("up_to", &self.up_to).field("files", &self.syncers.len()).finish_non_exhaustive()
+        f.debug_struct("SyncJob")
+            .field("up_to", &self.up_to)
+            .field("files", &self.syncers.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl PartitionLog {
     /// Creates the log of a new partition; `dir` must not have any segments.
-    pub fn create(storage: Arc<dyn Storage>, dir: &str, config: LogConfig, now: Now) -> Result<Self, LogError> {
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        dir: &str,
+        config: LogConfig,
+        now: Now,
+    ) -> Result<Self, LogError> {
         storage.create_dir(dir)?;
         storage.sync_dir("")?;
         let segment = Segment::create(storage.as_ref(), dir, 0, now.wall_ms)?;
@@ -117,27 +127,38 @@ impl PartitionLog {
         now: Now,
     ) -> Result<Appended, LogError> {
         self.check_running()?;
-        let mut header = header.clone();
+        let mut header = *header;
         header.base_offset = self.log_end_offset;
         header.partition_leader_epoch = leader_epoch;
         if batch.len() as u64 > self.config.segment_bytes {
-            return Err(LogError::BatchTooLarge { size: batch.len(), limit: self.config.segment_bytes });
+            return Err(LogError::BatchTooLarge {
+                size: batch.len(),
+                limit: self.config.segment_bytes,
+            });
         }
         let Some(raw) = batch.first_chunk::<HEADER_LEN>() else {
-            return Err(LogError::Damaged("a batch that is shorter than its header".into()));
+            return Err(LogError::Damaged(
+                "a batch that is shorter than its header".into(),
+            ));
         };
-        let mut raw = with_offset_and_epoch(raw, header.base_offset, leader_epoch);
+        let mut raw = patched::with_offset_and_epoch(raw, header.base_offset, leader_epoch);
         if self.config.log_append_time {
-            raw = with_log_append_time(&raw, now.wall_ms);
-            header = BatchHeader::parse(&raw)
-                .map_err(|error| LogError::Corrupt { place: "a batch to be appended".into(), error })?;
+            raw = patched::with_log_append_time(&raw, now.wall_ms);
+            header = BatchHeader::parse(&raw).map_err(|error| LogError::Corrupt {
+                place: "a batch to be appended".into(),
+                error,
+            })?;
         }
         let parts = [Bytes::copy_from_slice(&raw), batch.slice(HEADER_LEN..)];
         self.write(&header, &parts, now)?;
         Ok(Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
-            log_append_time: if self.config.log_append_time { now.wall_ms } else { -1 },
+            log_append_time: if self.config.log_append_time {
+                now.wall_ms
+            } else {
+                -1
+            },
             log_start_offset: self.log_start_offset,
         })
     }
@@ -151,7 +172,8 @@ impl PartitionLog {
         if let Err(error) = active.append(storage.as_ref(), header, parts, config) {
             return Err(self.stop(error));
         }
-        self.epochs.appended(header.partition_leader_epoch, header.base_offset);
+        self.epochs
+            .appended(header.partition_leader_epoch, header.base_offset);
         self.producers.appended(header);
         self.log_end_offset = header.next_offset();
         Ok(())
@@ -175,7 +197,12 @@ impl PartitionLog {
         let active = self.segments.last_mut().expect("a log has a segment");
         active.close(storage.as_ref())?;
         self.write_snapshot()?;
-        self.segments.push(Segment::create(storage.as_ref(), &self.dir, self.log_end_offset, now.wall_ms)?);
+        self.segments.push(Segment::create(
+            storage.as_ref(),
+            &self.dir,
+            self.log_end_offset,
+            now.wall_ms,
+        )?);
         self.dir_dirty = true;
         Ok(())
     }
@@ -188,29 +215,45 @@ impl PartitionLog {
 
     /// Whole batches from the one that holds `from` on: at most `max_bytes`, but with `min_one` the first batch even if it is
     /// larger, and none that begins at or beyond `up_to`. Reads stay within a segment, so there may be more than it returns.
-    pub fn read(&mut self, from: i64, max_bytes: usize, min_one: bool, up_to: i64) -> Result<ReadSlice, LogError> {
+    pub fn read(
+        &mut self,
+        from: i64,
+        max_bytes: usize,
+        min_one: bool,
+        up_to: i64,
+    ) -> Result<ReadSlice, LogError> {
         if from < self.log_start_offset || from > self.log_end_offset {
             return Err(self.out_of_range(from));
         }
         let up_to = up_to.min(self.log_end_offset);
-        let mut slice = ReadSlice { base_offset: from, ..ReadSlice::default() };
+        let mut slice = ReadSlice {
+            base_offset: from,
+            ..ReadSlice::default()
+        };
         if from >= up_to || (max_bytes == 0 && !min_one) {
             return Ok(slice);
         }
         let storage = self.storage.clone();
         let mut i = self.segment_of(from);
         let start = loop {
-            let Some(segment) = self.segments.get_mut(i) else { return Ok(slice) };
+            let Some(segment) = self.segments.get_mut(i) else {
+                return Ok(slice);
+            };
             if let Some(start) = segment.find(storage.as_ref(), from)? {
                 break start;
             }
             i += 1; // compaction may have left nothing between `from` and this segment's end
         };
-        if start.header.base_offset >= up_to || (!min_one && start.header.size_in_bytes() > max_bytes) {
+        if start.header.base_offset >= up_to
+            || (!min_one && start.header.size_in_bytes() > max_bytes)
+        {
             return Ok(slice);
         }
         let is_active = i + 1 == self.segments.len();
-        let segment_end = self.segments.get(i + 1).map_or(self.log_end_offset, Segment::base_offset);
+        let segment_end = self
+            .segments
+            .get(i + 1)
+            .map_or(self.log_end_offset, Segment::base_offset);
         let segment = &mut self.segments[i];
         let limit = if up_to >= segment_end {
             segment.size()
@@ -227,8 +270,11 @@ impl PartitionLog {
         let end = segment.read_end(storage.as_ref(), &start, max_bytes as u64, limit)?;
         slice.base_offset = start.header.base_offset;
         slice.bytes = (end - start.position) as usize;
-        let file =
-            if is_active { segment.file(storage.as_ref())? } else { segment.sealed_file(storage.as_ref())? };
+        let file = if is_active {
+            segment.file(storage.as_ref())?
+        } else {
+            segment.sealed_file(storage.as_ref())?
+        };
         file.read_at(start.position, slice.bytes, &mut slice.chunks)?;
         Ok(slice)
     }
@@ -243,7 +289,9 @@ impl PartitionLog {
 
     /// Index of the segment that may hold `offset`.
     fn segment_of(&self, offset: i64) -> usize {
-        self.segments.partition_point(|segment| segment.base_offset() <= offset).saturating_sub(1)
+        self.segments
+            .partition_point(|segment| segment.base_offset() <= offset)
+            .saturating_sub(1)
     }
 
     /// The first record, from the log's start on, whose timestamp is at least `timestamp`: its timestamp and offset.
@@ -265,8 +313,17 @@ impl PartitionLog {
 
     /// The record with the largest timestamp, the first one of several: its timestamp and offset.
     pub fn max_timestamp(&mut self) -> Result<Option<(i64, i64)>, LogError> {
-        let largest = self.segments.iter().map(|segment| segment.max_timestamp().0).max().unwrap_or(-1);
-        if largest < 0 { Ok(None) } else { self.offset_for_time(largest) }
+        let largest = self
+            .segments
+            .iter()
+            .map(|segment| segment.max_timestamp().0)
+            .max()
+            .unwrap_or(-1);
+        if largest < 0 {
+            Ok(None)
+        } else {
+            self.offset_for_time(largest)
+        }
     }
 
     /// What has to be made durable, if anything; [`PartitionLog::mark_synced`] is due when it is.
@@ -283,7 +340,11 @@ impl PartitionLog {
         }
         let dir = self.dir_dirty.then(|| (storage, self.dir.clone()));
         self.dir_dirty = false;
-        Ok(Some(SyncJob { up_to: self.log_end_offset, syncers, dir }))
+        Ok(Some(SyncJob {
+            up_to: self.log_end_offset,
+            syncers,
+            dir,
+        }))
     }
 
     /// Notes that all below `up_to` is durable.
@@ -321,7 +382,10 @@ impl PartitionLog {
             return Err(self.out_of_range(offset));
         }
         self.log_start_offset = self.log_start_offset.max(offset);
-        let gone = self.segments.partition_point(|s| s.base_offset() <= self.log_start_offset).saturating_sub(1);
+        let gone = self
+            .segments
+            .partition_point(|s| s.base_offset() <= self.log_start_offset)
+            .saturating_sub(1);
         self.delete_segments(gone)
     }
 
@@ -332,11 +396,17 @@ impl PartitionLog {
         let mut size = self.size_bytes();
         let mut gone = 0;
         for (i, segment) in self.segments.iter().enumerate() {
-            let end = self.segments.get(i + 1).map_or(self.log_end_offset, Segment::base_offset);
+            let end = self
+                .segments
+                .get(i + 1)
+                .map_or(self.log_end_offset, Segment::base_offset);
             let too_old = self.config.retention_ms >= 0
-                && now.wall_ms.saturating_sub(segment.newest_ms(storage.as_ref())?) > self.config.retention_ms;
-            let too_much =
-                self.config.retention_bytes >= 0 && size - segment.size() >= self.config.retention_bytes as u64;
+                && now
+                    .wall_ms
+                    .saturating_sub(segment.newest_ms(storage.as_ref())?)
+                    > self.config.retention_ms;
+            let too_much = self.config.retention_bytes >= 0
+                && size - segment.size() >= self.config.retention_bytes as u64;
             if end > up_to || segment.size() == 0 || !(too_old || too_much) {
                 break;
             }
@@ -376,17 +446,31 @@ impl PartitionLog {
             segment.file(storage.as_ref())?.sync()?;
             segment.dirty = false;
         }
-        self.segments.last_mut().expect("a log has a segment").write_indexes(storage.as_ref())?;
+        self.segments
+            .last_mut()
+            .expect("a log has a segment")
+            .write_indexes(storage.as_ref())?;
         self.write_snapshot()?;
         let keep = self.log_end_offset;
         for entry in storage.list(&self.dir)? {
             // A snapshot serves a restart that has to begin at a segment; those in between are of no use.
-            let Some(offset) = offset_of(&entry.name, SNAPSHOT) else { continue };
-            if offset != keep && !self.segments.iter().any(|segment| segment.base_offset() == offset) {
+            let Some(offset) = offset_of(&entry.name, SNAPSHOT) else {
+                continue;
+            };
+            if offset != keep
+                && !self
+                    .segments
+                    .iter()
+                    .any(|segment| segment.base_offset() == offset)
+            {
                 storage.remove_file(&join(&self.dir, &entry.name))?;
             }
         }
-        write_file(storage.as_ref(), &join(&self.dir, LEADER_EPOCHS), self.epochs.to_text().as_bytes())?;
+        write_file(
+            storage.as_ref(),
+            &join(&self.dir, LEADER_EPOCHS),
+            self.epochs.to_text().as_bytes(),
+        )?;
         storage.sync_dir(&self.dir)?;
         self.dir_dirty = false;
         self.synced_offset = self.log_end_offset;
@@ -395,7 +479,10 @@ impl PartitionLog {
 
     /// Forgets producers that were idle for `producer.id.expiration.ms`.
     pub fn expire_producers(&mut self, now: Now) {
-        self.producers.expire(now.wall_ms.saturating_sub(self.config.producer_id_expiration_ms));
+        self.producers.expire(
+            now.wall_ms
+                .saturating_sub(self.config.producer_id_expiration_ms),
+        );
     }
 
     /// First offset that may be read.

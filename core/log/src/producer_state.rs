@@ -74,13 +74,24 @@ impl ProducerState {
         if header.producer_id < 0 {
             return SequenceCheck::Accept;
         }
-        let Some(producer) = self.producers.get(&header.producer_id) else { return SequenceCheck::Accept };
-        let (first, last) = (header.base_sequence, advance(header.base_sequence, header.last_offset_delta));
+        let Some(producer) = self.producers.get(&header.producer_id) else {
+            return SequenceCheck::Accept;
+        };
+        let (first, last) = (
+            header.base_sequence,
+            advance(header.base_sequence, header.last_offset_delta),
+        );
         if header.producer_epoch < producer.epoch {
-            return SequenceCheck::Fenced { current_epoch: producer.epoch };
+            return SequenceCheck::Fenced {
+                current_epoch: producer.epoch,
+            };
         }
         if header.producer_epoch > producer.epoch {
-            return if first == 0 { SequenceCheck::Accept } else { SequenceCheck::OutOfOrder { expected: 0 } };
+            return if first == 0 {
+                SequenceCheck::Accept
+            } else {
+                SequenceCheck::OutOfOrder { expected: 0 }
+            };
         }
         let same = |batch: &&Batch| batch.first_sequence == first && batch.last_sequence == last;
         if let Some(batch) = producer.batches.iter().find(same) {
@@ -90,9 +101,9 @@ impl ProducerState {
             };
         }
         match producer.batches.back() {
-            Some(batch) if advance(batch.last_sequence, 1) != first => {
-                SequenceCheck::OutOfOrder { expected: advance(batch.last_sequence, 1) }
-            }
+            Some(batch) if advance(batch.last_sequence, 1) != first => SequenceCheck::OutOfOrder {
+                expected: advance(batch.last_sequence, 1),
+            },
             _ => SequenceCheck::Accept,
         }
     }
@@ -102,13 +113,16 @@ impl ProducerState {
         if header.producer_id < 0 {
             return;
         }
-        let producer = self.producers.entry(header.producer_id).or_insert_with(|| Producer {
-            epoch: header.producer_epoch,
-            batches: VecDeque::with_capacity(REMEMBERED),
-            last_timestamp: header.max_timestamp,
-            coordinator_epoch: -1,
-            current_txn_first_offset: -1,
-        });
+        let producer = self
+            .producers
+            .entry(header.producer_id)
+            .or_insert_with(|| Producer {
+                epoch: header.producer_epoch,
+                batches: VecDeque::with_capacity(REMEMBERED),
+                last_timestamp: header.max_timestamp,
+                coordinator_epoch: -1,
+                current_txn_first_offset: -1,
+            });
         if producer.epoch != header.producer_epoch {
             producer.epoch = header.producer_epoch;
             producer.batches.clear();
@@ -131,7 +145,9 @@ impl ProducerState {
 
     /// Forgets producers that have written nothing since `before_ms`.
     pub fn expire(&mut self, before_ms: i64) {
-        self.producers.retain(|_, producer| producer.last_timestamp >= before_ms || producer.current_txn_first_offset >= 0);
+        self.producers.retain(|_, producer| {
+            producer.last_timestamp >= before_ms || producer.current_txn_first_offset >= 0
+        });
     }
 
     /// Number of producers.
@@ -175,9 +191,17 @@ impl ProducerState {
     pub fn from_snapshot(bytes: &Bytes) -> Option<Self> {
         let number = |at: usize, len: usize| {
             let field = bytes.get(at..at + len)?;
-            Some(field.iter().fold(if field[0] >= 128 { -1i64 } else { 0 }, |n, &b| n << 8 | i64::from(b)))
+            Some(
+                field
+                    .iter()
+                    .fold(if field[0] >= 128 { -1i64 } else { 0 }, |n, &b| {
+                        n << 8 | i64::from(b)
+                    }),
+            )
         };
-        if number(0, 2)? != i64::from(SNAPSHOT_VERSION) || number(2, 4)? as u32 != crc32c(bytes.get(6..)?) {
+        if number(0, 2)? != i64::from(SNAPSHOT_VERSION)
+            || number(2, 4)? as u32 != crc32c(bytes.get(6..)?)
+        {
             return None;
         }
         let count = usize::try_from(number(6, 4)?).ok()?;
@@ -219,6 +243,8 @@ mod tests {
     use super::*;
 
     fn header(epoch: i16, sequence: i32, count: i32, offset: i64) -> BatchHeader {
+        let mut builder = ottla_record::BatchBuilder::new(64);
+        builder.append(0, None, None, &[]).unwrap();
         BatchHeader {
             producer_id: 7,
             producer_epoch: epoch,
@@ -227,7 +253,10 @@ mod tests {
             record_count: count,
             base_offset: offset,
             max_timestamp: 1000 + offset,
-            ..BatchHeader::default()
+            ..builder
+                .finish(&ottla_record::FinishOptions::default())
+                .unwrap()
+                .header
         }
     }
 
@@ -235,21 +264,60 @@ mod tests {
     fn sequences() {
         let mut state = ProducerState::default();
         let any = header(0, 500, 2, 0);
-        assert_eq!(state.check(&any), SequenceCheck::Accept, "an unknown producer may begin anywhere");
+        assert_eq!(
+            state.check(&any),
+            SequenceCheck::Accept,
+            "an unknown producer may begin anywhere"
+        );
         state.appended(&any);
-        assert_eq!(state.check(&any), SequenceCheck::Duplicate { base_offset: 0, timestamp: 1000 });
-        assert_eq!(state.check(&header(0, 503, 1, 0)), SequenceCheck::OutOfOrder { expected: 502 });
-        assert_eq!(state.check(&header(1, 1, 1, 0)), SequenceCheck::OutOfOrder { expected: 0 });
+        assert_eq!(
+            state.check(&any),
+            SequenceCheck::Duplicate {
+                base_offset: 0,
+                timestamp: 1000
+            }
+        );
+        assert_eq!(
+            state.check(&header(0, 503, 1, 0)),
+            SequenceCheck::OutOfOrder { expected: 502 }
+        );
+        assert_eq!(
+            state.check(&header(1, 1, 1, 0)),
+            SequenceCheck::OutOfOrder { expected: 0 }
+        );
         for i in 0..5 {
             state.appended(&header(0, 502 + i, 1, 2 + i64::from(i)));
         }
-        assert_eq!(state.check(&any), SequenceCheck::OutOfOrder { expected: 507 }, "only five are remembered");
-        assert_eq!(state.check(&header(0, 502, 1, 0)), SequenceCheck::Duplicate { base_offset: 2, timestamp: 1002 });
+        assert_eq!(
+            state.check(&any),
+            SequenceCheck::OutOfOrder { expected: 507 },
+            "only five are remembered"
+        );
+        assert_eq!(
+            state.check(&header(0, 502, 1, 0)),
+            SequenceCheck::Duplicate {
+                base_offset: 2,
+                timestamp: 1002
+            }
+        );
         state.appended(&header(1, 0, 1, 9));
-        assert_eq!(state.check(&header(0, 507, 1, 0)), SequenceCheck::Fenced { current_epoch: 1 });
+        assert_eq!(
+            state.check(&header(0, 507, 1, 0)),
+            SequenceCheck::Fenced { current_epoch: 1 }
+        );
         state.appended(&header(1, i32::MAX - 1, 3, 10));
-        assert_eq!(state.check(&header(1, 1, 1, 0)), SequenceCheck::Accept, "2^31-1 is followed by 0");
-        assert_eq!(state.check(&header(1, i32::MAX - 1, 3, 0)), SequenceCheck::Duplicate { base_offset: 10, timestamp: 1010 });
+        assert_eq!(
+            state.check(&header(1, 1, 1, 0)),
+            SequenceCheck::Accept,
+            "2^31-1 is followed by 0"
+        );
+        assert_eq!(
+            state.check(&header(1, i32::MAX - 1, 3, 0)),
+            SequenceCheck::Duplicate {
+                base_offset: 10,
+                timestamp: 1010
+            }
+        );
     }
 
     #[test]
@@ -260,12 +328,26 @@ mod tests {
         assert_eq!(bytes.len(), 10 + 46);
         let back = ProducerState::from_snapshot(&bytes).unwrap();
         assert_eq!(back, state);
-        assert_eq!(back.check(&header(3, i32::MAX, 2, 0)), SequenceCheck::Duplicate { base_offset: 40, timestamp: 1040 });
+        assert_eq!(
+            back.check(&header(3, i32::MAX, 2, 0)),
+            SequenceCheck::Duplicate {
+                base_offset: 40,
+                timestamp: 1040
+            }
+        );
         for at in 0..bytes.len() {
             let mut damaged = bytes.to_vec();
             damaged[at] ^= 1;
-            assert_eq!(ProducerState::from_snapshot(&damaged.into()), None, "byte {at}");
-            assert_eq!(ProducerState::from_snapshot(&bytes.slice(..at)), None, "cut at {at}");
+            assert_eq!(
+                ProducerState::from_snapshot(&damaged.into()),
+                None,
+                "byte {at}"
+            );
+            assert_eq!(
+                ProducerState::from_snapshot(&bytes.slice(..at)),
+                None,
+                "cut at {at}"
+            );
         }
         state.expire(2000);
         assert!(state.is_empty());

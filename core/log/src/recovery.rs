@@ -57,7 +57,9 @@ impl PartitionLog {
         let first_unsure = if options.clean {
             usize::MAX
         } else {
-            bases.partition_point(|&base| base <= options.recovery_point).saturating_sub(1)
+            bases
+                .partition_point(|&base| base <= options.recovery_point)
+                .saturating_sub(1)
         };
         let mut recovery = Recovery::default();
         let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
@@ -69,20 +71,26 @@ impl PartitionLog {
             } else {
                 None
             };
-            if let Some(segment) = trusted {
+            if let Some(mut segment) = trusted {
+                if i + 1 == files.len() {
+                    log_end_offset = end_of(&mut segment, storage.as_ref())?;
+                }
                 segments.push(segment);
-                log_end_offset = bases.get(i + 1).copied().unwrap_or(base);
                 continue;
             }
             recovery.scanned_segments += 1;
-            let (mut segment, damage) =
-                Segment::scan(storage.as_ref(), dir, base, &config, now.wall_ms, |header| {
+            let (mut segment, damage) = Segment::scan(
+                storage.as_ref(),
+                dir,
+                base,
+                &config,
+                now.wall_ms,
+                |header| {
                     epochs.appended(header.partition_leader_epoch, header.base_offset);
                     log_end_offset = header.next_offset();
-                })?;
-            if log_end_offset < base {
-                log_end_offset = base;
-            }
+                },
+            )?;
+            log_end_offset = log_end_offset.max(base);
             let Some(damage) = damage else {
                 segment.write_indexes(storage.as_ref())?;
                 segments.push(segment);
@@ -90,7 +98,8 @@ impl PartitionLog {
             };
             // What lies behind a torn batch was written after it: none of it was acknowledged as durable.
             let end = segment.size();
-            recovery.cut_bytes = size - end + files.range(base + 1..).map(|(_, size)| size).sum::<u64>();
+            recovery.cut_bytes =
+                size - end + files.range(base + 1..).map(|(_, size)| size).sum::<u64>();
             recovery.reason = Some(alloc::format!("{damage}"));
             segment.truncate(storage.as_ref(), end, log_end_offset)?;
             segment.write_indexes(storage.as_ref())?;
@@ -100,10 +109,6 @@ impl PartitionLog {
             }
             break;
         }
-        let last = segments.last_mut().expect("there is a first file");
-        if recovery.scanned_segments == 0 {
-            log_end_offset = end_of(last, storage.as_ref())?;
-        }
         let mut log = Self {
             storage,
             dir: dir.to_owned(),
@@ -112,7 +117,11 @@ impl PartitionLog {
             segments,
             log_end_offset,
             // Whatever survived is read back from storage; the broker syncs it before it counts as durable.
-            synced_offset: if options.clean { log_end_offset } else { options.recovery_point.min(log_end_offset) },
+            synced_offset: if options.clean {
+                log_end_offset
+            } else {
+                options.recovery_point.min(log_end_offset)
+            },
             dir_dirty: !options.clean,
             producers: ProducerState::default(),
             epochs,
@@ -121,7 +130,9 @@ impl PartitionLog {
         if log.log_start_offset > log.log_end_offset {
             log.restart_at(options.log_start_offset, now)?;
         }
-        log.segments.iter_mut().for_each(|segment| segment.dirty = !options.clean);
+        log.segments
+            .iter_mut()
+            .for_each(|segment| segment.dirty = !options.clean);
         log.epochs.truncate_end(log.log_end_offset);
         log.epochs.truncate_start(log.log_start_offset);
         log.restore_producers()?;
@@ -136,8 +147,17 @@ impl PartitionLog {
         for segment in self.segments.drain(..) {
             segment.delete(self.storage.as_ref())?;
         }
-        self.segments.push(Segment::create(self.storage.as_ref(), &self.dir, offset, now.wall_ms)?);
-        (self.log_start_offset, self.log_end_offset, self.synced_offset) = (offset, offset, offset);
+        self.segments.push(Segment::create(
+            self.storage.as_ref(),
+            &self.dir,
+            offset,
+            now.wall_ms,
+        )?);
+        (
+            self.log_start_offset,
+            self.log_end_offset,
+            self.synced_offset,
+        ) = (offset, offset, offset);
         self.dir_dirty = true;
         Ok(())
     }
@@ -145,8 +165,11 @@ impl PartitionLog {
     /// Producer state: the newest good snapshot, and the batches after it. Damaged snapshots and those beyond the end are removed.
     fn restore_producers(&mut self) -> Result<(), LogError> {
         let storage = self.storage.clone();
-        let mut snapshots: Vec<i64> =
-            storage.list(&self.dir)?.iter().filter_map(|entry| offset_of(&entry.name, SNAPSHOT)).collect();
+        let mut snapshots: Vec<i64> = storage
+            .list(&self.dir)?
+            .iter()
+            .filter_map(|entry| offset_of(&entry.name, SNAPSHOT))
+            .collect();
         let mut from = self.segments[0].base_offset();
         while let Some(offset) = snapshots.pop() {
             let path = join(&self.dir, &crate::names::file_name(offset, SNAPSHOT));
@@ -166,9 +189,16 @@ impl PartitionLog {
     }
 
     /// Calls `each` with the header of every batch that ends at or after `from`.
-    fn for_each_header(&mut self, from: i64, mut each: impl FnMut(&BatchHeader)) -> Result<(), LogError> {
+    fn for_each_header(
+        &mut self,
+        from: i64,
+        mut each: impl FnMut(&BatchHeader),
+    ) -> Result<(), LogError> {
         let storage = self.storage.clone();
-        let first = self.segments.partition_point(|segment| segment.base_offset() <= from).saturating_sub(1);
+        let first = self
+            .segments
+            .partition_point(|segment| segment.base_offset() <= from)
+            .saturating_sub(1);
         for segment in &mut self.segments[first..] {
             let mut next = segment.find(storage.as_ref(), from)?;
             while let Some(placed) = next {
@@ -185,15 +215,20 @@ fn sort_out(storage: &dyn Storage, dir: &str) -> Result<BTreeMap<i64, u64>, LogE
     let entries = storage.list(dir)?;
     for entry in &entries {
         let path = join(dir, &entry.name);
-        if [".deleted", ".cleaned", ".tmp"].iter().any(|suffix| entry.name.ends_with(suffix)) {
+        if [".deleted", ".cleaned", ".tmp"]
+            .iter()
+            .any(|suffix| entry.name.ends_with(suffix))
+        {
             storage.remove_file(&path)?;
         } else if let Some(name) = entry.name.strip_suffix(".swap") {
             storage.rename(&path, &join(dir, name))?;
         }
     }
     let entries = storage.list(dir)?;
-    let logs: BTreeMap<i64, u64> =
-        entries.iter().filter_map(|entry| Some((offset_of(&entry.name, LOG)?, entry.len))).collect();
+    let logs: BTreeMap<i64, u64> = entries
+        .iter()
+        .filter_map(|entry| Some((offset_of(&entry.name, LOG)?, entry.len)))
+        .collect();
     for entry in &entries {
         let orphan = [INDEX, TIME_INDEX, TXN_INDEX]
             .iter()
@@ -219,6 +254,11 @@ fn end_of(segment: &mut Segment, storage: &dyn Storage) -> Result<i64, LogError>
 
 /// A damaged epoch file is made again from the batches that are scanned; epochs only matter between replicas.
 fn read_epochs(storage: &dyn Storage, dir: &str) -> Result<LeaderEpochs, LogError> {
-    let Some(bytes) = read_file(storage, &join(dir, LEADER_EPOCHS), LIMIT)? else { return Ok(LeaderEpochs::default()) };
-    Ok(core::str::from_utf8(&bytes).ok().and_then(|text| LeaderEpochs::from_text(text).ok()).unwrap_or_default())
+    let Some(bytes) = read_file(storage, &join(dir, LEADER_EPOCHS), LIMIT)? else {
+        return Ok(LeaderEpochs::default());
+    };
+    Ok(core::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| LeaderEpochs::from_text(text).ok())
+        .unwrap_or_default())
 }

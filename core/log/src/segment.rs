@@ -5,11 +5,13 @@ use crate::{
     error::LogError,
     index::{OffsetIndex, TimeIndex},
     names::{INDEX, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name},
-    storage::{OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, join, read_file, write_file},
+    storage::{
+        OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, join, read_file, write_file,
+    },
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use bytes::Bytes;
-use ottla_record::{BatchHeader, HEADER_LEN, RecordBatch};
+use ottla_record::{BatchHeader, Batches, HEADER_LEN, Limits, RecordBatch, RecordError};
 
 /// More bytes than an index may have, `segment.index.bytes` being an i32.
 const INDEX_LIMIT: u64 = i32::MAX as u64;
@@ -51,7 +53,12 @@ impl Placed {
 
 impl Segment {
     /// Creates the files of a new, empty segment.
-    pub fn create(storage: &dyn Storage, dir: &str, base_offset: i64, now_ms: i64) -> Result<Self, StorageError> {
+    pub fn create(
+        storage: &dyn Storage,
+        dir: &str,
+        base_offset: i64,
+        now_ms: i64,
+    ) -> Result<Self, StorageError> {
         let path = join(dir, &file_name(base_offset, LOG));
         let mut segment = Self::empty(dir, base_offset, now_ms);
         segment.file = Some(storage.open(&path, OpenHow::CreateNew)?);
@@ -82,11 +89,21 @@ impl Segment {
         size: u64,
         now_ms: i64,
     ) -> Result<Option<Self>, StorageError> {
-        let read = |suffix| read_file(storage, &join(dir, &file_name(base_offset, suffix)), INDEX_LIMIT);
-        let (Some(index), Some(time_index)) = (read(INDEX)?, read(TIME_INDEX)?) else { return Ok(None) };
+        let read = |suffix| {
+            read_file(
+                storage,
+                &join(dir, &file_name(base_offset, suffix)),
+                INDEX_LIMIT,
+            )
+        };
+        let (Some(index), Some(time_index)) = (read(INDEX)?, read(TIME_INDEX)?) else {
+            return Ok(None);
+        };
         let index = OffsetIndex::from_file(base_offset, index, size);
         let time_index = TimeIndex::from_file(base_offset, time_index);
-        let (Some(index), Some(time_index)) = (index, time_index) else { return Ok(None) };
+        let (Some(index), Some(time_index)) = (index, time_index) else {
+            return Ok(None);
+        };
         let mut segment = Self::empty(dir, base_offset, now_ms);
         segment.size = size;
         segment.max_timestamp = time_index.last().unwrap_or((-1, -1));
@@ -121,17 +138,20 @@ impl Segment {
                 break None;
             }
             match read_batch(file.as_ref(), &path, segment.size, len).and_then(|batch| {
-                batch.check_crc().map_err(|error| corrupt(&path, segment.size, error))?;
+                batch
+                    .check_crc()
+                    .map_err(|error| corrupt(&path, segment.size, error))?;
                 Ok(batch)
             }) {
-                Ok(batch) if batch.header.base_offset < next_offset => {
+                Ok(batch) if batch.header().base_offset < next_offset => {
                     break Some(LogError::Damaged(format!(
                         "{path}, position {}: offset {} where at least {next_offset} must be",
-                        segment.size, batch.header.base_offset
+                        segment.size,
+                        batch.header().base_offset
                     )));
                 }
                 Ok(batch) => {
-                    let header = &batch.header;
+                    let header = batch.header();
                     next_offset = header.next_offset();
                     segment.note(header, config);
                     each(header);
@@ -156,7 +176,8 @@ impl Segment {
         self.first_timestamp.get_or_insert(header.max_timestamp);
         if self.bytes_since_index > config.index_interval_bytes {
             self.index.push(last_offset, self.size);
-            self.time_index.push(self.max_timestamp.0, self.max_timestamp.1);
+            self.time_index
+                .push(self.max_timestamp.0, self.max_timestamp.1);
             self.bytes_since_index = 0;
         }
         self.bytes_since_index += bytes;
@@ -184,7 +205,9 @@ impl Segment {
             return header.last_offset() > last_offset;
         }
         let age = match self.first_timestamp {
-            Some(first) if first >= 0 && header.max_timestamp >= 0 => header.max_timestamp.saturating_sub(first),
+            Some(first) if first >= 0 && header.max_timestamp >= 0 => {
+                header.max_timestamp.saturating_sub(first)
+            }
             _ => now_ms.saturating_sub(self.created_ms),
         };
         self.size + header.size_in_bytes() as u64 > config.segment_bytes.min(i32::MAX as u64)
@@ -205,24 +228,42 @@ impl Segment {
 
     /// Writes both indexes, the time index with an entry for the largest timestamp.
     pub fn write_indexes(&mut self, storage: &dyn Storage) -> Result<(), StorageError> {
-        self.time_index.push(self.max_timestamp.0, self.max_timestamp.1);
-        write_file(storage, &join(&self.dir, &file_name(self.base_offset, INDEX)), self.index.as_bytes())?;
-        write_file(storage, &join(&self.dir, &file_name(self.base_offset, TIME_INDEX)), self.time_index.as_bytes())
+        self.time_index
+            .push(self.max_timestamp.0, self.max_timestamp.1);
+        write_file(
+            storage,
+            &join(&self.dir, &file_name(self.base_offset, INDEX)),
+            self.index.as_bytes(),
+        )?;
+        write_file(
+            storage,
+            &join(&self.dir, &file_name(self.base_offset, TIME_INDEX)),
+            self.time_index.as_bytes(),
+        )
     }
 
     /// The log file, opened if need be.
     pub fn file(&mut self, storage: &dyn Storage) -> Result<&mut dyn StorageFile, StorageError> {
         if self.file.is_none() {
-            self.file = Some(storage.open(&join(&self.dir, &file_name(self.base_offset, LOG)), OpenHow::Existing)?);
+            self.file = Some(storage.open(
+                &join(&self.dir, &file_name(self.base_offset, LOG)),
+                OpenHow::Existing,
+            )?);
         }
         match &mut self.file {
             Some(file) => Ok(file.as_mut()),
-            None => Err(StorageError::new(StorageErrorKind::Io, "the file was not opened")),
+            None => Err(StorageError::new(
+                StorageErrorKind::Io,
+                "the file was not opened",
+            )),
         }
     }
 
     /// The file of a segment that is no longer written, ready to be mapped.
-    pub fn sealed_file(&mut self, storage: &dyn Storage) -> Result<&mut dyn StorageFile, StorageError> {
+    pub fn sealed_file(
+        &mut self,
+        storage: &dyn Storage,
+    ) -> Result<&mut dyn StorageFile, StorageError> {
         let closed = self.file.is_none();
         let file = self.file(storage)?;
         if closed {
@@ -232,13 +273,18 @@ impl Segment {
     }
 
     /// The header of the batch at `position`, or `None` at the end.
-    pub fn header_at(&mut self, storage: &dyn Storage, position: u64) -> Result<Option<Placed>, LogError> {
+    pub fn header_at(
+        &mut self,
+        storage: &dyn Storage,
+        position: u64,
+    ) -> Result<Option<Placed>, LogError> {
         if position >= self.size {
             return Ok(None);
         }
         let len = HEADER_LEN.min((self.size - position) as usize);
         let bytes = self.file(storage)?.read_exact(position, len)?;
-        let header = BatchHeader::parse(&bytes).map_err(|error| corrupt(&self.path(), position, error))?;
+        let header =
+            BatchHeader::parse(&bytes).map_err(|error| corrupt(&self.path(), position, error))?;
         Ok(Some(Placed { position, header }))
     }
 
@@ -277,13 +323,21 @@ impl Segment {
     }
 
     /// The batch at a place.
-    pub fn batch_at(&mut self, storage: &dyn Storage, placed: &Placed) -> Result<RecordBatch, LogError> {
+    pub fn batch_at(
+        &mut self,
+        storage: &dyn Storage,
+        placed: &Placed,
+    ) -> Result<RecordBatch, LogError> {
         let (path, size) = (self.path(), self.size);
         read_batch(self.file(storage)?, &path, placed.position, size)
     }
 
     /// The first record whose timestamp is at least `timestamp`: its timestamp and offset.
-    pub fn find_time(&mut self, storage: &dyn Storage, timestamp: i64) -> Result<Option<(i64, i64)>, LogError> {
+    pub fn find_time(
+        &mut self,
+        storage: &dyn Storage,
+        timestamp: i64,
+    ) -> Result<Option<(i64, i64)>, LogError> {
         let from = self.time_index.offset_before(timestamp);
         let mut position = self.index.position_for(from);
         while let Some(placed) = self.header_at(storage, position)? {
@@ -292,7 +346,8 @@ impl Segment {
                 continue;
             }
             let batch = self.batch_at(storage, &placed)?;
-            let found = first_record_from(&batch, timestamp).map_err(|e| corrupt(&self.path(), placed.position, e))?;
+            let found = first_record_from(&batch, timestamp)
+                .map_err(|e| corrupt(&self.path(), placed.position, e))?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -301,7 +356,12 @@ impl Segment {
     }
 
     /// Cuts the log file and both indexes, so that the batch at `position` and all after it are gone.
-    pub fn truncate(&mut self, storage: &dyn Storage, position: u64, next_offset: i64) -> Result<(), LogError> {
+    pub fn truncate(
+        &mut self,
+        storage: &dyn Storage,
+        position: u64,
+        next_offset: i64,
+    ) -> Result<(), LogError> {
         self.file(storage)?.truncate(position)?;
         self.size = position;
         self.index.truncate(position);
@@ -361,26 +421,47 @@ impl Segment {
 
     /// Its largest timestamp, or for records without any the time at which the file was last written.
     pub fn newest_ms(&self, storage: &dyn Storage) -> Result<i64, StorageError> {
-        if self.max_timestamp.0 >= 0 { Ok(self.max_timestamp.0) } else { storage.modified_ms(&self.path()) }
+        if self.max_timestamp.0 >= 0 {
+            Ok(self.max_timestamp.0)
+        } else {
+            storage.modified_ms(&self.path())
+        }
     }
 }
 
-fn corrupt(path: &str, position: u64, error: ottla_record::RecordError) -> LogError {
-    LogError::Corrupt { place: format!("{path}, position {position}"), error }
+fn corrupt(path: &str, position: u64, error: RecordError) -> LogError {
+    LogError::Corrupt {
+        place: format!("{path}, position {position}"),
+        error,
+    }
 }
 
 /// Reads the batch at `position` of a file of which `len` bytes count. A batch that goes beyond is an error.
-fn read_batch(file: &dyn StorageFile, path: &str, position: u64, len: u64) -> Result<RecordBatch, LogError> {
+fn read_batch(
+    file: &dyn StorageFile,
+    path: &str,
+    position: u64,
+    len: u64,
+) -> Result<RecordBatch, LogError> {
     let header_len = HEADER_LEN.min((len - position) as usize);
-    let header = BatchHeader::parse(&file.read_exact(position, header_len)?).map_err(|e| corrupt(path, position, e))?;
+    let header = BatchHeader::parse(&file.read_exact(position, header_len)?)
+        .map_err(|e| corrupt(path, position, e))?;
     let mut chunks = Vec::with_capacity(2);
     file.read_at(position, header.size_in_bytes(), &mut chunks)?;
-    RecordBatch::from_chunks(chunks).map_err(|error| corrupt(path, position, error))
+    match Batches::new(chunks).next() {
+        Some(batch) => batch.map_err(|error| corrupt(path, position, error)),
+        None => Err(LogError::Damaged(format!(
+            "{path}, position {position}: no whole batch"
+        ))),
+    }
 }
 
 /// The first record of a batch whose timestamp is at least `timestamp`.
-fn first_record_from(batch: &RecordBatch, timestamp: i64) -> Result<Option<(i64, i64)>, ottla_record::RecordError> {
-    let mut records = batch.records()?;
+fn first_record_from(
+    batch: &RecordBatch,
+    timestamp: i64,
+) -> Result<Option<(i64, i64)>, RecordError> {
+    let mut records = batch.records(Limits::default())?;
     while let Some(record) = records.next_record() {
         let record = record?;
         if record.timestamp >= timestamp {
