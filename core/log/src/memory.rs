@@ -393,7 +393,7 @@ mod tests {
         let storage = MemoryStorage::new();
         let mut file = storage.open("a", OpenHow::CreateNew).unwrap();
         let chunk = Bytes::from(alloc::vec![7u8; 100]);
-        file.append(&[chunk.clone()]).unwrap();
+        file.append(core::slice::from_ref(&chunk)).unwrap();
         let mut out = Vec::new();
         file.read_at(10, 50, &mut out).unwrap();
         assert_eq!(out[0].as_ptr(), chunk[10..].as_ptr());

@@ -316,7 +316,7 @@ fn a_torn_tail_is_cut_at_every_byte() {
     let size = storage.open(&path(last), OpenHow::ReadOnly).unwrap().len();
     let whole = read_all(&mut reopen(&storage, &config, false, 0), 0, 1 << 20);
     assert_eq!(whole.len(), 24);
-    let batch_bytes = size / (24 - last as u64) * 2;
+    let batch_bytes = size / ((24 - last as u64) / 2);
     for cut in 0..size {
         let storage = build();
         storage
