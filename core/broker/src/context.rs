@@ -41,4 +41,6 @@ pub enum Handled {
     Deferred,
     /// There is none (`Produce` with `acks=0`).
     NoResponse,
+    /// There is none, and the connection is to be closed (`Produce` with `acks=0` that failed).
+    Disconnect,
 }

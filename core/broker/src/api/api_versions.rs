@@ -1,0 +1,153 @@
+//! ApiVersions (18): what is served, in which versions.
+
+use alloc::vec::Vec;
+
+use ottla_protocol::{
+    ApiKey, ApiVersion, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Response,
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+/// From this version on the client says what software it is.
+const WITH_SOFTWARE: i16 = 3;
+
+pub(crate) fn handle(
+    _broker: &mut Broker,
+    _now: Now,
+    context: &RequestContext,
+    request: ApiVersionsRequest,
+) -> Handled {
+    let named_well = is_software_word(&request.client_software_name)
+        && is_software_word(&request.client_software_version);
+    Handled::Respond(if context.api_version >= WITH_SOFTWARE && !named_well {
+        answer(ErrorCode::INVALID_REQUEST, Vec::new())
+    } else {
+        answer(ErrorCode::NONE, served())
+    })
+}
+
+/// The answer, at version 0, to an `ApiVersions` of a version that isn't served: the client then asks again.
+pub(crate) fn unsupported_version() -> Response {
+    answer(ErrorCode::UNSUPPORTED_VERSION, served())
+}
+
+fn answer(error_code: ErrorCode, api_keys: Vec<ApiVersion>) -> Response {
+    Response::ApiVersions(ApiVersionsResponse {
+        error_code,
+        api_keys,
+        ..Default::default()
+    })
+}
+
+fn served() -> Vec<ApiVersion> {
+    ApiKey::ALL
+        .iter()
+        .map(|key| {
+            let versions = key.valid_versions();
+            ApiVersion {
+                api_key: *key as i16,
+                min_version: *versions.start(),
+                max_version: *versions.end(),
+                ..Default::default()
+            }
+        })
+        .collect()
+}
+
+/// ASCII alphanumerics, with dots and dashes inside (KIP-511).
+fn is_software_word(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    let inner = |b: &u8| b.is_ascii_alphanumeric() || *b == b'.' || *b == b'-';
+    match (bytes.first(), bytes.last()) {
+        (Some(first), Some(last)) => {
+            first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() && bytes.iter().all(inner)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Durability, Output, RequestEnvelope,
+        testing::{CONN, Harness},
+    };
+    use ottla_protocol::{MetadataRequest, Request};
+
+    fn request(name: &str) -> Request {
+        Request::ApiVersions(ApiVersionsRequest {
+            client_software_name: name.into(),
+            client_software_version: "1.0".into(),
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn what_is_served() {
+        let mut h = Harness::new(Durability::Os);
+        let Response::ApiVersions(answer) = h.ask(3, request("test")) else {
+            panic!()
+        };
+        assert_eq!(answer.error_code, ErrorCode::NONE);
+        let produce = answer.api_keys.iter().find(|k| k.api_key == 0).unwrap();
+        assert_eq!((produce.min_version, produce.max_version), (0, 13));
+        assert!(answer.api_keys.is_sorted_by_key(|k| k.api_key));
+        for bad in ["", "-a", "a b"] {
+            let Response::ApiVersions(answer) = h.ask(3, request(bad)) else {
+                panic!()
+            };
+            assert_eq!(answer.error_code, ErrorCode::INVALID_REQUEST);
+        }
+        let Response::ApiVersions(old) = h.ask(0, request("")) else {
+            panic!()
+        };
+        assert_eq!(old.error_code, ErrorCode::NONE);
+    }
+
+    #[test]
+    fn versions_that_are_not_served() {
+        let mut h = Harness::new(Durability::Os);
+        let envelope = |api_version, request| RequestEnvelope {
+            correlation_id: 9,
+            api_version,
+            client_id: None,
+            request,
+        };
+        h.broker
+            .handle_request(h.now, CONN, envelope(99, request("test")));
+        let Some(Output::Respond {
+            api_version,
+            response: Response::ApiVersions(answer),
+            ..
+        }) = h.broker.poll_output()
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (api_version, answer.error_code),
+            (0, ErrorCode::UNSUPPORTED_VERSION)
+        );
+        assert!(!answer.api_keys.is_empty());
+
+        h.broker.handle_request(
+            h.now,
+            CONN,
+            envelope(99, Request::Metadata(MetadataRequest::default())),
+        );
+        assert!(matches!(
+            h.broker.poll_output(),
+            Some(Output::Disconnect(CONN))
+        ));
+        h.broker.handle_request(
+            h.now,
+            CONN,
+            envelope(9, Request::Metadata(MetadataRequest::default())),
+        );
+        assert!(h.broker.poll_output().is_none(), "the connection is gone");
+    }
+}

@@ -1,0 +1,210 @@
+//! CreatePartitions (37): a topic grows.
+
+use alloc::{format, string::String};
+
+use ottla_protocol::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+    CreatePartitionsTopicResult, ErrorCode, Response,
+};
+use ottla_record::Now;
+
+use super::create_topics::{check_assignment, check_count};
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    now: Now,
+    _context: &RequestContext,
+    request: CreatePartitionsRequest,
+) -> Handled {
+    let results = request
+        .topics
+        .iter()
+        .map(|topic| {
+            let twice = request
+                .topics
+                .iter()
+                .filter(|other| other.name == topic.name)
+                .count()
+                > 1;
+            let result = if twice {
+                Err((
+                    ErrorCode::INVALID_REQUEST,
+                    "Duplicate topic in request.".into(),
+                ))
+            } else {
+                create(broker, now, topic, request.validate_only)
+            };
+            let (error_code, error_message) = match result {
+                Ok(()) => (ErrorCode::NONE, None),
+                Err((code, message)) => (code, Some(message.into())),
+            };
+            CreatePartitionsTopicResult {
+                name: topic.name.clone(),
+                error_code,
+                error_message,
+            }
+        })
+        .collect();
+    Handled::Respond(Response::CreatePartitions(CreatePartitionsResponse {
+        results,
+        ..Default::default()
+    }))
+}
+
+fn create(
+    broker: &mut Broker,
+    now: Now,
+    asked: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), (ErrorCode, String)> {
+    let index = broker.topics.index_by_name(&asked.name);
+    let Some((index, topic)) = index.and_then(|index| Some((index, broker.topics.get(index)?)))
+    else {
+        return Err((
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            "This server does not host this topic-partition.".into(),
+        ));
+    };
+    if topic.internal {
+        return Err((
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            format!(
+                "Topic '{}' is internal; what is in it depends on its partition count.",
+                topic.name
+            ),
+        ));
+    }
+    let current = topic.partitions.len() as i32;
+    if asked.count == current {
+        return Err((
+            ErrorCode::INVALID_PARTITIONS,
+            format!("Topic already has {current} partition(s)."),
+        ));
+    }
+    if asked.count < current {
+        return Err((
+            ErrorCode::INVALID_PARTITIONS,
+            format!(
+                "The topic {} currently has {current} partition(s); {} would not be an increase.",
+                asked.name, asked.count
+            ),
+        ));
+    }
+    check_count(asked.count)?;
+    let additional = asked.count - current;
+    if let Some(assignments) = &asked.assignments {
+        if assignments.len() != additional as usize {
+            return Err((
+                ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+                format!(
+                    "Attempted to add {additional} additional partition(s), but only {} assignment(s) were specified.",
+                    assignments.len()
+                ),
+            ));
+        }
+        for assignment in assignments {
+            check_assignment(broker, &assignment.broker_ids)?;
+        }
+    }
+    if validate_only {
+        return Ok(());
+    }
+    broker
+        .grow(now, index, additional)
+        .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Durability,
+        testing::{Harness, batch},
+    };
+    use ottla_protocol::{CreatePartitionsAssignment, Request};
+    use std::{vec, vec::Vec};
+
+    fn ask(
+        h: &mut Harness,
+        topics: Vec<CreatePartitionsTopic>,
+        validate_only: bool,
+    ) -> Vec<ErrorCode> {
+        let request = CreatePartitionsRequest {
+            topics,
+            validate_only,
+            ..Default::default()
+        };
+        let Response::CreatePartitions(response) = h.ask(3, Request::CreatePartitions(request))
+        else {
+            panic!()
+        };
+        response.results.iter().map(|r| r.error_code).collect()
+    }
+
+    fn to(name: &str, count: i32) -> CreatePartitionsTopic {
+        CreatePartitionsTopic {
+            name: name.into(),
+            count,
+            assignments: None,
+        }
+    }
+
+    #[test]
+    fn a_topic_grows_and_stays_so() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("a", 1, &[]);
+        assert_eq!(ask(&mut h, vec![to("a", 3)], true), [ErrorCode::NONE]);
+        assert_eq!(
+            h.produce("a", 2, batch(&["v"])).error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        assert_eq!(ask(&mut h, vec![to("a", 3)], false), [ErrorCode::NONE]);
+        assert_eq!(h.produce("a", 2, batch(&["v"])).error_code, ErrorCode::NONE);
+        let mut h = h.restart(false);
+        assert_eq!(h.fetch("a", 2, 0).high_watermark, 1);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("a", 2, &[]);
+        h.broker.ensure_offsets_topic(h.now).unwrap();
+        let assigned = |count, ids: &[&[i32]]| CreatePartitionsTopic {
+            assignments: Some(
+                ids.iter()
+                    .map(|ids| CreatePartitionsAssignment {
+                        broker_ids: ids.to_vec(),
+                    })
+                    .collect(),
+            ),
+            ..to("a", count)
+        };
+        for (topic, expected) in [
+            (to("a", 2), ErrorCode::INVALID_PARTITIONS),
+            (to("a", 1), ErrorCode::INVALID_PARTITIONS),
+            (to("a", i32::MAX), ErrorCode::INVALID_PARTITIONS),
+            (to("b", 2), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            (
+                to("__consumer_offsets", 90),
+                ErrorCode::INVALID_TOPIC_EXCEPTION,
+            ),
+            (assigned(4, &[&[1]]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (assigned(3, &[&[7]]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+        ] {
+            assert_eq!(ask(&mut h, vec![topic], false), [expected]);
+        }
+        let twice = ask(&mut h, vec![to("a", 3), to("a", 4)], false);
+        assert_eq!(
+            twice,
+            [ErrorCode::INVALID_REQUEST, ErrorCode::INVALID_REQUEST]
+        );
+        assert_eq!(
+            ask(&mut h, vec![assigned(3, &[&[1]])], false),
+            [ErrorCode::NONE]
+        );
+    }
+}

@@ -1,0 +1,460 @@
+//! CreateTopics (19).
+
+use alloc::{format, string::String, vec::Vec};
+
+use ottla_protocol::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
+    CreateTopicsResponse, ErrorCode, Response, Str, Uuid,
+};
+use ottla_record::Now;
+
+use super::describe_configs::config_source;
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+    topic_config::{TOPIC_CONFIG_KEYS, TopicConfig},
+    topics::{check_topic_name, effective_config, is_internal_topic},
+};
+
+/// More partitions than this in one topic are refused, before a typing error fills the disk with directories.
+pub(crate) const MAX_PARTITIONS: i32 = 100_000;
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    now: Now,
+    _context: &RequestContext,
+    request: CreateTopicsRequest,
+) -> Handled {
+    let topics = request
+        .topics
+        .iter()
+        .map(|topic| {
+            let twice = request
+                .topics
+                .iter()
+                .filter(|other| other.name == topic.name)
+                .count()
+                > 1;
+            let result = if twice {
+                Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".into()))
+            } else {
+                create(broker, now, topic, request.validate_only)
+            };
+            result.unwrap_or_else(|(error_code, message): Refusal| CreatableTopicResult {
+                name: topic.name.clone(),
+                error_code,
+                error_message: Some(message.into()),
+                topic_config_error_code: ErrorCode::NONE,
+                num_partitions: -1,
+                replication_factor: -1,
+                configs: Some(Vec::new()),
+                ..Default::default()
+            })
+        })
+        .collect();
+    Handled::Respond(Response::CreateTopics(CreateTopicsResponse {
+        topics,
+        ..Default::default()
+    }))
+}
+
+type Refusal = (ErrorCode, String);
+
+fn create(
+    broker: &mut Broker,
+    now: Now,
+    topic: &CreatableTopic,
+    validate_only: bool,
+) -> Result<CreatableTopicResult, Refusal> {
+    check_topic_name(&topic.name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
+    if let Some(other) = broker.topics.colliding(&topic.name) {
+        return Err(if other.name == topic.name {
+            (
+                ErrorCode::TOPIC_ALREADY_EXISTS,
+                format!("Topic '{}' already exists.", topic.name),
+            )
+        } else {
+            (
+                ErrorCode::INVALID_TOPIC_EXCEPTION,
+                format!(
+                    "Topic '{}' collides with existing topic: {}",
+                    topic.name, other.name
+                ),
+            )
+        });
+    }
+    if is_internal_topic(&topic.name) {
+        return Err((
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            format!(
+                "Topic '{}' is internal: the broker creates it when it is needed.",
+                topic.name
+            ),
+        ));
+    }
+    let partitions = partition_count(broker, topic)?;
+    let settings = topic
+        .configs
+        .iter()
+        .filter_map(|c| Some((&*c.name, &**c.value.as_ref()?)));
+    if let Some(unset) = topic.configs.iter().find(|c| c.value.is_none()) {
+        return Err((
+            ErrorCode::INVALID_CONFIG,
+            format!("Null value not supported for topic configs: {}", unset.name),
+        ));
+    }
+    let (config, configs) = effective_config(&broker.config.topic_defaults, settings)
+        .map_err(|why| (ErrorCode::INVALID_CONFIG, why))?;
+
+    let described = describe(&config, &configs);
+    let mut topic_id = Uuid::ZERO;
+    if !validate_only {
+        let index = broker
+            .create_topic(now, topic.name.clone(), partitions, config, configs)
+            .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}")))?;
+        topic_id = broker
+            .topics
+            .get(index)
+            .map_or(Uuid::ZERO, |topic| topic.id);
+    }
+    Ok(CreatableTopicResult {
+        name: topic.name.clone(),
+        topic_id,
+        error_code: ErrorCode::NONE,
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs: Some(described),
+        ..Default::default()
+    })
+}
+
+fn partition_count(broker: &Broker, topic: &CreatableTopic) -> Result<i32, Refusal> {
+    if !topic.assignments.is_empty() {
+        if topic.num_partitions != -1 {
+            return Err((
+                ErrorCode::INVALID_REQUEST,
+                "A manual partition assignment was specified, but numPartitions was not set to -1."
+                    .into(),
+            ));
+        }
+        if topic.replication_factor != -1 {
+            return Err((
+                ErrorCode::INVALID_REQUEST,
+                "A manual partition assignment was specified, but replication factor was not set to -1.".into(),
+            ));
+        }
+        let count = topic.assignments.len() as i32;
+        for number in 0..count {
+            let mut of_number = topic
+                .assignments
+                .iter()
+                .filter(|a| a.partition_index == number);
+            let (Some(assignment), None) = (of_number.next(), of_number.next()) else {
+                return Err((
+                    ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+                    "Partitions should be a consecutive 0-based integer sequence.".into(),
+                ));
+            };
+            check_assignment(broker, &assignment.broker_ids)?;
+        }
+        return check_count(count);
+    }
+    match topic.replication_factor {
+        -1 | 1 => {}
+        factor if factor < 1 => {
+            return Err((
+                ErrorCode::INVALID_REPLICATION_FACTOR,
+                "Replication factor must be larger than 0, or -1 to use the default value.".into(),
+            ));
+        }
+        factor => {
+            return Err((
+                ErrorCode::INVALID_REPLICATION_FACTOR,
+                format!(
+                    "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} \
+                     cannot be reached because only 1 broker(s) are registered."
+                ),
+            ));
+        }
+    }
+    match topic.num_partitions {
+        -1 => Ok(broker.config.num_partitions),
+        count => check_count(count),
+    }
+}
+
+/// A sane number of partitions.
+pub(crate) fn check_count(count: i32) -> Result<i32, Refusal> {
+    match count {
+        1..=MAX_PARTITIONS => Ok(count),
+        ..1 => Err((
+            ErrorCode::INVALID_PARTITIONS,
+            "Number of partitions was set to an invalid non-positive value.".into(),
+        )),
+        _ => Err((
+            ErrorCode::INVALID_PARTITIONS,
+            format!("Number of partitions must not be larger than {MAX_PARTITIONS}."),
+        )),
+    }
+}
+
+/// The only possible assignment is this broker.
+pub(crate) fn check_assignment(broker: &Broker, replicas: &[i32]) -> Result<(), Refusal> {
+    let refused = |why: String| Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
+    match replicas {
+        [] => refused("The manual partition assignment includes an empty replica list.".into()),
+        [id] if *id == broker.identity.node_id => Ok(()),
+        _ => match replicas.iter().find(|id| **id != broker.identity.node_id) {
+            Some(id) => refused(format!(
+                "The manual partition assignment includes broker {id}, but no such broker is registered."
+            )),
+            None => refused(format!(
+                "The manual partition assignment includes the broker {} more than once.",
+                broker.identity.node_id
+            )),
+        },
+    }
+}
+
+fn describe(config: &TopicConfig, given: &[(Str, Str)]) -> Vec<CreatableTopicConfigs> {
+    TOPIC_CONFIG_KEYS
+        .iter()
+        .map(|key| CreatableTopicConfigs {
+            name: Str::from_static(key.name),
+            value: Some(key.value(config)),
+            read_only: false,
+            config_source: config_source(key, given),
+            is_sensitive: false,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        BrokerConfig, Durability,
+        testing::{Harness, batch},
+    };
+    use ottla_protocol::{CreatableReplicaAssignment, CreatableTopicConfig, Request};
+    use std::vec;
+
+    fn topic(name: &str) -> CreatableTopic {
+        CreatableTopic {
+            name: name.into(),
+            num_partitions: -1,
+            replication_factor: -1,
+            ..Default::default()
+        }
+    }
+
+    fn ask(
+        h: &mut Harness,
+        topics: Vec<CreatableTopic>,
+        validate_only: bool,
+    ) -> Vec<CreatableTopicResult> {
+        let request = CreateTopicsRequest {
+            topics,
+            validate_only,
+            ..Default::default()
+        };
+        let Response::CreateTopics(response) = h.ask(7, Request::CreateTopics(request)) else {
+            panic!()
+        };
+        response.topics
+    }
+
+    fn code(h: &mut Harness, topic: CreatableTopic) -> ErrorCode {
+        ask(h, vec![topic], false)[0].error_code
+    }
+
+    fn config(name: &str, value: Option<&str>) -> CreatableTopicConfig {
+        CreatableTopicConfig {
+            name: name.into(),
+            value: value.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn defaults_and_answer() {
+        let config = BrokerConfig {
+            num_partitions: 3,
+            durability: Durability::Os,
+            ..BrokerConfig::default()
+        };
+        let mut h = Harness::with(config);
+        let made = ask(
+            &mut h,
+            vec![CreatableTopic {
+                configs: vec![self::config("retention.ms", Some("5"))],
+                ..topic("a")
+            }],
+            false,
+        );
+        assert_eq!(
+            (
+                made[0].error_code,
+                made[0].num_partitions,
+                made[0].replication_factor
+            ),
+            (ErrorCode::NONE, 3, 1)
+        );
+        assert_eq!(made[0].topic_id, h.broker.topics.by_name("a").unwrap().id);
+        let configs = made[0].configs.as_ref().unwrap();
+        let retention = configs.iter().find(|c| c.name == "retention.ms").unwrap();
+        assert_eq!(
+            (retention.value.as_deref(), retention.config_source),
+            (Some("5"), 1)
+        );
+        let other = configs.iter().find(|c| c.name == "segment.ms").unwrap();
+        assert_eq!(other.config_source, 5);
+        assert_eq!(code(&mut h, topic("a")), ErrorCode::TOPIC_ALREADY_EXISTS);
+        // The settings survive a restart, and so do the partitions.
+        for clean in [true, false] {
+            h = h.restart(clean);
+            let topic = h.broker.topics.by_name("a").unwrap();
+            assert_eq!((topic.partitions.len(), topic.config.retention_ms), (3, 5));
+        }
+        assert_eq!(h.produce("a", 2, batch(&["v"])).error_code, ErrorCode::NONE);
+    }
+
+    #[test]
+    fn validate_only_makes_nothing() {
+        let mut h = Harness::new(Durability::Os);
+        let answer = ask(&mut h, vec![topic("a")], true);
+        assert_eq!(
+            (answer[0].error_code, answer[0].topic_id),
+            (ErrorCode::NONE, Uuid::ZERO)
+        );
+        assert!(h.broker.topics.by_name("a").is_none());
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let mut h = Harness::new(Durability::Os);
+        let cases = [
+            (
+                CreatableTopic {
+                    num_partitions: 0,
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_PARTITIONS,
+            ),
+            (
+                CreatableTopic {
+                    num_partitions: -2,
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_PARTITIONS,
+            ),
+            (
+                CreatableTopic {
+                    num_partitions: i32::MAX,
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_PARTITIONS,
+            ),
+            (
+                CreatableTopic {
+                    replication_factor: 0,
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_REPLICATION_FACTOR,
+            ),
+            (
+                CreatableTopic {
+                    replication_factor: 3,
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_REPLICATION_FACTOR,
+            ),
+            (topic(""), ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (topic("a/../b"), ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (
+                topic("__consumer_offsets"),
+                ErrorCode::INVALID_TOPIC_EXCEPTION,
+            ),
+            (
+                CreatableTopic {
+                    configs: vec![config("nonsense", Some("1"))],
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_CONFIG,
+            ),
+            (
+                CreatableTopic {
+                    configs: vec![config("retention.ms", Some("x"))],
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_CONFIG,
+            ),
+            (
+                CreatableTopic {
+                    configs: vec![config("preallocate", Some("true"))],
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_CONFIG,
+            ),
+            (
+                CreatableTopic {
+                    configs: vec![config("retention.ms", None)],
+                    ..topic("a")
+                },
+                ErrorCode::INVALID_CONFIG,
+            ),
+        ];
+        for (topic, expected) in cases {
+            let answer = ask(&mut h, vec![topic], false);
+            assert_eq!(
+                answer[0].error_code, expected,
+                "{:?}",
+                answer[0].error_message
+            );
+            assert!(answer[0].error_message.is_some());
+        }
+        let twice = ask(&mut h, vec![topic("a"), topic("b"), topic("a")], false);
+        let codes: Vec<_> = twice.iter().map(|t| t.error_code).collect();
+        assert_eq!(
+            codes,
+            [
+                ErrorCode::INVALID_REQUEST,
+                ErrorCode::NONE,
+                ErrorCode::INVALID_REQUEST
+            ]
+        );
+    }
+
+    #[test]
+    fn manual_assignments() {
+        let mut h = Harness::new(Durability::Os);
+        let assigned = |parts: &[(i32, &[i32])]| CreatableTopic {
+            assignments: parts
+                .iter()
+                .map(|(partition_index, ids)| CreatableReplicaAssignment {
+                    partition_index: *partition_index,
+                    broker_ids: ids.to_vec(),
+                })
+                .collect(),
+            ..topic("a")
+        };
+        for bad in [
+            assigned(&[(1, &[1])]),
+            assigned(&[(0, &[1]), (0, &[1])]),
+            assigned(&[(0, &[])]),
+            assigned(&[(0, &[2])]),
+            assigned(&[(0, &[1, 1])]),
+        ] {
+            assert_eq!(code(&mut h, bad), ErrorCode::INVALID_REPLICA_ASSIGNMENT);
+        }
+        let both = CreatableTopic {
+            num_partitions: 1,
+            ..assigned(&[(0, &[1])])
+        };
+        assert_eq!(code(&mut h, both), ErrorCode::INVALID_REQUEST);
+        assert_eq!(
+            code(&mut h, assigned(&[(1, &[1]), (0, &[1])])),
+            ErrorCode::NONE
+        );
+        assert_eq!(h.broker.topics.by_name("a").unwrap().partitions.len(), 2);
+    }
+}

@@ -1,0 +1,229 @@
+//! DeleteTopics (20), by name and, from version 6 on, by id.
+
+use alloc::{format, string::String, vec::Vec};
+
+use ottla_protocol::{
+    DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse, ErrorCode,
+    Response, Str, Uuid,
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+/// From this version on `topics` is used instead of `topic_names`.
+const WITH_IDS: i16 = 6;
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    request: DeleteTopicsRequest,
+) -> Handled {
+    let asked: Vec<DeleteTopicState> = if context.api_version >= WITH_IDS {
+        request.topics
+    } else {
+        request
+            .topic_names
+            .into_iter()
+            .map(|name| DeleteTopicState {
+                name: Some(name),
+                topic_id: Uuid::ZERO,
+            })
+            .collect()
+    };
+    let responses = asked
+        .iter()
+        .map(|topic| {
+            let twice = asked.iter().filter(|other| *other == topic).count() > 1;
+            let result = if twice {
+                Err((
+                    ErrorCode::INVALID_REQUEST,
+                    "Duplicate topic in the request.".into(),
+                ))
+            } else {
+                delete(broker, now, topic)
+            };
+            match result {
+                Ok((name, topic_id)) => DeletableTopicResult {
+                    name: Some(name),
+                    topic_id,
+                    error_code: ErrorCode::NONE,
+                    error_message: None,
+                },
+                Err((error_code, message)) => DeletableTopicResult {
+                    name: topic.name.clone(),
+                    topic_id: topic.topic_id,
+                    error_code,
+                    error_message: Some(message.into()),
+                },
+            }
+        })
+        .collect();
+    Handled::Respond(Response::DeleteTopics(DeleteTopicsResponse {
+        responses,
+        ..Default::default()
+    }))
+}
+
+fn delete(
+    broker: &mut Broker,
+    now: Now,
+    asked: &DeleteTopicState,
+) -> Result<(Str, Uuid), (ErrorCode, String)> {
+    let index = match (&asked.name, asked.topic_id.is_zero()) {
+        (Some(name), true) => broker.topics.index_by_name(name).ok_or_else(|| {
+            (
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                "This server does not host this topic-partition.".into(),
+            )
+        }),
+        (None, false) => broker.topics.index_by_id(&asked.topic_id).ok_or_else(|| {
+            (
+                ErrorCode::UNKNOWN_TOPIC_ID,
+                "This server does not host this topic ID.".into(),
+            )
+        }),
+        (Some(_), false) => Err((
+            ErrorCode::INVALID_REQUEST,
+            "You may not specify both topic name and topic id.".into(),
+        )),
+        (None, true) => Err((
+            ErrorCode::INVALID_REQUEST,
+            "Neither topic name nor id were specified.".into(),
+        )),
+    }?;
+    let Some(topic) = broker.topics.get(index) else {
+        return Err((ErrorCode::UNKNOWN_SERVER_ERROR, String::new()));
+    };
+    if topic.internal {
+        return Err((
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            format!("Topic '{}' is internal and can't be deleted.", topic.name),
+        ));
+    }
+    let (name, id) = (topic.name.clone(), topic.id);
+    match broker.delete_topic(now, index) {
+        Ok(()) => Ok((name, id)),
+        Err(error) => Err((ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Durability,
+        testing::{Harness, batch, produced, values},
+    };
+    use ottla_log::Storage;
+    use ottla_protocol::Request;
+    use std::vec;
+
+    fn ask(
+        h: &mut Harness,
+        version: i16,
+        request: DeleteTopicsRequest,
+    ) -> Vec<DeletableTopicResult> {
+        let Response::DeleteTopics(response) = h.ask(version, Request::DeleteTopics(request))
+        else {
+            panic!()
+        };
+        response.responses
+    }
+
+    fn by_name(name: &str) -> DeleteTopicsRequest {
+        DeleteTopicsRequest {
+            topic_names: vec![name.into()],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn gone_for_good() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("a", 2, &[]);
+        h.create_topic("b", 1, &[]);
+        h.produce("a", 0, batch(&["old"]));
+        h.produce("b", 0, batch(&["kept"]));
+        assert_eq!(ask(&mut h, 4, by_name("a"))[0].error_code, ErrorCode::NONE);
+        assert!(!h.storage.exists("a-0").unwrap() && !h.storage.exists("a-1").unwrap());
+        assert_eq!(
+            h.produce("a", 0, batch(&["v"])).error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        assert_eq!(
+            ask(&mut h, 4, by_name("a"))[0].error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+
+        // A topic of the same name is another one, and empty.
+        h.create_topic("a", 1, &[]);
+        assert_eq!(h.produce("a", 0, batch(&["new"])).base_offset, 0);
+        let mut h = h.restart(false);
+        assert_eq!(values(&h.fetch("a", 0, 0).records), ["new"]);
+        assert_eq!(values(&h.fetch("b", 0, 0).records), ["kept"]);
+    }
+
+    #[test]
+    fn by_id_and_what_is_refused() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("a", 1, &[]);
+        let id = h.broker.topics.by_name("a").unwrap().id;
+        let state = |name: Option<&str>, topic_id| DeleteTopicState {
+            name: name.map(Into::into),
+            topic_id,
+        };
+        let request = |topics| DeleteTopicsRequest {
+            topics,
+            ..Default::default()
+        };
+        for (topic, expected) in [
+            (
+                state(None, Uuid::from_random(9)),
+                ErrorCode::UNKNOWN_TOPIC_ID,
+            ),
+            (state(Some("a"), id), ErrorCode::INVALID_REQUEST),
+            (state(None, Uuid::ZERO), ErrorCode::INVALID_REQUEST),
+            (
+                state(Some("b"), Uuid::ZERO),
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            ),
+        ] {
+            assert_eq!(ask(&mut h, 6, request(vec![topic]))[0].error_code, expected);
+        }
+        let twice = ask(&mut h, 6, request(vec![state(None, id), state(None, id)]));
+        assert!(
+            twice
+                .iter()
+                .all(|t| t.error_code == ErrorCode::INVALID_REQUEST)
+        );
+        let done = ask(&mut h, 6, request(vec![state(None, id)]));
+        assert_eq!(
+            (done[0].error_code, done[0].name.as_deref()),
+            (ErrorCode::NONE, Some("a"))
+        );
+
+        h.broker.ensure_offsets_topic(h.now).unwrap();
+        let internal = ask(&mut h, 4, by_name("__consumer_offsets"));
+        assert_eq!(internal[0].error_code, ErrorCode::INVALID_TOPIC_EXCEPTION);
+    }
+
+    #[test]
+    fn waiting_produces_hear_of_it() {
+        let mut h = Harness::new(Durability::Fsync);
+        h.create_topic("a", 1, &[]);
+        let id = h.send_produce("a", 0, -1, batch(&["v"]));
+        ask(&mut h, 4, by_name("a"));
+        assert_eq!(
+            produced(h.take_answer(id).unwrap()).error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        // The sync that was under way finds nobody, also when the number was taken again.
+        h.create_topic("b", 1, &[]);
+        h.sync_all();
+        assert!(h.answers.is_empty());
+    }
+}

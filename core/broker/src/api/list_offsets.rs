@@ -1,0 +1,235 @@
+//! ListOffsets (2): the earliest and latest offset, and the first at or after a time.
+
+use ottla_protocol::{
+    ErrorCode, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
+    ListOffsetsResponse, ListOffsetsTopicResponse, Response,
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+    partition::PartitionIndex,
+};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    _now: Now,
+    context: &RequestContext,
+    request: ListOffsetsRequest,
+) -> Handled {
+    let read_committed = request.isolation_level == 1;
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let known = broker
+                .topics
+                .by_name(&topic.name)
+                .map(|t| t.partitions.clone());
+            let partitions = topic
+                .partitions
+                .iter()
+                .enumerate()
+                .map(|(at, asked)| {
+                    let twice = topic.partitions[..at]
+                        .iter()
+                        .any(|p| p.partition_index == asked.partition_index);
+                    let index = usize::try_from(asked.partition_index).ok();
+                    let index = index.and_then(|i| known.as_ref()?.get(i).copied());
+                    let found = if twice {
+                        Err(ErrorCode::INVALID_REQUEST)
+                    } else {
+                        look_up(broker, context.api_version, index, asked, read_committed)
+                    };
+                    let (error_code, found) = match found {
+                        Ok(found) => (ErrorCode::NONE, found),
+                        Err(code) => (code, NOTHING),
+                    };
+                    ListOffsetsPartitionResponse {
+                        partition_index: asked.partition_index,
+                        error_code,
+                        timestamp: found.timestamp,
+                        offset: found.offset,
+                        leader_epoch: found.leader_epoch,
+                        ..Default::default()
+                    }
+                })
+                .collect();
+            ListOffsetsTopicResponse {
+                name: topic.name,
+                partitions,
+            }
+        })
+        .collect();
+    Handled::Respond(Response::ListOffsets(ListOffsetsResponse {
+        topics,
+        ..Default::default()
+    }))
+}
+
+struct Found {
+    timestamp: i64,
+    offset: i64,
+    leader_epoch: i32,
+}
+
+const NOTHING: Found = Found {
+    timestamp: -1,
+    offset: -1,
+    leader_epoch: -1,
+};
+
+fn look_up(
+    broker: &mut Broker,
+    version: i16,
+    index: Option<PartitionIndex>,
+    asked: &ListOffsetsPartition,
+    read_committed: bool,
+) -> Result<Found, ErrorCode> {
+    let partition = index
+        .and_then(|i| broker.partitions.get_mut(i))
+        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    partition.check_usable()?;
+    partition.check_leader_epoch(asked.current_leader_epoch)?;
+    let end = if read_committed {
+        partition.last_stable_offset()
+    } else {
+        partition.high_watermark()
+    };
+    let leader_epoch = partition.leader_epoch;
+    let at = |timestamp, offset| Found {
+        timestamp,
+        offset,
+        leader_epoch,
+    };
+    match asked.timestamp {
+        LATEST => Ok(at(-1, end)),
+        EARLIEST => Ok(at(-1, partition.log.log_start_offset())),
+        EARLIEST_LOCAL if version >= 8 => Ok(at(-1, partition.log.log_start_offset())),
+        // There is no remote storage.
+        LATEST_TIERED if version >= 9 => Ok(NOTHING),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(NOTHING),
+        MAX_TIMESTAMP if version >= 7 => match partition.log.max_timestamp() {
+            Ok(Some((timestamp, offset))) if offset < end => Ok(at(timestamp, offset)),
+            Ok(_) => Ok(NOTHING),
+            Err(_) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
+        },
+        timestamp if timestamp >= 0 => match partition.log.offset_for_time(timestamp) {
+            Ok(Some((timestamp, offset))) if offset < end => Ok(at(timestamp, offset)),
+            Ok(_) => Ok(NOTHING),
+            Err(_) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
+        },
+        _ => Err(ErrorCode::UNSUPPORTED_VERSION),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Durability,
+        testing::{Harness, START_MS, batch, batch_at},
+    };
+    use ottla_protocol::{ListOffsetsTopic, Request};
+    use ottla_record::FinishOptions;
+    use std::vec;
+
+    fn ask(
+        h: &mut Harness,
+        version: i16,
+        partition: i32,
+        timestamp: i64,
+    ) -> ListOffsetsPartitionResponse {
+        let asked = ListOffsetsPartition {
+            partition_index: partition,
+            current_leader_epoch: -1,
+            timestamp,
+            ..Default::default()
+        };
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsTopic {
+                name: "t".into(),
+                partitions: vec![asked],
+            }],
+            ..Default::default()
+        };
+        let Response::ListOffsets(mut response) = h.ask(version, Request::ListOffsets(request))
+        else {
+            panic!()
+        };
+        response.topics.remove(0).partitions.remove(0)
+    }
+
+    #[test]
+    fn every_kind() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        assert_eq!(ask(&mut h, 7, 0, LATEST).offset, 0);
+        assert_eq!(ask(&mut h, 7, 0, MAX_TIMESTAMP).offset, -1);
+        for timestamp in [START_MS - 100, START_MS + 100, START_MS] {
+            h.produce(
+                "t",
+                0,
+                batch_at(timestamp, None, &["a", "b"], FinishOptions::default()),
+            );
+        }
+        let mut found = |version, timestamp| {
+            let answer = ask(&mut h, version, 0, timestamp);
+            assert_eq!(answer.error_code, ErrorCode::NONE, "{timestamp}");
+            (answer.timestamp, answer.offset)
+        };
+        assert_eq!(found(7, LATEST), (-1, 6));
+        assert_eq!(found(7, EARLIEST), (-1, 0));
+        assert_eq!(found(8, EARLIEST_LOCAL), (-1, 0));
+        assert_eq!(found(9, LATEST_TIERED), (-1, -1));
+        assert_eq!(found(7, MAX_TIMESTAMP).0, START_MS + 100);
+        assert!((2..4).contains(&found(7, MAX_TIMESTAMP).1));
+        assert_eq!(found(7, 0), (START_MS - 100, 0));
+        assert_eq!(found(7, START_MS - 100), (START_MS - 100, 0));
+        assert_eq!(found(7, START_MS - 99), (START_MS + 100, 2));
+        assert_eq!(found(7, START_MS + 101), (-1, -1));
+    }
+
+    #[test]
+    fn errors() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        assert_eq!(
+            ask(&mut h, 7, 3, LATEST).error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        assert_eq!(
+            ask(&mut h, 6, 0, MAX_TIMESTAMP).error_code,
+            ErrorCode::UNSUPPORTED_VERSION
+        );
+        assert_eq!(
+            ask(&mut h, 7, 0, EARLIEST_LOCAL).error_code,
+            ErrorCode::UNSUPPORTED_VERSION
+        );
+        assert_eq!(
+            ask(&mut h, 10, 0, -9).error_code,
+            ErrorCode::UNSUPPORTED_VERSION
+        );
+    }
+
+    #[test]
+    fn latest_is_what_is_committed() {
+        let mut h = Harness::new(Durability::Fsync);
+        h.create_topic("t", 1, &[]);
+        h.send_produce("t", 0, -1, batch(&["a", "b"]));
+        assert_eq!(ask(&mut h, 7, 0, LATEST).offset, 0);
+        assert_eq!(ask(&mut h, 7, 0, START_MS).offset, -1);
+        h.sync_all();
+        assert_eq!(ask(&mut h, 7, 0, LATEST).offset, 2);
+        assert_eq!(ask(&mut h, 7, 0, START_MS).offset, 0);
+    }
+}

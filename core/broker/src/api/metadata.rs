@@ -1,0 +1,363 @@
+//! Metadata (3): brokers, topics and their leaders; creates topics that are missing, where that is wanted.
+
+use alloc::{vec, vec::Vec};
+
+use ottla_protocol::{
+    ErrorCode, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic, Response, Str, Uuid,
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+    topics::{OFFSETS_TOPIC, Topic, check_topic_name, is_internal_topic},
+};
+
+/// Bits of the operations that everyone may do where there is no authorizer: READ 3, WRITE 4, CREATE 5, DELETE 6,
+/// ALTER 7, DESCRIBE 8, DESCRIBE_CONFIGS 10, ALTER_CONFIGS 11.
+pub(crate) const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+/// The same for the cluster: CREATE, ALTER, DESCRIBE, CLUSTER_ACTION 9, DESCRIBE_CONFIGS, ALTER_CONFIGS,
+/// IDEMPOTENT_WRITE 12.
+pub(crate) const CLUSTER_OPERATIONS: i32 =
+    1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+
+/// From this version on a topic may be asked for by id.
+const BY_ID: i16 = 12;
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    request: MetadataRequest,
+) -> Handled {
+    let with_operations = request.include_topic_authorized_operations;
+    let topics = match request.topics {
+        Some(topics) if context.api_version > 0 || !topics.is_empty() => {
+            // Before version 4 a request can't say; the broker's setting decides alone.
+            let may_create = broker.config.auto_create_topics
+                && (request.allow_auto_topic_creation || context.api_version < 4);
+            let mut seen: Vec<MetadataRequestTopic> = Vec::with_capacity(topics.len());
+            for topic in topics {
+                if !seen.contains(&topic) {
+                    seen.push(topic);
+                }
+            }
+            seen.into_iter()
+                .map(|topic| {
+                    named(
+                        broker,
+                        now,
+                        context.api_version,
+                        topic,
+                        may_create,
+                        with_operations,
+                    )
+                })
+                .collect()
+        }
+        // Null, and in version 0 also an empty list, means all.
+        _ => {
+            let mut all: Vec<&Topic> = broker.topics.iter().collect();
+            all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            all.into_iter()
+                .map(|topic| describe(broker, topic, with_operations))
+                .collect()
+        }
+    };
+    Handled::Respond(Response::Metadata(MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: broker.identity.node_id,
+            host: broker.config.host.clone(),
+            port: broker.config.port,
+            rack: broker.config.rack.clone(),
+        }],
+        cluster_id: Some(broker.identity.cluster_id.clone()),
+        controller_id: broker.identity.node_id,
+        topics,
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            i32::MIN
+        },
+        ..Default::default()
+    }))
+}
+
+fn named(
+    broker: &mut Broker,
+    now: Now,
+    version: i16,
+    asked: MetadataRequestTopic,
+    may_create: bool,
+    with_operations: bool,
+) -> MetadataResponseTopic {
+    let name = match asked.name {
+        None if version >= BY_ID && !asked.topic_id.is_zero() => {
+            return match broker.topics.by_id(&asked.topic_id) {
+                Some(topic) => describe(broker, topic, with_operations),
+                None => failed(None, asked.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
+            };
+        }
+        None => return failed(None, asked.topic_id, ErrorCode::INVALID_REQUEST),
+        Some(name) => name,
+    };
+    if broker.topics.by_name(&name).is_none() {
+        let created = match check_topic_name(&name) {
+            Err(_) => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
+            Ok(()) if !may_create => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            Ok(()) => create(broker, now, &name),
+        };
+        if let Err(code) = created {
+            return failed(Some(name), Uuid::ZERO, code);
+        }
+    }
+    match broker.topics.by_name(&name) {
+        Some(topic) => describe(broker, topic, with_operations),
+        None => failed(
+            Some(name),
+            Uuid::ZERO,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ),
+    }
+}
+
+/// Auto-creation. Kafka answers the first request with an error while the controller works; here it is done by now.
+fn create(broker: &mut Broker, now: Now, name: &Str) -> Result<(), ErrorCode> {
+    if &**name == OFFSETS_TOPIC {
+        return broker.ensure_offsets_topic(now).map(|_| ());
+    }
+    if is_internal_topic(name) {
+        return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    if broker.topics.colliding(name).is_some() {
+        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+    }
+    let config = broker.config.topic_defaults.clone();
+    broker
+        .create_topic(
+            now,
+            name.clone(),
+            broker.config.num_partitions,
+            config,
+            Vec::new(),
+        )
+        .map(|_| ())
+        .map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)
+}
+
+fn failed(name: Option<Str>, topic_id: Uuid, error_code: ErrorCode) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code,
+        is_internal: name.as_deref().is_some_and(is_internal_topic),
+        name,
+        topic_id,
+        ..Default::default()
+    }
+}
+
+fn describe(broker: &Broker, topic: &Topic, with_operations: bool) -> MetadataResponseTopic {
+    let node = broker.identity.node_id;
+    let partitions = topic
+        .partitions
+        .iter()
+        .filter_map(|index| broker.partitions.get(*index))
+        .map(|partition| {
+            let failed = partition.is_failed();
+            MetadataResponsePartition {
+                error_code: if failed {
+                    ErrorCode::LEADER_NOT_AVAILABLE
+                } else {
+                    ErrorCode::NONE
+                },
+                partition_index: partition.number,
+                leader_id: if failed { -1 } else { node },
+                leader_epoch: partition.leader_epoch,
+                replica_nodes: vec![node],
+                isr_nodes: vec![node],
+                offline_replicas: if failed { vec![node] } else { Vec::new() },
+            }
+        })
+        .collect();
+    MetadataResponseTopic {
+        error_code: ErrorCode::NONE,
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        is_internal: topic.internal,
+        partitions,
+        topic_authorized_operations: if with_operations {
+            TOPIC_OPERATIONS
+        } else {
+            i32::MIN
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BrokerConfig, Durability, testing::Harness};
+    use ottla_protocol::Request;
+
+    fn ask(h: &mut Harness, version: i16, request: MetadataRequest) -> MetadataResponse {
+        let Response::Metadata(response) = h.ask(version, Request::Metadata(request)) else {
+            panic!()
+        };
+        response
+    }
+
+    fn of(names: &[&str], allow_auto_topic_creation: bool) -> MetadataRequest {
+        MetadataRequest {
+            topics: Some(
+                names
+                    .iter()
+                    .map(|n| MetadataRequestTopic {
+                        name: Some((*n).into()),
+                        ..Default::default()
+                    })
+                    .collect(),
+            ),
+            allow_auto_topic_creation,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn broker_and_cluster() {
+        let mut h = Harness::new(Durability::Os);
+        let answer = ask(
+            &mut h,
+            9,
+            MetadataRequest {
+                topics: Some(vec![]),
+                ..Default::default()
+            },
+        );
+        assert_eq!(answer.brokers.len(), 1);
+        assert_eq!((answer.brokers[0].node_id, answer.controller_id), (1, 1));
+        assert_eq!(answer.cluster_id.as_ref().unwrap().len(), 22);
+        assert_eq!(answer.cluster_authorized_operations, i32::MIN);
+        assert!(answer.topics.is_empty());
+    }
+
+    #[test]
+    fn missing_topics_are_created_where_that_is_wanted() {
+        let mut h = Harness::new(Durability::Os);
+        let answer = ask(&mut h, 9, of(&["a"], false));
+        assert_eq!(
+            answer.topics[0].error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        let answer = ask(&mut h, 9, of(&["a", "a"], true));
+        assert_eq!(answer.topics.len(), 1);
+        let topic = &answer.topics[0];
+        assert_eq!(
+            (topic.error_code, topic.partitions.len(), topic.is_internal),
+            (ErrorCode::NONE, 1, false)
+        );
+        assert!(!topic.topic_id.is_zero());
+        let partition = &topic.partitions[0];
+        assert_eq!((partition.leader_id, partition.leader_epoch), (1, 0));
+        assert_eq!(
+            (&partition.replica_nodes[..], &partition.isr_nodes[..]),
+            (&[1][..], &[1][..])
+        );
+
+        let mut h = Harness::with(BrokerConfig {
+            auto_create_topics: false,
+            ..BrokerConfig::default()
+        });
+        assert_eq!(
+            ask(&mut h, 9, of(&["a"], true)).topics[0].error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+    }
+
+    #[test]
+    fn names_that_are_none() {
+        let mut h = Harness::new(Durability::Os);
+        let long = "x".repeat(250);
+        for name in ["", ".", "..", "a/b", "../etc", "a b", "ä", "a\0b", &long] {
+            let answer = ask(&mut h, 9, of(&[name], true));
+            assert_eq!(
+                answer.topics[0].error_code,
+                ErrorCode::INVALID_TOPIC_EXCEPTION,
+                "{name:?}"
+            );
+        }
+        assert_eq!(
+            ask(&mut h, 9, of(&["a.b"], true)).topics[0].error_code,
+            ErrorCode::NONE
+        );
+        assert_eq!(
+            ask(&mut h, 9, of(&["a_b"], true)).topics[0].error_code,
+            ErrorCode::INVALID_TOPIC_EXCEPTION
+        );
+        assert_eq!(
+            ask(&mut h, 9, of(&["x".repeat(249).as_str()], true)).topics[0].error_code,
+            ErrorCode::NONE
+        );
+    }
+
+    #[test]
+    fn all_topics_sorted_and_by_id() {
+        let mut h = Harness::new(Durability::Os);
+        for name in ["b", "a", "__consumer_offsets"] {
+            ask(&mut h, 9, of(&[name], true));
+        }
+        let all = ask(
+            &mut h,
+            9,
+            MetadataRequest {
+                topics: None,
+                ..Default::default()
+            },
+        );
+        let names: Vec<&str> = all
+            .topics
+            .iter()
+            .map(|t| &**t.name.as_ref().unwrap())
+            .collect();
+        assert_eq!(names, ["__consumer_offsets", "a", "b"]);
+        assert!(all.topics[0].is_internal);
+        assert_eq!(all.topics[0].partitions.len(), 4);
+        let empty_of_old = ask(
+            &mut h,
+            0,
+            MetadataRequest {
+                topics: Some(vec![]),
+                ..Default::default()
+            },
+        );
+        assert_eq!(empty_of_old.topics.len(), 3);
+
+        let by_id = |topic_id| MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                topic_id,
+                name: None,
+            }]),
+            include_topic_authorized_operations: true,
+            ..Default::default()
+        };
+        let found = ask(&mut h, 12, by_id(all.topics[1].topic_id));
+        assert_eq!(found.topics[0].name.as_deref(), Some("a"));
+        assert_eq!(
+            found.topics[0].topic_authorized_operations,
+            TOPIC_OPERATIONS
+        );
+        let missing = ask(&mut h, 12, by_id(Uuid::from_random(3)));
+        assert_eq!(missing.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_ID);
+    }
+
+    #[test]
+    fn topics_keep_their_ids_over_a_restart() {
+        for clean in [true, false] {
+            let mut h = Harness::new(Durability::Os);
+            let before = ask(&mut h, 9, of(&["a"], true));
+            let mut h = h.restart(clean);
+            let after = ask(&mut h, 9, of(&["a"], false));
+            assert_eq!(before, after);
+        }
+    }
+}

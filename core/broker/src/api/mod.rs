@@ -1,0 +1,79 @@
+//! What the broker answers: one file per API key.
+//!
+//! A handler is `fn handle(&mut Broker, Now, &RequestContext, XRequest) -> Handled`. To add a key: its field table in
+//! `core/protocol`, its file here, its line in [`dispatch`]. What is not served is not advertised: `ApiVersions` lists
+//! what `ApiKey::valid_versions` has.
+
+use ottla_protocol::{ApiKey, Request};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+pub(crate) mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+pub(crate) mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod produce;
+mod sync_group;
+
+/// The lowest version of `Produce` that is served. Kafka advertises it from 0 on, because older clients look at that
+/// to learn about compression, and serves it from 3 on.
+const PRODUCE_MIN_SERVED: i16 = 3;
+
+/// Whether a request of this key and version is answered.
+pub(crate) fn is_served(key: ApiKey, version: i16) -> bool {
+    key.valid_versions().contains(&version)
+        && (key != ApiKey::Produce || version >= PRODUCE_MIN_SERVED)
+}
+
+/// Hands a request to its file.
+pub(crate) fn dispatch(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    request: Request,
+) -> Handled {
+    match request {
+        Request::Produce(r) => produce::handle(broker, now, context, r),
+        Request::Fetch(r) => fetch::handle(broker, now, context, r),
+        Request::ListOffsets(r) => list_offsets::handle(broker, now, context, r),
+        Request::Metadata(r) => metadata::handle(broker, now, context, r),
+        Request::OffsetCommit(r) => offset_commit::handle(broker, now, context, r),
+        Request::OffsetFetch(r) => offset_fetch::handle(broker, now, context, r),
+        Request::FindCoordinator(r) => find_coordinator::handle(broker, now, context, r),
+        Request::JoinGroup(r) => join_group::handle(broker, now, context, r),
+        Request::Heartbeat(r) => heartbeat::handle(broker, now, context, r),
+        Request::LeaveGroup(r) => leave_group::handle(broker, now, context, r),
+        Request::SyncGroup(r) => sync_group::handle(broker, now, context, r),
+        Request::DescribeGroups(r) => describe_groups::handle(broker, now, context, r),
+        Request::ListGroups(r) => list_groups::handle(broker, now, context, r),
+        Request::ApiVersions(r) => api_versions::handle(broker, now, context, r),
+        Request::CreateTopics(r) => create_topics::handle(broker, now, context, r),
+        Request::DeleteTopics(r) => delete_topics::handle(broker, now, context, r),
+        Request::InitProducerId(r) => init_producer_id::handle(broker, now, context, r),
+        Request::DescribeConfigs(r) => describe_configs::handle(broker, now, context, r),
+        Request::CreatePartitions(r) => create_partitions::handle(broker, now, context, r),
+        Request::DeleteGroups(r) => delete_groups::handle(broker, now, context, r),
+        Request::OffsetDelete(r) => offset_delete::handle(broker, now, context, r),
+        Request::DescribeCluster(r) => describe_cluster::handle(broker, now, context, r),
+    }
+}

@@ -1,0 +1,750 @@
+//! Produce (0): batches into logs, answered as `acks` says.
+
+use alloc::vec::Vec;
+
+use ottla_protocol::{
+    BatchIndexAndErrorMessage, ErrorCode, PartitionProduceData, PartitionProduceResponse,
+    ProduceRequest, ProduceResponse, Response, Str, TopicProduceResponse, Uuid,
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    append::{Appended, Refusal},
+    context::{Handled, RequestContext},
+    partition::{CommitWaiter, PartitionIndex},
+    purgatory::{PendingPartition, WaitingProduce},
+};
+
+/// From this version on topics are named by id.
+const WITH_TOPIC_IDS: i16 = 13;
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    request: ProduceRequest,
+) -> Handled {
+    let acks = request.acks;
+    let mut any_error = false;
+    let mut waits: Vec<(PendingPartition, i64)> = Vec::new();
+    let mut responses = Vec::with_capacity(request.topic_data.len());
+    for (topic_at, topic) in request.topic_data.into_iter().enumerate() {
+        let topic_id = if context.api_version >= WITH_TOPIC_IDS {
+            topic.topic_id
+        } else {
+            Uuid::ZERO
+        };
+        let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
+        for (partition_at, data) in topic.partition_data.into_iter().enumerate() {
+            let number = data.index;
+            let appended = append(
+                broker,
+                now,
+                context.api_version,
+                acks,
+                &topic.name,
+                topic_id,
+                data,
+            );
+            partition_responses.push(match appended {
+                Ok((partition, appended)) => {
+                    let committed = broker
+                        .partitions
+                        .get(partition)
+                        .is_some_and(|p| p.high_watermark() >= appended.end);
+                    if acks == -1 && !committed {
+                        waits.push((
+                            PendingPartition {
+                                partition,
+                                topic_at,
+                                partition_at,
+                            },
+                            appended.end,
+                        ));
+                    }
+                    accepted(number, &appended)
+                }
+                Err(refusal) => {
+                    any_error = true;
+                    refused(number, refusal)
+                }
+            });
+        }
+        responses.push(TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses,
+        });
+    }
+    let response = ProduceResponse {
+        responses,
+        ..Default::default()
+    };
+    if acks == 0 {
+        // Nobody hears of an error, so the connection ends, as in Kafka: the producer then knows that something is wrong.
+        return if any_error {
+            Handled::Disconnect
+        } else {
+            Handled::NoResponse
+        };
+    }
+    if waits.is_empty() {
+        return Handled::Respond(Response::Produce(response));
+    }
+    let pending = waits.iter().map(|(pending, _)| *pending).collect();
+    let deadline_us = now.after_ms(request.timeout_ms.into());
+    let id = broker.purgatory.park_produce(
+        deadline_us,
+        WaitingProduce {
+            reply: context.reply,
+            response,
+            pending,
+        },
+    );
+    for (pending, end) in waits {
+        broker.wait_for_commit(pending.partition, end, CommitWaiter::Produce(id));
+    }
+    Handled::Deferred
+}
+
+fn append(
+    broker: &mut Broker,
+    now: Now,
+    version: i16,
+    acks: i16,
+    name: &str,
+    topic_id: Uuid,
+    data: PartitionProduceData,
+) -> Result<(PartitionIndex, Appended), Refusal> {
+    if !(-1..=1).contains(&acks) {
+        return Err(Refusal::bare(ErrorCode::INVALID_REQUIRED_ACKS));
+    }
+    let topic = if version >= WITH_TOPIC_IDS {
+        broker
+            .topics
+            .by_id(&topic_id)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+    } else {
+        broker
+            .topics
+            .by_name(name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    };
+    let topic = topic.map_err(Refusal::bare)?;
+    if topic.internal {
+        return Err(Refusal::bare(ErrorCode::INVALID_TOPIC_EXCEPTION));
+    }
+    let index = topic
+        .partition(data.index)
+        .ok_or(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
+    Ok((
+        index,
+        broker.append_produced(now, index, version, data.records)?,
+    ))
+}
+
+fn accepted(index: i32, appended: &Appended) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: ErrorCode::NONE,
+        base_offset: appended.base_offset,
+        log_append_time_ms: appended.log_append_time,
+        log_start_offset: appended.log_start_offset,
+        ..Default::default()
+    }
+}
+
+fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
+    let Refusal {
+        code,
+        message,
+        records,
+    } = refusal;
+    PartitionProduceResponse {
+        index,
+        error_code: code,
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        record_errors: records
+            .into_iter()
+            .map(|(batch_index, why)| BatchIndexAndErrorMessage {
+                batch_index,
+                batch_index_error_message: Some(Str::from_static(why)),
+            })
+            .collect(),
+        error_message: (!message.is_empty()).then(|| message.into()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Broker, BrokerConfig, Durability,
+        testing::{
+            CONN, Harness, START_MS, batch, batch_at, compressed, fetch_request, fetched,
+            keyed_batch, produce_request, produced, read, sequenced, values,
+        },
+    };
+    use bytes::Bytes;
+    use ottla_protocol::{MetadataRequest, Records, Request};
+    use ottla_record::{BatchHeader, Batches, Compression, FinishOptions, TimestampType};
+    use std::{string::String, vec};
+
+    fn os() -> Harness {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 2, &[]);
+        h
+    }
+
+    fn fsync() -> Harness {
+        let mut h = Harness::new(Durability::Fsync);
+        h.create_topic("t", 2, &[]);
+        h
+    }
+
+    /// The batch with its header changed and sealed again.
+    fn changed(records: &Records, change: impl FnOnce(&mut BatchHeader)) -> Records {
+        let mut bytes = records.to_bytes().to_vec();
+        let raw = *bytes.first_chunk().unwrap();
+        let patched = ottla_record::resealed(&raw, change);
+        bytes[..patched.len()].copy_from_slice(&patched);
+        Bytes::from(bytes).into()
+    }
+
+    #[test]
+    fn offsets_follow_each_other_and_records_come_back() {
+        let mut h = os();
+        for (at, words) in [(0, ["a", "b"]), (2, ["c", "d"])] {
+            let answer = h.produce("t", 0, batch(&words));
+            assert_eq!(
+                (answer.error_code, answer.base_offset),
+                (ErrorCode::NONE, at)
+            );
+            assert_eq!(
+                (answer.log_append_time_ms, answer.log_start_offset),
+                (-1, 0)
+            );
+        }
+        assert_eq!(h.produce("t", 1, batch(&["x"])).base_offset, 0);
+        let data = h.fetch("t", 0, 0);
+        assert_eq!(data.high_watermark, 4);
+        let all: vec::Vec<_> = read(&data.records);
+        assert_eq!(
+            all,
+            [
+                (0, "a".into()),
+                (1, "b".into()),
+                (2, "c".into()),
+                (3, "d".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn acks() {
+        let mut h = os();
+        let id = h.send_produce("t", 0, 1, batch(&["one"]));
+        assert_eq!(
+            produced(h.take_answer(id).unwrap()).error_code,
+            ErrorCode::NONE
+        );
+        let id = h.send_produce("t", 0, 0, batch(&["none"]));
+        assert!(h.take_answer(id).is_none());
+        assert_eq!(values(&h.fetch("t", 0, 0).records), ["one", "none"]);
+        let id = h.send_produce("t", 0, 2, batch(&["bad"]));
+        assert_eq!(
+            produced(h.take_answer(id).unwrap()).error_code,
+            ErrorCode::INVALID_REQUIRED_ACKS
+        );
+        h.send_produce("nowhere", 0, 0, batch(&["bad"]));
+        assert_eq!(
+            h.disconnected,
+            [CONN],
+            "an error of acks=0 ends the connection"
+        );
+    }
+
+    #[test]
+    fn what_is_not_there() {
+        let mut h = os();
+        let code = |h: &mut Harness, topic, partition| {
+            h.produce(topic, partition, batch(&["v"])).error_code
+        };
+        assert_eq!(
+            code(&mut h, "nowhere", 0),
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        assert_eq!(code(&mut h, "t", 2), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        assert_eq!(code(&mut h, "t", -1), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        let internal = MetadataRequest {
+            topics: Some(vec![ottla_protocol::MetadataRequestTopic {
+                name: Some("__consumer_offsets".into()),
+                ..Default::default()
+            }]),
+            allow_auto_topic_creation: true,
+            ..Default::default()
+        };
+        h.ask(9, Request::Metadata(internal));
+        assert_eq!(
+            code(&mut h, "__consumer_offsets", 0),
+            ErrorCode::INVALID_TOPIC_EXCEPTION
+        );
+    }
+
+    #[test]
+    fn by_topic_id() {
+        let mut h = os();
+        let id = h.broker.topics.by_name("t").unwrap().id;
+        for (topic_id, error) in [
+            (id, ErrorCode::NONE),
+            (Uuid::from_random(1), ErrorCode::UNKNOWN_TOPIC_ID),
+        ] {
+            let Request::Produce(mut request) = produce_request("", 0, -1, batch(&["v"])) else {
+                panic!()
+            };
+            request.topic_data[0].topic_id = topic_id;
+            let response = h.ask(13, Request::Produce(request));
+            assert_eq!(produced(response).error_code, error);
+        }
+    }
+
+    #[test]
+    fn batches_that_are_refused() {
+        let mut h = os();
+        h.create_topic("small", 1, &[("max.message.bytes", "100")]);
+        let good = batch(&["one", "two"]);
+        let mut twice = good.clone();
+        twice.push(good.to_bytes());
+        let mut flipped = good.to_bytes().to_vec();
+        let last = flipped.len() - 1;
+        flipped[last] ^= 1;
+        let mut old = good.to_bytes().to_vec();
+        old[16] = 1;
+        let cut = good.to_bytes().slice(..good.len() - 1);
+        let long: String = "x".repeat(200);
+        let cases: vec::Vec<(&str, &str, Records, ErrorCode)> = vec![
+            ("nothing", "t", Records::new(), ErrorCode::INVALID_RECORD),
+            ("two batches", "t", twice, ErrorCode::INVALID_RECORD),
+            (
+                "a flipped bit",
+                "t",
+                Bytes::from(flipped).into(),
+                ErrorCode::CORRUPT_MESSAGE,
+            ),
+            ("a cut batch", "t", cut.into(), ErrorCode::CORRUPT_MESSAGE),
+            (
+                "half a header",
+                "t",
+                good.to_bytes().slice(..30).into(),
+                ErrorCode::CORRUPT_MESSAGE,
+            ),
+            (
+                "magic 1",
+                "t",
+                Bytes::from(old).into(),
+                ErrorCode::INVALID_RECORD,
+            ),
+            (
+                "a base offset",
+                "t",
+                changed(&good, |h| h.base_offset = 5),
+                ErrorCode::INVALID_RECORD,
+            ),
+            (
+                "too many",
+                "t",
+                changed(&good, |h| h.record_count = 3),
+                ErrorCode::INVALID_RECORD,
+            ),
+            (
+                "too few",
+                "t",
+                changed(&good, |h| h.record_count = 1),
+                ErrorCode::INVALID_RECORD,
+            ),
+            (
+                "none",
+                "t",
+                changed(&good, |h| h.record_count = 0),
+                ErrorCode::INVALID_RECORD,
+            ),
+            (
+                "a gap",
+                "t",
+                changed(&good, |h| h.last_offset_delta = 7),
+                ErrorCode::INVALID_RECORD,
+            ),
+            (
+                "control",
+                "t",
+                changed(&good, |h| h.attributes = h.attributes.with_control(true)),
+                ErrorCode::INVALID_RECORD,
+            ),
+            (
+                "transactional",
+                "t",
+                changed(&good, |h| {
+                    h.attributes = h.attributes.with_transactional(true)
+                }),
+                ErrorCode::INVALID_TXN_STATE,
+            ),
+            (
+                "no sequence",
+                "t",
+                changed(&good, |h| (h.producer_id, h.producer_epoch) = (5, 0)),
+                ErrorCode::INVALID_RECORD,
+            ),
+            (
+                "append time",
+                "t",
+                changed(&good, |h| {
+                    h.attributes = h
+                        .attributes
+                        .with_timestamp_type(TimestampType::LogAppendTime)
+                }),
+                ErrorCode::INVALID_TIMESTAMP,
+            ),
+            (
+                "too large",
+                "small",
+                batch(&[&long]),
+                ErrorCode::MESSAGE_TOO_LARGE,
+            ),
+        ];
+        for (what, topic, records, code) in cases {
+            let answer = h.produce(topic, 0, records);
+            assert_eq!(
+                (answer.error_code, answer.base_offset),
+                (code, -1),
+                "{what}"
+            );
+        }
+        let id = h.send(
+            3,
+            produce_request("t", 0, -1, compressed(Compression::Zstd, &["z"])),
+        );
+        assert_eq!(
+            produced(h.take_answer(id).unwrap()).error_code,
+            ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
+        );
+        assert_eq!(
+            h.fetch("t", 0, 0).high_watermark,
+            0,
+            "nothing of it was appended"
+        );
+    }
+
+    #[test]
+    fn timestamps_within_bounds() {
+        let mut h = os();
+        h.create_topic(
+            "narrow",
+            1,
+            &[
+                ("message.timestamp.before.max.ms", "1000"),
+                ("message.timestamp.after.max.ms", "1000"),
+            ],
+        );
+        for (delta, code) in [
+            (0, ErrorCode::NONE),
+            (1001, ErrorCode::INVALID_TIMESTAMP),
+            (-1001, ErrorCode::INVALID_TIMESTAMP),
+        ] {
+            let records = batch_at(
+                START_MS + delta,
+                None,
+                &["v", "w"],
+                FinishOptions::default(),
+            );
+            let answer = h.produce("narrow", 0, records);
+            assert_eq!(answer.error_code, code, "{delta}");
+            assert_eq!(answer.record_errors.len(), if delta == 0 { 0 } else { 2 });
+        }
+        // Kafka's default: an hour ahead is too much.
+        let records = batch_at(START_MS + 3_600_001, None, &["v"], FinishOptions::default());
+        assert_eq!(
+            h.produce("t", 0, records).error_code,
+            ErrorCode::INVALID_TIMESTAMP
+        );
+    }
+
+    #[test]
+    fn compacted_topics_need_keys() {
+        let mut h = os();
+        h.create_topic("compacted", 1, &[("cleanup.policy", "compact")]);
+        let answer = h.produce("compacted", 0, batch(&["v"]));
+        assert_eq!(answer.error_code, ErrorCode::INVALID_RECORD);
+        assert_eq!(answer.record_errors[0].batch_index, 0);
+        let keyed = keyed_batch(Some(b"k"), &["v"], FinishOptions::default());
+        assert_eq!(h.produce("compacted", 0, keyed).error_code, ErrorCode::NONE);
+    }
+
+    #[test]
+    fn log_append_time_is_stamped() {
+        let mut h = os();
+        h.create_topic("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]);
+        h.pass_ms(5000);
+        let answer = h.produce("stamped", 0, batch(&["v"]));
+        assert_eq!(
+            (answer.error_code, answer.log_append_time_ms),
+            (ErrorCode::NONE, START_MS + 5000)
+        );
+        let records = h.fetch("stamped", 0, 0).records;
+        assert_eq!(values(&records), ["v"]);
+        let stored = Batches::new(records.into_chunks()).next().unwrap().unwrap();
+        assert_eq!(stored.header.max_timestamp, START_MS + 5000);
+        assert_eq!(
+            stored.header.attributes.timestamp_type(),
+            TimestampType::LogAppendTime
+        );
+    }
+
+    #[test]
+    fn recompression() {
+        let mut h = os();
+        for (topic, target) in [
+            ("gzip", Compression::Gzip),
+            ("uncompressed", Compression::None),
+            ("lz4", Compression::Lz4),
+        ] {
+            h.create_topic(topic, 1, &[("compression.type", topic)]);
+            for source in Compression::ALL {
+                assert_eq!(
+                    h.produce(topic, 0, compressed(source, &["one", "two"]))
+                        .error_code,
+                    ErrorCode::NONE
+                );
+            }
+            let records = h.fetch(topic, 0, 0).records;
+            assert_eq!(
+                values(&records),
+                ["one", "two"].repeat(Compression::ALL.len())
+            );
+            for stored in Batches::new(records.into_chunks()) {
+                assert_eq!(stored.unwrap().header.attributes.compression(), Ok(target));
+            }
+        }
+    }
+
+    #[test]
+    fn idempotent_producers() {
+        let mut h = os();
+        assert_eq!(
+            h.produce("t", 0, sequenced(7, 0, 0, &["a", "b"]))
+                .base_offset,
+            0
+        );
+        assert_eq!(h.produce("t", 0, sequenced(7, 0, 2, &["c"])).base_offset, 2);
+        let again = h.produce("t", 0, sequenced(7, 0, 0, &["a", "b"]));
+        assert_eq!(
+            (again.error_code, again.base_offset),
+            (ErrorCode::NONE, 0),
+            "a repetition has its old offset"
+        );
+        assert_eq!(
+            h.produce("t", 0, sequenced(7, 0, 9, &["j"])).error_code,
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+        );
+        assert_eq!(
+            h.produce("t", 0, sequenced(7, 1, 1, &["x"])).error_code,
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+        );
+        assert_eq!(h.produce("t", 0, sequenced(7, 1, 0, &["d"])).base_offset, 3);
+        assert_eq!(
+            h.produce("t", 0, sequenced(7, 0, 3, &["x"])).error_code,
+            ErrorCode::INVALID_PRODUCER_EPOCH
+        );
+        assert_eq!(values(&h.fetch("t", 0, 0).records), ["a", "b", "c", "d"]);
+
+        let mut h = h.restart(false);
+        assert_eq!(
+            h.produce("t", 0, sequenced(7, 1, 0, &["d"])).base_offset,
+            3,
+            "remembered over a crash"
+        );
+        assert_eq!(h.produce("t", 0, sequenced(7, 1, 1, &["e"])).base_offset, 4);
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_or_visible_before_it_is_synced() {
+        let mut h = fsync();
+        let first = h.send_produce("t", 0, -1, batch(&["a"]));
+        assert!(h.take_answer(first).is_none());
+        assert_eq!(h.syncs.len(), 1);
+        let data = h.fetch("t", 0, 0);
+        assert_eq!((data.high_watermark, data.records.len()), (0, 0));
+
+        // Group commit: while one sync is under way, the next collects.
+        let second = h.send_produce("t", 0, -1, batch(&["b"]));
+        let third = h.send_produce("t", 0, -1, batch(&["c"]));
+        assert_eq!(h.syncs.len(), 1);
+        h.sync_one();
+        assert_eq!(produced(h.take_answer(first).unwrap()).base_offset, 0);
+        assert!(h.take_answer(second).is_none());
+        assert_eq!(h.fetch("t", 0, 0).high_watermark, 1);
+        assert_eq!(h.syncs.len(), 1);
+        h.sync_one();
+        assert_eq!(produced(h.take_answer(second).unwrap()).base_offset, 1);
+        assert_eq!(produced(h.take_answer(third).unwrap()).base_offset, 2);
+        assert!(h.syncs.is_empty());
+        assert_eq!(values(&h.fetch("t", 0, 0).records), ["a", "b", "c"]);
+
+        // acks=1 is the leader's append.
+        let id = h.send_produce("t", 0, 1, batch(&["d"]));
+        assert_eq!(produced(h.take_answer(id).unwrap()).base_offset, 3);
+        assert_eq!(h.fetch("t", 0, 0).high_watermark, 3);
+    }
+
+    #[test]
+    fn a_repetition_waits_for_the_sync_of_the_original() {
+        let mut h = fsync();
+        let first = h.send_produce("t", 0, -1, sequenced(1, 0, 0, &["a"]));
+        let again = h.send_produce("t", 0, -1, sequenced(1, 0, 0, &["a"]));
+        assert!(h.answers.is_empty());
+        h.sync_all();
+        assert_eq!(produced(h.take_answer(first).unwrap()).base_offset, 0);
+        assert_eq!(produced(h.take_answer(again).unwrap()).base_offset, 0);
+    }
+
+    #[test]
+    fn several_partitions_are_one_answer() {
+        let mut h = fsync();
+        let Request::Produce(mut request) = produce_request("t", 0, -1, batch(&["a"])) else {
+            panic!()
+        };
+        let other = PartitionProduceData {
+            index: 1,
+            records: batch(&["b"]),
+            ..Default::default()
+        };
+        let missing = PartitionProduceData {
+            index: 5,
+            records: batch(&["c"]),
+            ..Default::default()
+        };
+        request.topic_data[0]
+            .partition_data
+            .extend([other, missing]);
+        let id = h.send(9, Request::Produce(request));
+        assert_eq!(h.syncs.len(), 2);
+        h.sync_one();
+        assert!(h.take_answer(id).is_none());
+        h.sync_one();
+        let Some(Response::Produce(answer)) = h.take_answer(id) else {
+            panic!()
+        };
+        let codes: vec::Vec<ErrorCode> = answer.responses[0]
+            .partition_responses
+            .iter()
+            .map(|p| p.error_code)
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                ErrorCode::NONE,
+                ErrorCode::NONE,
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sync_that_takes_too_long_times_out() {
+        let mut h = fsync();
+        let id = h.send_produce("t", 0, -1, batch(&["a"]));
+        h.pass_ms(999);
+        assert!(h.take_answer(id).is_none());
+        h.pass_ms(1);
+        let answer = produced(h.take_answer(id).unwrap());
+        assert_eq!(
+            (answer.error_code, answer.base_offset),
+            (ErrorCode::REQUEST_TIMED_OUT, -1)
+        );
+        h.sync_all();
+        assert!(h.answers.is_empty());
+        assert_eq!(
+            values(&h.fetch("t", 0, 0).records),
+            ["a"],
+            "it was written all the same"
+        );
+    }
+
+    #[test]
+    fn a_failed_sync_stops_the_partition_only() {
+        let mut h = fsync();
+        let first = h.send_produce("t", 0, -1, batch(&["a"]));
+        let second = h.send_produce("t", 0, -1, batch(&["b"]));
+        let waiting = h.send(11, fetch_request("t", 0, 0, 10_000));
+        h.fail_sync();
+        for id in [first, second] {
+            assert_eq!(
+                produced(h.take_answer(id).unwrap()).error_code,
+                ErrorCode::KAFKA_STORAGE_ERROR
+            );
+        }
+        assert_eq!(
+            fetched(h.take_answer(waiting).unwrap()).error_code,
+            ErrorCode::KAFKA_STORAGE_ERROR
+        );
+        assert_eq!(
+            h.produce("t", 0, batch(&["c"])).error_code,
+            ErrorCode::KAFKA_STORAGE_ERROR
+        );
+        assert!(h.syncs.is_empty(), "a failed sync is not tried again");
+        let id = h.send_produce("t", 1, -1, batch(&["d"]));
+        h.sync_all();
+        assert_eq!(
+            produced(h.take_answer(id).unwrap()).error_code,
+            ErrorCode::NONE
+        );
+    }
+
+    #[test]
+    fn after_a_crash_what_was_not_synced_is_synced_before_it_is_seen() {
+        let mut h = fsync();
+        h.send_produce("t", 0, -1, batch(&["a"]));
+        h.sync_all();
+        h.send_produce("t", 0, -1, batch(&["b"]));
+        let mut h = h.restart(false);
+        h.sync_all();
+        assert_eq!(values(&h.fetch("t", 0, 0).records), ["a", "b"]);
+        let id = h.send_produce("t", 0, -1, batch(&["c"]));
+        h.sync_all();
+        assert_eq!(produced(h.take_answer(id).unwrap()).base_offset, 2);
+    }
+
+    #[test]
+    fn a_clean_stop_answers_what_it_synced() {
+        let mut h = fsync();
+        let id = h.send_produce("t", 0, -1, batch(&["a"]));
+        h.broker.close(h.now).unwrap();
+        let mut answered = false;
+        while let Some(output) = h.broker.poll_output() {
+            answered |= matches!(output, crate::Output::Respond { correlation_id, .. } if correlation_id == id);
+        }
+        assert!(answered);
+        let reopened = Broker::open(BrokerConfig::default(), h.storage.clone(), h.now, 1).unwrap();
+        assert_eq!(reopened.topics.by_name("t").unwrap().partitions.len(), 2);
+    }
+
+    #[test]
+    fn flush_messages_asks_for_a_sync() {
+        let mut h = os();
+        h.create_topic("flushed", 1, &[("flush.messages", "3")]);
+        h.produce("flushed", 0, batch(&["a", "b"]));
+        assert!(h.syncs.is_empty());
+        h.produce("flushed", 0, batch(&["c"]));
+        assert_eq!(h.syncs.len(), 1);
+        h.sync_all();
+        h.create_topic("timed", 1, &[("flush.ms", "500")]);
+        h.produce("timed", 0, batch(&["a"]));
+        h.pass_ms(499);
+        assert!(h.syncs.is_empty());
+        h.pass_ms(1);
+        assert_eq!(h.syncs.len(), 1);
+    }
+}

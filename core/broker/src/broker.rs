@@ -1,0 +1,557 @@
+//! The machine: construction, inputs, and what comes of them.
+
+use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
+use core::fmt;
+
+use hashbrown::HashMap;
+use ottla_log::{LogError, Storage, StorageError};
+use ottla_protocol::{ErrorCode, Request, Response, Str};
+use ottla_record::Now;
+
+use crate::{
+    api,
+    config::{BrokerConfig, Durability},
+    context::{ConnId, Handled, ReplyTo, RequestContext},
+    fetch_sessions::FetchSessions,
+    groups::{GroupCoordinator, GroupOutput},
+    housekeeping::Housekeeping,
+    output::{Output, RequestEnvelope, SyncId},
+    partition::{CommitWaiter, PartitionIndex, Partitions},
+    producer_ids::ProducerIds,
+    purgatory::{Expired, Purgatory, WaitId},
+    random::Random,
+    state_files::MetaProperties,
+    topics::Topics,
+};
+
+/// Why a broker can't open or close.
+#[derive(Debug)]
+pub enum BrokerError {
+    /// The storage said no.
+    Storage(StorageError),
+    /// A partition's log can't be opened.
+    Log {
+        /// `<topic>-<partition>`.
+        partition: String,
+        /// Why.
+        error: LogError,
+    },
+    /// A file of the data directory is damaged or of a version that can't be read.
+    Corrupt {
+        /// The file, relative to the data directory.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The directory belongs to another cluster.
+    InconsistentClusterId {
+        /// Of the directory.
+        stored: Str,
+        /// Of the configuration.
+        configured: Str,
+    },
+    /// A setting makes no sense.
+    InvalidConfig(String),
+    /// A bug.
+    Internal(&'static str),
+}
+
+impl From<StorageError> for BrokerError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl fmt::Display for BrokerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => write!(f, "storage: {error}"),
+            Self::Log { partition, error } => write!(f, "partition {partition}: {error}"),
+            Self::Corrupt { path, why } => write!(f, "{path} can't be used: {why}"),
+            Self::InconsistentClusterId { stored, configured } => {
+                write!(
+                    f,
+                    "the directory belongs to cluster {stored}, not to {configured}"
+                )
+            }
+            Self::InvalidConfig(why) => write!(f, "configuration: {why}"),
+            Self::Internal(what) => write!(f, "internal error: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for BrokerError {}
+
+/// A Kafka broker as a passive state machine: it is handed inputs (`handle_*`) and says what must happen next
+/// ([`Broker::poll_output`], [`Broker::poll_timeout`]). It owns no thread, socket or clock; its storage is a trait.
+///
+/// After every `handle_*` drain `poll_output` and ask `poll_timeout` again.
+pub struct Broker {
+    pub(crate) config: BrokerConfig,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) identity: MetaProperties,
+    pub(crate) random: Random,
+    pub(crate) topics: Topics,
+    pub(crate) partitions: Partitions,
+    pub(crate) sessions: FetchSessions,
+    pub(crate) purgatory: Purgatory,
+    pub(crate) groups: GroupCoordinator,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) housekeeping: Housekeeping,
+    connections: HashMap<ConnId, Str>,
+    outputs: VecDeque<Output>,
+    last_sync_id: u64,
+    syncing: HashMap<SyncId, PartitionIndex>,
+    /// Partitions with records to sync and no sync under way.
+    to_sync: Vec<PartitionIndex>,
+    /// Partitions whose high watermark moved, or that failed, with waiters to look at.
+    advanced: Vec<PartitionIndex>,
+    woken: VecDeque<Woken>,
+    pub(crate) closed: bool,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("identity", &self.identity)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// Opens the data directory behind `storage`, or makes it, and reads everything back: identity, topics, logs,
+    /// consumer groups. The same storage, `now` and `seed` give the same broker.
+    ///
+    /// # Errors
+    /// The directory is damaged, of another cluster, or can't be read.
+    pub fn open(
+        config: BrokerConfig,
+        storage: Arc<dyn Storage>,
+        now: Now,
+        seed: u64,
+    ) -> Result<Self, BrokerError> {
+        crate::opening::open(config, storage, now, seed)
+    }
+
+    pub(crate) fn assemble(
+        config: BrokerConfig,
+        storage: Arc<dyn Storage>,
+        identity: MetaProperties,
+        producer_ids: ProducerIds,
+        random: Random,
+        groups: GroupCoordinator,
+        now: Now,
+    ) -> Self {
+        Self {
+            sessions: FetchSessions::new(config.fetch_session_slots),
+            housekeeping: Housekeeping::new(&config, now),
+            config,
+            storage,
+            identity,
+            random,
+            topics: Topics::default(),
+            partitions: Partitions::default(),
+            purgatory: Purgatory::default(),
+            groups,
+            producer_ids,
+            connections: HashMap::new(),
+            outputs: VecDeque::new(),
+            last_sync_id: 0,
+            syncing: HashMap::new(),
+            to_sync: Vec::new(),
+            advanced: Vec::new(),
+            woken: VecDeque::new(),
+            closed: false,
+        }
+    }
+
+    /// Id of the cluster.
+    pub fn cluster_id(&self) -> &Str {
+        &self.identity.cluster_id
+    }
+
+    /// Id of this broker.
+    pub fn node_id(&self) -> i32 {
+        self.identity.node_id
+    }
+
+    /// A client connected. `client_host` is its address without port, or what an embedded handle is to be called.
+    pub fn handle_connect(&mut self, _now: Now, conn: ConnId, client_host: &str) {
+        self.connections.insert(conn, client_host.into());
+    }
+
+    /// A connection is gone: its waiting fetches are dropped, its produces stay and lose their answers.
+    pub fn handle_disconnect(&mut self, _now: Now, conn: ConnId) {
+        if self.connections.remove(&conn).is_none() {
+            return;
+        }
+        for id in self.purgatory.fetches_of(conn) {
+            if let Some(fetch) = self.purgatory.take_fetch(id) {
+                self.unwatch(id, &fetch.partitions);
+            }
+        }
+    }
+
+    /// A request came in. One of a key or version that isn't served ends the connection, as in Kafka (but an
+    /// `ApiVersions` of an unknown version is answered). Requests of connections that are gone are dropped.
+    pub fn handle_request(&mut self, now: Now, conn: ConnId, envelope: RequestEnvelope) {
+        let RequestEnvelope {
+            correlation_id,
+            api_version,
+            client_id,
+            request,
+        } = envelope;
+        let Some(client_host) = self.connections.get(&conn) else {
+            return;
+        };
+        let reply = ReplyTo {
+            conn,
+            correlation_id,
+            api_version,
+        };
+        if self.closed || !api::is_served(request.api_key(), api_version) {
+            if !self.closed && matches!(request, Request::ApiVersions(_)) {
+                let reply = ReplyTo {
+                    api_version: 0,
+                    ..reply
+                };
+                self.respond(reply, api::api_versions::unsupported_version());
+                return;
+            }
+            self.handle_disconnect(now, conn);
+            self.outputs.push_back(Output::Disconnect(conn));
+            return;
+        }
+        let context = RequestContext {
+            reply,
+            api_version,
+            client_id,
+            client_host: client_host.clone(),
+        };
+        match api::dispatch(self, now, &context, request) {
+            Handled::Respond(response) => self.respond(reply, response),
+            Handled::Deferred | Handled::NoResponse => {}
+            Handled::Disconnect => {
+                self.handle_disconnect(now, conn);
+                self.outputs.push_back(Output::Disconnect(conn));
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The sync `id` is done. A failed one is never tried again: what is in memory of the operating system may be gone,
+    /// so that the partition answers `KAFKA_STORAGE_ERROR` until the broker is opened anew.
+    pub fn handle_synced(&mut self, now: Now, id: SyncId, result: Result<(), StorageError>) {
+        let Some(index) = self.syncing.remove(&id) else {
+            return;
+        };
+        let Some(partition) = self.partitions.get_mut(index) else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                let commits = self.config.durability == Durability::Fsync;
+                if let Some((up_to, advance)) = partition.sync_done(id, commits) {
+                    partition.log.mark_synced(up_to);
+                    partition.unsynced_since_us = None;
+                    let more = partition.log.log_end_offset() > up_to;
+                    self.note_advance(index, advance.bytes);
+                    if more {
+                        self.note_unsynced(index);
+                    }
+                }
+            }
+            Err(error) => {
+                partition.log.fail(error);
+                self.fail_partition(index);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Whatever is due at `now`: deadlines of waiting requests, group timers, retention, checkpoints.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(expired) = self.purgatory.next_expired(now.mono_us) {
+            match expired {
+                Expired::Produce(produce) => {
+                    self.respond(produce.reply, Response::Produce(produce.response))
+                }
+                Expired::Fetch(id, fetch) => {
+                    self.unwatch(id, &fetch.partitions);
+                    api::fetch::complete(self, now, fetch.plan);
+                }
+            }
+        }
+        if self
+            .groups
+            .poll_timeout()
+            .is_some_and(|at| at <= now.mono_us)
+        {
+            self.groups.handle_timeout(now);
+        }
+        self.keep_house(now);
+        self.settle(now);
+    }
+
+    /// When [`Broker::handle_timeout`] must be called, in monotonic microseconds; `None` if nothing is to come.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if self.closed {
+            return None;
+        }
+        [
+            self.purgatory.next_deadline_us(),
+            self.groups.poll_timeout(),
+            self.housekeeping.next_us(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The next thing to be done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Sends an answer, unless its connection is gone.
+    pub(crate) fn respond(&mut self, to: ReplyTo, response: Response) {
+        if self.connections.contains_key(&to.conn) {
+            self.outputs.push_back(Output::Respond {
+                conn: to.conn,
+                correlation_id: to.correlation_id,
+                api_version: to.api_version,
+                response,
+            });
+        }
+    }
+
+    /// To be called after an append of `bytes` bytes: the high watermark moves, or a sync is asked for.
+    pub(crate) fn note_appended(&mut self, now: Now, index: PartitionIndex, bytes: usize) {
+        let Some(partition) = self.partitions.get_mut(index) else {
+            return;
+        };
+        partition.count_appended(bytes);
+        match self.config.durability {
+            Durability::Os => {
+                let advance = partition.commit_all();
+                self.note_advance(index, advance.bytes);
+                self.note_flush_due(now, index);
+            }
+            Durability::Fsync => self.note_unsynced(index),
+        }
+    }
+
+    /// `Durability::Os`: `flush.messages` and `flush.ms` of the topic.
+    fn note_flush_due(&mut self, now: Now, index: PartitionIndex) {
+        let Some(partition) = self.partitions.get_mut(index) else {
+            return;
+        };
+        let Some(config) = self.topics.get(partition.topic).map(|topic| &topic.config) else {
+            return;
+        };
+        if config.flush_messages == i64::MAX && config.flush_ms == i64::MAX {
+            return;
+        }
+        let unsynced = partition.log.log_end_offset() - partition.log.synced_offset();
+        if unsynced >= config.flush_messages {
+            self.note_unsynced(index);
+        } else if config.flush_ms != i64::MAX && partition.unsynced_since_us.is_none() {
+            partition.unsynced_since_us = Some(now.mono_us);
+            self.housekeeping.flush_at(now.after_ms(config.flush_ms));
+        }
+    }
+
+    pub(crate) fn note_unsynced(&mut self, index: PartitionIndex) {
+        if let Some(partition) = self.partitions.get_mut(index)
+            && !partition.queued_for_sync
+            && !partition.is_syncing()
+            && !partition.is_failed()
+        {
+            partition.queued_for_sync = true;
+            self.to_sync.push(index);
+        }
+    }
+
+    fn note_advance(&mut self, index: PartitionIndex, bytes: u64) {
+        let Some(partition) = self.partitions.get_mut(index) else {
+            return;
+        };
+        partition.advanced_bytes += bytes;
+        let someone_waits = partition.has_commit_waiters() || !partition.fetch_waiters.is_empty();
+        if !someone_waits {
+            partition.advanced_bytes = 0;
+        } else if !partition.queued_as_advanced {
+            partition.queued_as_advanced = true;
+            self.advanced.push(index);
+        }
+    }
+
+    /// Parks `waiter` until `partition` is committed up to `end`; if it is already, it is woken by the next `settle`.
+    pub(crate) fn wait_for_commit(
+        &mut self,
+        index: PartitionIndex,
+        end: i64,
+        waiter: CommitWaiter,
+    ) {
+        if let Some(partition) = self.partitions.get_mut(index) {
+            partition.wait_for_commit(end, waiter);
+            if partition.high_watermark() >= end {
+                self.note_advance(index, 0);
+            }
+        }
+    }
+
+    /// A clean close synced the partition's log to its end.
+    pub(crate) fn note_closed(&mut self, index: PartitionIndex) {
+        if let Some(partition) = self.partitions.get_mut(index) {
+            let advance = partition.commit_all();
+            self.note_advance(index, advance.bytes);
+        }
+    }
+
+    /// After open: what a crash left beyond the last sync is synced, and visible after that.
+    pub(crate) fn sync_what_was_recovered(&mut self) {
+        let unsynced: Vec<PartitionIndex> = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.log.synced_offset() < partition.log.log_end_offset())
+            .map(|(index, _)| index)
+            .collect();
+        if self.config.durability == Durability::Fsync {
+            unsynced
+                .into_iter()
+                .for_each(|index| self.note_unsynced(index));
+        }
+    }
+
+    /// Stops a partition for good and tells everyone who waits for it.
+    pub(crate) fn fail_partition(&mut self, index: PartitionIndex) {
+        if let Some(partition) = self.partitions.get_mut(index) {
+            partition.fail();
+            self.abandon_waiters(index, ErrorCode::KAFKA_STORAGE_ERROR);
+        }
+    }
+
+    /// Answers everyone who waits for this partition with `error`; fetches are woken and find out themselves.
+    pub(crate) fn abandon_waiters(&mut self, index: PartitionIndex, error: ErrorCode) {
+        let Some(partition) = self.partitions.get_mut(index) else {
+            return;
+        };
+        while let Some(waiter) = partition.next_abandoned() {
+            self.woken.push_back(Woken::Commit(index, waiter, error));
+        }
+        for &fetch in &partition.fetch_waiters {
+            self.woken.push_back(Woken::Fetch(fetch));
+        }
+    }
+
+    /// Takes the fetch `id` off the lists of the partitions that it watched.
+    pub(crate) fn unwatch(&mut self, id: WaitId, partitions: &[PartitionIndex]) {
+        for &index in partitions {
+            if let Some(partition) = self.partitions.get_mut(index)
+                && let Some(at) = partition
+                    .fetch_waiters
+                    .iter()
+                    .position(|waiter| *waiter == id)
+            {
+                partition.fetch_waiters.swap_remove(at);
+            }
+        }
+    }
+
+    /// Follows up on what an input did until nothing more comes of it: wakes who waited for a partition, does what the
+    /// group coordinator wants; then asks for syncs. Everything one input did is seen by a woken fetch at once.
+    pub(crate) fn settle(&mut self, now: Now) {
+        loop {
+            if let Some(index) = self.advanced.pop() {
+                self.collect_woken(index);
+            } else if let Some(woken) = self.woken.pop_front() {
+                self.wake(now, woken);
+            } else if let Some(output) = self.groups.poll_output() {
+                match output {
+                    GroupOutput::Respond { to, response } => self.respond(to, response),
+                    GroupOutput::Append {
+                        partition,
+                        records,
+                        token,
+                    } => {
+                        self.append_for_group(now, partition, &records, token);
+                    }
+                }
+            } else {
+                break;
+            }
+        }
+        self.start_syncs();
+    }
+
+    fn collect_woken(&mut self, index: PartitionIndex) {
+        let Some(partition) = self.partitions.get_mut(index) else {
+            return;
+        };
+        partition.queued_as_advanced = false;
+        while let Some(waiter) = partition.next_committed() {
+            self.woken
+                .push_back(Woken::Commit(index, waiter, ErrorCode::NONE));
+        }
+        let bytes = core::mem::take(&mut partition.advanced_bytes);
+        for &fetch in &partition.fetch_waiters {
+            if self.purgatory.feed_fetch(fetch, bytes) {
+                self.woken.push_back(Woken::Fetch(fetch));
+            }
+        }
+    }
+
+    fn wake(&mut self, now: Now, woken: Woken) {
+        match woken {
+            Woken::Commit(index, CommitWaiter::Produce(id), error) => {
+                if let Some(produce) = self.purgatory.resolve_produce(id, index, error) {
+                    self.respond(produce.reply, Response::Produce(produce.response));
+                }
+            }
+            Woken::Commit(_, CommitWaiter::Group(token), error) => {
+                let result = if error == ErrorCode::NONE {
+                    Ok(())
+                } else {
+                    Err(error)
+                };
+                self.groups.handle_appended(now, token, result);
+            }
+            Woken::Fetch(id) => {
+                if let Some(fetch) = self.purgatory.take_fetch(id) {
+                    self.unwatch(id, &fetch.partitions);
+                    api::fetch::complete(self, now, fetch.plan);
+                }
+            }
+        }
+    }
+
+    fn start_syncs(&mut self) {
+        for index in core::mem::take(&mut self.to_sync) {
+            let Some(partition) = self.partitions.get_mut(index) else {
+                continue;
+            };
+            partition.queued_for_sync = false;
+            if partition.is_failed() || partition.is_syncing() {
+                continue;
+            }
+            if let Some(job) = partition.log.sync_targets() {
+                self.last_sync_id += 1;
+                let id = SyncId(self.last_sync_id);
+                partition.sync_started(id, job.up_to);
+                self.syncing.insert(id, index);
+                self.outputs.push_back(Output::Sync { id, job });
+            }
+        }
+    }
+}
+
+/// Someone whose wait is over.
+#[derive(Debug)]
+enum Woken {
+    /// What it wrote to the partition is committed, or never will be.
+    Commit(PartitionIndex, CommitWaiter, ErrorCode),
+    /// A fetch with enough to read, or with an error to tell.
+    Fetch(WaitId),
+}

@@ -1,0 +1,89 @@
+//! The broker's own settings.
+
+use ottla_protocol::Str;
+
+use crate::{groups::GroupConfig, topic_config::TopicConfig};
+
+/// When an acknowledged record is safe from a power cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A partition's high watermark is what its storage has synced: a record is neither acknowledged to `acks=all` nor
+    /// visible to a consumer before that. Syncs are group-committed.
+    #[default]
+    Fsync,
+    /// Kafka's own default: the operating system writes back when it likes (and `flush.messages`, `flush.ms` say). The
+    /// high watermark is the log end. Also right for memory.
+    Os,
+}
+
+/// Settings of a [`crate::Broker`]. Names follow Kafka's `server.properties`; defaults are Kafka's unless noted.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// `node.id`, 0 or more; default 1. A directory keeps the id that it was made with.
+    pub node_id: i32,
+    /// Id of the cluster; `None` (default) makes one for a new directory. Opening a directory of another cluster fails.
+    pub cluster_id: Option<Str>,
+    /// Host that `Metadata` tells clients to connect to. Embedded brokers keep the default, `localhost`.
+    pub host: Str,
+    /// Port of [`BrokerConfig::host`]; default 9092.
+    pub port: i32,
+    /// `broker.rack`.
+    pub rack: Option<Str>,
+    /// `num.partitions`: of topics created without a count; default 1.
+    pub num_partitions: i32,
+    /// `auto.create.topics.enable`; default true.
+    pub auto_create_topics: bool,
+    /// Default: [`Durability::Fsync`] (Kafka: as [`Durability::Os`]).
+    pub durability: Durability,
+    /// What topics have that don't say otherwise (`log.*`, `message.max.bytes`, `compression.type`…).
+    pub topic_defaults: TopicConfig,
+    /// `fetch.max.bytes`: of one fetch answer; default 55 MiB.
+    pub fetch_max_bytes: i32,
+    /// `max.incremental.fetch.session.cache.slots`; default 1000.
+    pub fetch_session_slots: usize,
+    /// `producer.id.expiration.ms`; default 1 day.
+    pub producer_id_expiration_ms: i64,
+    /// `log.retention.check.interval.ms`; default 5 minutes. The first check is after 30 s, as in Kafka.
+    pub retention_check_interval_ms: i64,
+    /// `log.flush.offset.checkpoint.interval.ms`, of recovery points and log starts; default 60 s.
+    pub recovery_checkpoint_interval_ms: i64,
+    /// `replica.high.watermark.checkpoint.interval.ms`; default 5 s.
+    pub high_watermark_checkpoint_interval_ms: i64,
+    /// Largest size to which a produced batch may decompress, in bytes; default 1 GiB. Kafka has no such bound.
+    pub max_decompressed_bytes: usize,
+    /// Consumer groups. `partitions` is `offsets.topic.num.partitions`, 4 by default (Kafka: 50).
+    pub groups: GroupConfig,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            node_id: 1,
+            cluster_id: None,
+            host: Str::from_static("localhost"),
+            port: 9092,
+            rack: None,
+            num_partitions: 1,
+            auto_create_topics: true,
+            durability: Durability::Fsync,
+            topic_defaults: TopicConfig::default(),
+            fetch_max_bytes: 55 * 1024 * 1024,
+            fetch_session_slots: 1000,
+            producer_id_expiration_ms: 24 * 60 * 60 * 1000,
+            retention_check_interval_ms: 5 * 60 * 1000,
+            recovery_checkpoint_interval_ms: 60 * 1000,
+            high_watermark_checkpoint_interval_ms: 5 * 1000,
+            max_decompressed_bytes: 1 << 30,
+            groups: GroupConfig {
+                partitions: 4,
+                initial_rebalance_delay_ms: 0,
+                min_session_timeout_ms: 6_000,
+                max_session_timeout_ms: 30 * 60 * 1000,
+                max_size: i32::MAX,
+                offset_metadata_max_bytes: 4096,
+                offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
+                offsets_retention_check_interval_ms: 10 * 60 * 1000,
+            },
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! One partition as its leader sees it: the log, the high watermark, and who waits for it to move.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+use ottla_log::PartitionLog;
+use ottla_protocol::{ErrorCode, Str};
+
+use crate::{groups::AppendToken, output::SyncId, purgatory::WaitId, topics::TopicIndex};
+
+/// Dense number of a partition within one broker run; reused after a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PartitionIndex(pub(crate) u32);
+
+/// Who waits for the high watermark to reach an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommitWaiter {
+    /// A produce with `acks=all`, in the purgatory.
+    Produce(WaitId),
+    /// An append of the group coordinator.
+    Group(AppendToken),
+}
+
+/// A sync under way.
+#[derive(Debug)]
+struct SyncInFlight {
+    id: SyncId,
+    up_to: i64,
+    /// [`Partition::appended_bytes`] at `up_to`.
+    bytes: u64,
+}
+
+/// What moved when the high watermark did.
+#[derive(Debug, Default)]
+pub(crate) struct Advance {
+    /// Bytes that became visible.
+    pub(crate) bytes: u64,
+}
+
+/// A partition that this broker leads.
+pub(crate) struct Partition {
+    pub(crate) topic: TopicIndex,
+    pub(crate) topic_name: Str,
+    pub(crate) number: i32,
+    pub(crate) log: PartitionLog,
+    pub(crate) leader_epoch: i32,
+    high_watermark: i64,
+    /// Bytes appended since open; only differences mean something.
+    appended_bytes: u64,
+    /// The part of them below the high watermark.
+    committed_bytes: u64,
+    sync: Option<SyncInFlight>,
+    /// Whether it waits for its turn in `Broker::to_sync`.
+    pub(crate) queued_for_sync: bool,
+    /// Whether it is in `Broker::advanced`.
+    pub(crate) queued_as_advanced: bool,
+    /// Bytes that became visible since `Broker` last woke the waiters.
+    pub(crate) advanced_bytes: u64,
+    /// A write or sync failed: everything that touches this log gets `KAFKA_STORAGE_ERROR` until the broker is opened anew.
+    failed: bool,
+    commit_waiters: VecDeque<(i64, CommitWaiter)>,
+    pub(crate) fetch_waiters: Vec<WaitId>,
+    /// With `flush.ms`: when the oldest record that is not synced was appended.
+    pub(crate) unsynced_since_us: Option<u64>,
+}
+
+impl Partition {
+    pub(crate) fn new(
+        topic: TopicIndex,
+        topic_name: Str,
+        number: i32,
+        log: PartitionLog,
+        leader_epoch: i32,
+        high_watermark: i64,
+    ) -> Self {
+        Self {
+            topic,
+            topic_name,
+            number,
+            log,
+            leader_epoch,
+            high_watermark,
+            appended_bytes: 0,
+            committed_bytes: 0,
+            sync: None,
+            queued_for_sync: false,
+            queued_as_advanced: false,
+            advanced_bytes: 0,
+            failed: false,
+            commit_waiters: VecDeque::new(),
+            fetch_waiters: Vec::new(),
+            unsynced_since_us: None,
+        }
+    }
+
+    /// Exclusive end of what is committed and may be seen by consumers.
+    pub(crate) fn high_watermark(&self) -> i64 {
+        self.high_watermark
+    }
+
+    /// Exclusive end for `read_committed`. There are no transactions yet, so none is open.
+    pub(crate) fn last_stable_offset(&self) -> i64 {
+        self.high_watermark
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// `KAFKA_STORAGE_ERROR` once the log failed.
+    pub(crate) fn check_usable(&self) -> Result<(), ErrorCode> {
+        if self.failed {
+            Err(ErrorCode::KAFKA_STORAGE_ERROR)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The leader-epoch check of Fetch and ListOffsets: -1 skips it.
+    pub(crate) fn check_leader_epoch(&self, current_leader_epoch: i32) -> Result<(), ErrorCode> {
+        match current_leader_epoch {
+            -1 => Ok(()),
+            epoch if epoch < self.leader_epoch => Err(ErrorCode::FENCED_LEADER_EPOCH),
+            epoch if epoch > self.leader_epoch => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts an append of `bytes` bytes.
+    pub(crate) fn count_appended(&mut self, bytes: usize) {
+        self.appended_bytes += bytes as u64;
+    }
+
+    /// Everything in the log is committed (`Durability::Os`).
+    pub(crate) fn commit_all(&mut self) -> Advance {
+        self.commit(self.log.log_end_offset(), self.appended_bytes)
+    }
+
+    fn commit(&mut self, up_to: i64, bytes: u64) -> Advance {
+        if up_to <= self.high_watermark {
+            return Advance::default();
+        }
+        self.high_watermark = up_to;
+        let newly = bytes - self.committed_bytes;
+        self.committed_bytes = bytes;
+        Advance { bytes: newly }
+    }
+
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.sync.is_some()
+    }
+
+    pub(crate) fn sync_started(&mut self, id: SyncId, up_to: i64) {
+        self.sync = Some(SyncInFlight {
+            id,
+            up_to,
+            bytes: self.appended_bytes,
+        });
+    }
+
+    /// The sync `id` succeeded; the log knows already. `None` if it isn't this partition's.
+    pub(crate) fn sync_done(&mut self, id: SyncId, commits: bool) -> Option<(i64, Advance)> {
+        let sync = self.sync.take_if(|sync| sync.id == id)?;
+        let advance = if commits {
+            self.commit(sync.up_to, sync.bytes)
+        } else {
+            Advance::default()
+        };
+        Some((sync.up_to, advance))
+    }
+
+    /// The log can't be trusted any more.
+    pub(crate) fn fail(&mut self) {
+        self.failed = true;
+        self.sync = None;
+    }
+
+    /// Parks `waiter` until the high watermark is at least `end`. Ends come in ascending order, as appends do.
+    pub(crate) fn wait_for_commit(&mut self, end: i64, waiter: CommitWaiter) {
+        self.commit_waiters.push_back((end, waiter));
+    }
+
+    /// The next waiter whose offset is committed.
+    pub(crate) fn next_committed(&mut self) -> Option<CommitWaiter> {
+        let (end, waiter) = *self.commit_waiters.front()?;
+        if end > self.high_watermark {
+            return None;
+        }
+        self.commit_waiters.pop_front();
+        Some(waiter)
+    }
+
+    /// The next waiter, whatever it waits for: the partition failed or is deleted.
+    pub(crate) fn next_abandoned(&mut self) -> Option<CommitWaiter> {
+        self.commit_waiters.pop_front().map(|(_, waiter)| waiter)
+    }
+
+    pub(crate) fn has_commit_waiters(&self) -> bool {
+        !self.commit_waiters.is_empty()
+    }
+}
+
+/// All partitions by their dense number.
+#[derive(Default)]
+pub(crate) struct Partitions {
+    slots: Vec<Option<Partition>>,
+    free: Vec<PartitionIndex>,
+}
+
+impl Partitions {
+    pub(crate) fn insert(&mut self, partition: Partition) -> PartitionIndex {
+        match self.free.pop() {
+            Some(index) => {
+                self.slots[index.0 as usize] = Some(partition);
+                index
+            }
+            None => {
+                self.slots.push(Some(partition));
+                PartitionIndex(self.slots.len() as u32 - 1)
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, index: PartitionIndex) -> Option<Partition> {
+        let partition = self.slots.get_mut(index.0 as usize)?.take();
+        if partition.is_some() {
+            self.free.push(index);
+        }
+        partition
+    }
+
+    pub(crate) fn get(&self, index: PartitionIndex) -> Option<&Partition> {
+        self.slots.get(index.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: PartitionIndex) -> Option<&mut Partition> {
+        self.slots.get_mut(index.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PartitionIndex, &Partition)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, p)| Some((PartitionIndex(i as u32), p.as_ref()?)))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PartitionIndex, &mut Partition)> {
+        self.slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(i, p)| Some((PartitionIndex(i as u32), p.as_mut()?)))
+    }
+}

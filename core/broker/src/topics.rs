@@ -1,0 +1,501 @@
+//! The topics of the broker: look-up by name and id, creation, growth, deletion, and their registry on storage.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use hashbrown::HashMap;
+use ottla_log::{OpenOptions, PartitionLog, StorageError};
+use ottla_protocol::{ErrorCode, Str, Uuid};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    broker::BrokerError,
+    config::Durability,
+    partition::{Partition, PartitionIndex},
+    state_files::{self, StoredTopic},
+    topic_config::{TopicConfig, topic_config_key},
+};
+
+/// Where the group coordinator keeps its state.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Longest topic name, as in Kafka: name, dash and partition must fit in a file name.
+const MAX_NAME_LEN: usize = 249;
+
+/// Dense number of a topic within one broker run; reused after a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TopicIndex(u32);
+
+/// One topic.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: Str,
+    pub(crate) id: Uuid,
+    /// Effective settings.
+    pub(crate) config: TopicConfig,
+    /// What it was given, sorted by key.
+    pub(crate) configs: Vec<(Str, Str)>,
+    /// By partition number.
+    pub(crate) partitions: Vec<PartitionIndex>,
+    /// Written by the broker only.
+    pub(crate) internal: bool,
+}
+
+impl Topic {
+    /// The partition with this number.
+    pub(crate) fn partition(&self, number: i32) -> Option<PartitionIndex> {
+        self.partitions.get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// All topics.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    slots: Vec<Option<Topic>>,
+    by_name: HashMap<Str, TopicIndex>,
+    by_id: HashMap<Uuid, TopicIndex>,
+    /// Names with `.` as `_`: Kafka refuses names that differ in these only, since its metrics would collide.
+    by_collision: HashMap<String, TopicIndex>,
+    /// Deleted, but not all their directories are gone yet.
+    deleting: Vec<StoredTopic>,
+}
+
+impl Topics {
+    pub(crate) fn get(&self, index: TopicIndex) -> Option<&Topic> {
+        self.slots.get(index.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn index_by_name(&self, name: &str) -> Option<TopicIndex> {
+        self.by_name.get(name.as_bytes()).copied()
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Topic> {
+        self.get(self.index_by_name(name)?)
+    }
+
+    pub(crate) fn index_by_id(&self, id: &Uuid) -> Option<TopicIndex> {
+        self.by_id.get(id).copied()
+    }
+
+    pub(crate) fn by_id(&self, id: &Uuid) -> Option<&Topic> {
+        self.get(self.index_by_id(id)?)
+    }
+
+    /// The topic that a request names: by id if it is set, else by name.
+    pub(crate) fn by_id_or_name(&self, id: &Uuid, name: &str) -> Result<&Topic, ErrorCode> {
+        if id.is_zero() {
+            self.by_name(name)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        } else {
+            self.by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+        }
+    }
+
+    /// In the order of their creation (a deleted topic's place is taken again).
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.slots.iter().flatten()
+    }
+
+    /// A topic whose name differs in `.` and `_` only.
+    pub(crate) fn colliding(&self, name: &str) -> Option<&Topic> {
+        self.get(*self.by_collision.get(collision_name(name).as_str())?)
+    }
+
+    fn insert(&mut self, topic: Topic) -> TopicIndex {
+        let at = self
+            .slots
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.slots.len());
+        let index = TopicIndex(at as u32);
+        self.by_name.insert(topic.name.clone(), index);
+        self.by_id.insert(topic.id, index);
+        self.by_collision.insert(collision_name(&topic.name), index);
+        if at == self.slots.len() {
+            self.slots.push(Some(topic));
+        } else {
+            self.slots[at] = Some(topic);
+        }
+        index
+    }
+
+    fn remove(&mut self, index: TopicIndex) -> Option<Topic> {
+        let topic = self.slots.get_mut(index.0 as usize)?.take()?;
+        self.by_name.remove(topic.name.as_bytes().as_ref());
+        self.by_id.remove(&topic.id);
+        self.by_collision.remove(&collision_name(&topic.name));
+        Some(topic)
+    }
+
+    fn stored(&self) -> Vec<StoredTopic> {
+        let mut all: Vec<StoredTopic> = self
+            .iter()
+            .map(|topic| StoredTopic {
+                name: topic.name.clone(),
+                id: topic.id,
+                partitions: topic.partitions.len() as i32,
+                configs: topic.configs.clone(),
+                deleting: false,
+            })
+            .collect();
+        all.extend(self.deleting.iter().cloned());
+        all
+    }
+}
+
+fn collision_name(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+/// Kafka's rules for topic names; they also keep a name from leaving the data directory. The error says what is wrong.
+pub(crate) fn check_topic_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("Topic name is invalid: the empty string is not allowed".to_string());
+    }
+    if name == "." || name == ".." {
+        return Err(format!("Topic name is invalid: '{name}' is not allowed"));
+    }
+    if name.len() > MAX_NAME_LEN {
+        return Err(format!(
+            "Topic name is invalid: its length is {}, longer than {MAX_NAME_LEN}",
+            name.len()
+        ));
+    }
+    if !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    {
+        return Err("Topic name is invalid: it has a character other than ASCII alphanumerics, '.', '_' and '-'".to_string());
+    }
+    Ok(())
+}
+
+/// Topics that only the broker writes.
+pub(crate) fn is_internal_topic(name: &str) -> bool {
+    matches!(
+        name,
+        OFFSETS_TOPIC | "__transaction_state" | "__share_group_state"
+    )
+}
+
+/// Checks settings and makes them effective over the broker's defaults; the stored form is canonical and sorted.
+pub(crate) fn effective_config<'a>(
+    defaults: &TopicConfig,
+    configs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(TopicConfig, Vec<(Str, Str)>), String> {
+    let mut config = defaults.clone();
+    let mut keys = Vec::new();
+    for (name, value) in configs {
+        config.set(name, value)?;
+        keys.extend(topic_config_key(name));
+    }
+    keys.sort_unstable_by_key(|key| key.name);
+    keys.dedup_by_key(|key| key.name);
+    let stored = keys
+        .iter()
+        .map(|key| (Str::from_static(key.name), key.value(&config)))
+        .collect();
+    Ok((config, stored))
+}
+
+fn partition_dir(topic: &str, partition: i32) -> String {
+    format!("{topic}-{partition}")
+}
+
+/// What is known of partitions from the checkpoint files of the last run.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints {
+    pub(crate) clean: bool,
+    pub(crate) recovery_points: HashMap<(Str, i32), i64>,
+    pub(crate) log_starts: HashMap<(Str, i32), i64>,
+}
+
+impl Broker {
+    /// Reads the registry and opens every partition in it; finishes interrupted deletions.
+    pub(crate) fn open_topics(
+        &mut self,
+        now: Now,
+        checkpoints: &Checkpoints,
+    ) -> Result<(), BrokerError> {
+        let Some(text) = state_files::read_text(&*self.storage, state_files::TOPICS)? else {
+            return Ok(());
+        };
+        for stored in state_files::parse_topics(&text)? {
+            if check_topic_name(&stored.name).is_err() {
+                return Err(BrokerError::Corrupt {
+                    path: state_files::TOPICS.into(),
+                    why: format!("bad topic name {:?}", stored.name),
+                });
+            }
+            if stored.deleting {
+                self.topics.deleting.push(stored);
+                continue;
+            }
+            let configs = stored.configs.iter().map(|(k, v)| (&**k, &**v));
+            let (config, configs) = effective_config(&self.config.topic_defaults, configs)
+                .map_err(|why| BrokerError::Corrupt {
+                    path: state_files::TOPICS.into(),
+                    why,
+                })?;
+            let index = self.topics.insert(Topic {
+                internal: is_internal_topic(&stored.name),
+                name: stored.name.clone(),
+                id: stored.id,
+                config,
+                configs,
+                partitions: Vec::new(),
+            });
+            for number in 0..stored.partitions {
+                let partition = self.open_partition(now, index, number, Some(checkpoints))?;
+                self.attach(index, partition);
+            }
+        }
+        if !self.topics.deleting.is_empty() {
+            self.remove_deleted_directories();
+            self.write_registry()?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, index: TopicIndex, partition: Partition) {
+        let at = self.partitions.insert(partition);
+        if let Some(topic) = self
+            .topics
+            .slots
+            .get_mut(index.0 as usize)
+            .and_then(Option::as_mut)
+        {
+            topic.partitions.push(at);
+        }
+    }
+
+    /// Opens or creates the log of one partition.
+    fn open_partition(
+        &self,
+        now: Now,
+        index: TopicIndex,
+        number: i32,
+        checkpoints: Option<&Checkpoints>,
+    ) -> Result<Partition, BrokerError> {
+        let topic = self
+            .topics
+            .get(index)
+            .ok_or(BrokerError::Internal("a partition without its topic"))?;
+        let dir = partition_dir(&topic.name, number);
+        if !self.storage.exists(&dir)? {
+            self.storage.create_dir(&dir)?;
+        }
+        let metadata = format!("{dir}/partition.metadata");
+        match state_files::read_text(&*self.storage, &metadata)? {
+            Some(text) => match state_files::parse_partition_metadata(&text) {
+                Some(id) if id == topic.id => {}
+                found => {
+                    return Err(BrokerError::Corrupt {
+                        path: metadata,
+                        why: format!(
+                            "it belongs to topic id {found:?}, but {} has {}",
+                            topic.name, topic.id
+                        ),
+                    });
+                }
+            },
+            None => {
+                state_files::write_text(
+                    &*self.storage,
+                    &metadata,
+                    state_files::partition_metadata_text(topic.id),
+                )?;
+            }
+        }
+        let key = (topic.name.clone(), number);
+        let options = match checkpoints {
+            Some(c) => OpenOptions {
+                clean: c.clean,
+                recovery_point: c.recovery_points.get(&key).copied().unwrap_or(0),
+                log_start_offset: c.log_starts.get(&key).copied().unwrap_or(0),
+                ..OpenOptions::default()
+            },
+            None => OpenOptions::default(),
+        };
+        let log = PartitionLog::open(
+            self.storage.clone(),
+            &dir,
+            self.log_config(&topic.config),
+            now,
+            options,
+        )?;
+        let high_watermark = match self.config.durability {
+            Durability::Fsync => log.synced_offset(),
+            Durability::Os => log.log_end_offset(),
+        };
+        Ok(Partition::new(
+            index,
+            topic.name.clone(),
+            number,
+            log,
+            0,
+            high_watermark,
+        ))
+    }
+
+    /// Creates a topic that has been checked. On an error nothing of it is left that counts.
+    pub(crate) fn create_topic(
+        &mut self,
+        now: Now,
+        name: Str,
+        partitions: i32,
+        config: TopicConfig,
+        configs: Vec<(Str, Str)>,
+    ) -> Result<TopicIndex, BrokerError> {
+        let id = loop {
+            let id = Uuid::from_random(self.random.next_u128());
+            if !self.topics.by_id.contains_key(&id) {
+                break id;
+            }
+        };
+        let index = self.topics.insert(Topic {
+            internal: is_internal_topic(&name),
+            name,
+            id,
+            config,
+            configs,
+            partitions: Vec::new(),
+        });
+        if let Err(e) = self.grow(now, index, partitions) {
+            self.drop_topic(index);
+            self.remove_deleted_directories();
+            // What matters is that the topic is not in the registry; if even that can't be written, the old one stands.
+            let _ = self.write_registry();
+            return Err(e);
+        }
+        Ok(index)
+    }
+
+    /// Adds `count` partitions: first in the registry, so that directories without an entry are never ours, then on storage.
+    pub(crate) fn grow(
+        &mut self,
+        now: Now,
+        index: TopicIndex,
+        count: i32,
+    ) -> Result<(), BrokerError> {
+        let topic = self
+            .topics
+            .get(index)
+            .ok_or(BrokerError::Internal("a topic that is gone"))?;
+        let (old, id) = (topic.partitions.len() as i32, topic.id);
+        let mut stored = self.topics.stored();
+        if let Some(topic) = stored
+            .iter_mut()
+            .find(|topic| topic.id == id && !topic.deleting)
+        {
+            topic.partitions = old + count;
+        }
+        self.write_stored(&stored)?;
+        let mut made = Vec::with_capacity(count as usize);
+        for number in old..old + count {
+            match self.open_partition(now, index, number, None) {
+                Ok(partition) => made.push(partition),
+                Err(e) => {
+                    let _ = self.write_registry();
+                    return Err(e);
+                }
+            }
+        }
+        self.storage.sync_dir("")?;
+        for partition in made {
+            self.attach(index, partition);
+        }
+        Ok(())
+    }
+
+    /// Deletes a topic: from now on nobody sees it, and its directories go at once.
+    pub(crate) fn delete_topic(&mut self, now: Now, index: TopicIndex) -> Result<(), BrokerError> {
+        let Some(topic) = self.drop_topic(index) else {
+            return Ok(());
+        };
+        self.groups.handle_topic_deleted(now, &topic.name, topic.id);
+        self.write_registry()?;
+        self.remove_deleted_directories();
+        self.write_registry()
+    }
+
+    /// Takes a topic out of memory and answers who waits for it.
+    fn drop_topic(&mut self, index: TopicIndex) -> Option<Topic> {
+        let topic = self.topics.remove(index)?;
+        self.topics.deleting.push(StoredTopic {
+            name: topic.name.clone(),
+            id: topic.id,
+            partitions: topic.partitions.len() as i32,
+            configs: Vec::new(),
+            deleting: true,
+        });
+        for &partition in &topic.partitions {
+            self.abandon_waiters(partition, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            self.partitions.remove(partition);
+        }
+        Some(topic)
+    }
+
+    /// Removes what it can of the deleted topics' directories; what fails is tried again at the next open.
+    fn remove_deleted_directories(&mut self) {
+        let storage = self.storage.clone();
+        let removed = |topic: &StoredTopic| -> Result<(), StorageError> {
+            for number in 0..topic.partitions {
+                let dir = partition_dir(&topic.name, number);
+                // The name may have been taken again by a younger topic.
+                let metadata =
+                    state_files::read_text(&*storage, &format!("{dir}/partition.metadata"));
+                let id = metadata
+                    .ok()
+                    .flatten()
+                    .as_deref()
+                    .and_then(state_files::parse_partition_metadata);
+                if id.is_none_or(|id| id == topic.id) && storage.exists(&dir)? {
+                    storage.remove_dir(&dir)?;
+                }
+            }
+            Ok(())
+        };
+        self.topics.deleting.retain(|topic| removed(topic).is_err());
+    }
+
+    fn write_registry(&self) -> Result<(), BrokerError> {
+        self.write_stored(&self.topics.stored())
+    }
+
+    fn write_stored(&self, stored: &[StoredTopic]) -> Result<(), BrokerError> {
+        Ok(state_files::write_text(
+            &*self.storage,
+            state_files::TOPICS,
+            state_files::topics_text(stored.iter()),
+        )?)
+    }
+
+    /// `__consumer_offsets`, created when it is first needed. Returns its partition count.
+    pub(crate) fn ensure_offsets_topic(&mut self, now: Now) -> Result<i32, ErrorCode> {
+        if let Some(topic) = self.topics.by_name(OFFSETS_TOPIC) {
+            return Ok(topic.partitions.len() as i32);
+        }
+        let settings = [
+            ("cleanup.policy", "compact"),
+            ("compression.type", "producer"),
+            ("segment.bytes", "104857600"),
+        ];
+        let (config, configs) = effective_config(&self.config.topic_defaults, settings.into_iter())
+            .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        let partitions = self.config.groups.partitions;
+        self.create_topic(
+            now,
+            Str::from_static(OFFSETS_TOPIC),
+            partitions,
+            config,
+            configs,
+        )
+        .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        Ok(partitions)
+    }
+}
