@@ -7,8 +7,9 @@ use bytes::Bytes;
 use ottla_log::{LogError, ProducerCheck};
 use ottla_protocol::{ErrorCode, Records};
 use ottla_record::{
-    BatchBuilder, BatchHeader, Compression, FinishOptions, Now, RecordBatch, RecordError,
-    TimestampType,
+    BatchBuilder, BatchHeader, BatchRefusal, Codecs, FinishOptions, Limits, Now, RecordError, RefusalKind,
+    RefusedRecord, TimestampType, ValidatedBatch, ValidationRules, header::{with_log_append_time, with_max_timestamp},
+    rebuild_batch, validate_batch,
 };
 
 use crate::{
@@ -39,7 +40,7 @@ pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
     pub(crate) message: String,
     /// The records at fault, by their number in the batch.
-    pub(crate) records: Vec<(i32, &'static str)>,
+    pub(crate) records: Vec<RefusedRecord>,
 }
 
 impl Refusal {
@@ -75,61 +76,52 @@ impl Broker {
             Some(topic) => &topic.config,
             None => return Err(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
         };
-        let (mut batch, mut header) = single_batch(version, records)?;
-        check_header(&header, config)?;
-        let compression = header.attributes.compression().map_err(refused)?;
-        let target = match config.compression {
-            TopicCompression::Producer => compression,
-            TopicCompression::Codec(codec) => codec,
+        let batch = single_batch(version, records)?;
+        let limits = Limits { decompressed_bytes: self.config.max_decompressed_bytes };
+        let rules = ValidationRules {
+            require_keys: config.cleanup_compact,
+            log_append_time: config.log_append_time,
+            min_timestamp: now.wall_ms.saturating_sub(config.timestamp_before_max_ms),
+            max_timestamp: now.wall_ms.saturating_add(config.timestamp_after_max_ms),
+            allow_zstd: version >= PRODUCE_WITH_ZSTD,
+            limits,
+            ..ValidationRules::default()
         };
-        let limit = self.config.max_decompressed_bytes;
-        check_records(&mut batch, &mut header, config, now, limit)?;
+        check_size(batch.len(), config)?;
+        let valid = validate_batch(batch.clone(), &mut self.codecs, &rules)?;
+        let header = *valid.batch.header();
+        if header.attributes.is_transactional() {
+            return Err(Refusal::new(
+                ErrorCode::INVALID_TXN_STATE,
+                "transactions are not supported yet, so none can be open",
+            ));
+        }
 
         match partition.log.producers().check(&header) {
             ProducerCheck::Ok => {}
-            ProducerCheck::Duplicate {
-                base_offset,
-                last_offset,
-                timestamp,
-            } => {
+            ProducerCheck::Duplicate { base_offset, last_offset, timestamp } => {
                 return Ok(Appended {
                     base_offset,
                     end: last_offset + 1,
-                    log_append_time: if config.log_append_time {
-                        timestamp
-                    } else {
-                        -1
-                    },
+                    log_append_time: if config.log_append_time { timestamp } else { -1 },
                     log_start_offset: partition.log.log_start_offset(),
                 });
             }
             ProducerCheck::OutOfOrder => {
                 return Err(Refusal::new(
                     ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-                    format!(
-                        "Out of order sequence number for producer {}",
-                        header.producer_id
-                    ),
+                    format!("Out of order sequence number for producer {}", header.producer_id),
                 ));
             }
             ProducerCheck::Fenced => {
                 return Err(Refusal::new(
                     ErrorCode::INVALID_PRODUCER_EPOCH,
-                    format!(
-                        "Epoch of producer {} is older than the last seen epoch",
-                        header.producer_id
-                    ),
+                    format!("Epoch of producer {} is older than the last seen epoch", header.producer_id),
                 ));
             }
         }
 
-        if target != compression {
-            (batch, header) = recompress(batch, target, config, limit)?;
-            check_size(&header, config)?;
-        }
-        if config.log_append_time {
-            header = header.with_log_append_time(now.wall_ms);
-        }
+        let (batch, header) = rewritten(batch, valid, config, now, &mut self.codecs, limits)?;
         self.append_batch(now, index, batch, &header)
             .map_err(|code| Refusal::new(code, "the batch could not be written"))
     }
@@ -178,7 +170,7 @@ impl Broker {
                 .map_err(|_| ErrorCode::MESSAGE_TOO_LARGE)?;
         }
         let finished = builder
-            .finish(FinishOptions::default())
+            .finish(&FinishOptions::default())
             .map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
         let header =
             BatchHeader::parse(&finished.encoded).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
@@ -230,107 +222,92 @@ impl Broker {
 }
 
 /// The one batch of a produced partition. Kafka from Produce v3 on takes no more than one, of magic 2.
-fn single_batch(version: i16, records: Records) -> Result<(Bytes, BatchHeader), Refusal> {
+fn single_batch(version: i16, records: Records) -> Result<Bytes, Refusal> {
     if records.is_empty() {
         return Err(Refusal::new(
             ErrorCode::INVALID_RECORD,
-            format!(
-                "Produce requests with version {version} must have at least one record batch per partition"
-            ),
+            format!("Produce requests with version {version} must have at least one record batch per partition"),
         ));
     }
-    let mut chunks = records.into_chunks();
-    let batch = match (chunks.next(), chunks.next()) {
-        (Some(only), None) => only,
-        (first, second) => first
-            .into_iter()
-            .chain(second)
-            .chain(chunks)
-            .collect::<Records>()
-            .to_bytes(),
-    };
-    let header = BatchHeader::parse(&batch).map_err(refused)?;
-    if batch.len() < header.size_in_bytes() {
-        return Err(Refusal::new(
-            ErrorCode::CORRUPT_MESSAGE,
-            "the batch is cut off",
-        ));
-    }
-    if batch.len() > header.size_in_bytes() {
-        return Err(Refusal::new(
+    // Free where there is one chunk, and from clients there is.
+    let batch = records.to_bytes();
+    match BatchHeader::parse(&batch).map(|header| header.size_in_bytes()) {
+        Ok(size) if size < batch.len() => Err(Refusal::new(
             ErrorCode::INVALID_RECORD,
             format!(
                 "Produce requests with version {version} are only allowed to contain exactly one record batch per partition"
             ),
-        ));
+        )),
+        Err(RecordError::UnsupportedMagic(magic)) => Err(Refusal::new(
+            ErrorCode::INVALID_RECORD,
+            format!("Produce requests with version {version} are only allowed to contain record batches with magic version 2, not {magic}"),
+        )),
+        _ => Ok(batch),
     }
-    let zstd = header.attributes.compression() == Ok(Compression::Zstd);
-    if zstd && version < PRODUCE_WITH_ZSTD {
-        return Err(Refusal::new(
-            ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-            format!(
-                "Produce requests with version {version} are not allowed to use ZStandard compression"
-            ),
-        ));
-    }
-    Ok((batch, header))
 }
 
-/// What the header alone tells.
-fn check_header(header: &BatchHeader, config: &TopicConfig) -> Result<(), Refusal> {
-    let invalid = |why: &str| Err(Refusal::new(ErrorCode::INVALID_RECORD, why));
-    if header.base_offset != 0 {
-        return invalid("the base offset of a produced batch must be 0");
-    }
-    check_size(header, config)?;
-    if header.record_count <= 0 {
-        return invalid("a produced batch must have records");
-    }
-    if header.attributes.is_control() {
-        return invalid("clients are not allowed to write control records");
-    }
-    if header.attributes.is_transactional() {
-        return Err(Refusal::new(
-            ErrorCode::INVALID_TXN_STATE,
-            "transactions are not supported yet, so none can be open",
-        ));
-    }
-    if header.has_producer_id() && header.base_sequence < 0 {
-        return invalid("a batch with a producer id must have a base sequence");
-    }
-    if header.attributes.timestamp_type() == TimestampType::LogAppendTime && !config.log_append_time
-    {
-        return Err(Refusal::new(
-            ErrorCode::INVALID_TIMESTAMP,
-            "the batch says LogAppendTime, but the topic's message.timestamp.type is CreateTime",
-        ));
-    }
-    Ok(())
-}
-
-fn check_size(header: &BatchHeader, config: &TopicConfig) -> Result<(), Refusal> {
-    let (size, max) = (header.size_in_bytes(), config.max_message_bytes);
+fn check_size(size: usize, config: &TopicConfig) -> Result<(), Refusal> {
+    let max = config.max_message_bytes;
     if size > max as usize {
         return Err(Refusal::new(
             ErrorCode::MESSAGE_TOO_LARGE,
-            format!(
-                "The record batch size is {size} bytes, which exceeds the maximum configured value of {max}"
-            ),
+            format!("The record batch size is {size} bytes, which exceeds the maximum configured value of {max}"),
         ));
     }
     Ok(())
 }
 
-/// What Kafka answers to bytes that can't be read.
-fn refused(error: RecordError) -> Refusal {
-    let code = match error {
-        RecordError::UnsupportedMagic(_)
-        | RecordError::InvalidField(_)
-        | RecordError::InvalidRecordLength
-        | RecordError::InvalidVarint
-        | RecordError::RecordCountMismatch { .. } => ErrorCode::INVALID_RECORD,
-        RecordError::CompressionNotBuilt(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-        _ => ErrorCode::CORRUPT_MESSAGE,
+/// What the leader changes: the codec where the topic wants another one, append times, a wrong maximum timestamp. Where
+/// it is the header alone, the records are not touched.
+fn rewritten(
+    batch: Bytes,
+    valid: ValidatedBatch,
+    config: &TopicConfig,
+    now: Now,
+    codecs: &mut Codecs,
+    limits: Limits,
+) -> Result<(Bytes, BatchHeader), Refusal> {
+    let header = *valid.batch.header();
+    let compression = header.attributes.compression().unwrap_or_default();
+    let target = match config.compression {
+        TopicCompression::Producer => compression,
+        TopicCompression::Codec(codec) => codec,
     };
-    Refusal::new(code, format!("{error}"))
+    let (batch, header, raw) = if target != compression || valid.must_rebuild {
+        let level = config.compression_level(target);
+        let rebuilt = rebuild_batch(&valid.batch, codecs, target, level, limits).map_err(|error| {
+            Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, format!("the batch could not be compressed: {error}"))
+        })?;
+        check_size(rebuilt.encoded.len(), config)?;
+        (rebuilt.encoded, rebuilt.header, rebuilt.header.to_bytes())
+    } else {
+        (batch, header, *valid.batch.raw_header())
+    };
+    let patched = if config.log_append_time {
+        with_log_append_time(&raw, now.wall_ms)
+    } else if header.max_timestamp != valid.max_timestamp {
+        with_max_timestamp(&raw, valid.max_timestamp)
+    } else {
+        return Ok((batch, header));
+    };
+    match BatchHeader::parse(&patched) {
+        Ok(header) => Ok((batch, header)),
+        Err(error) => Err(Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, format!("{error}"))),
+    }
+}
+
+impl From<BatchRefusal> for Refusal {
+    fn from(refusal: BatchRefusal) -> Self {
+        Self {
+            code: match refusal.kind {
+                RefusalKind::CorruptMessage => ErrorCode::CORRUPT_MESSAGE,
+                RefusalKind::InvalidRecord => ErrorCode::INVALID_RECORD,
+                RefusalKind::InvalidTimestamp => ErrorCode::INVALID_TIMESTAMP,
+                RefusalKind::UnsupportedCompression => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+                RefusalKind::UnsupportedFormat => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+            },
+            message: format!("{refusal}"),
+            records: refusal.records,
+        }
+    }
 }

@@ -6,7 +6,7 @@ use core::fmt;
 use hashbrown::HashMap;
 use ottla_log::{LogError, Storage, StorageError};
 use ottla_protocol::{ErrorCode, Request, Response, Str};
-use ottla_record::Now;
+use ottla_record::{Codecs, Now};
 
 use crate::{
     api,
@@ -98,6 +98,8 @@ pub struct Broker {
     pub(crate) groups: GroupCoordinator,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) housekeeping: Housekeeping,
+    /// State of the compression codecs, kept between batches.
+    pub(crate) codecs: Codecs,
     connections: HashMap<ConnId, Str>,
     outputs: VecDeque<Output>,
     last_sync_id: u64,
@@ -155,6 +157,7 @@ impl Broker {
             purgatory: Purgatory::default(),
             groups,
             producer_ids,
+            codecs: Codecs::new(),
             connections: HashMap::new(),
             outputs: VecDeque::new(),
             last_sync_id: 0,

@@ -49,7 +49,7 @@ pub struct BrokerConfig {
     pub recovery_checkpoint_interval_ms: i64,
     /// `replica.high.watermark.checkpoint.interval.ms`; default 5 s.
     pub high_watermark_checkpoint_interval_ms: i64,
-    /// Largest size to which a produced batch may decompress, in bytes; default 1 GiB. Kafka has no such bound.
+    /// Largest size to which a produced batch may decompress, in bytes; default 128 MiB. Kafka has no such bound.
     pub max_decompressed_bytes: usize,
     /// Consumer groups. `partitions` is `offsets.topic.num.partitions`, 4 by default (Kafka: 50).
     pub groups: GroupConfig,
@@ -73,7 +73,7 @@ impl Default for BrokerConfig {
             retention_check_interval_ms: 5 * 60 * 1000,
             recovery_checkpoint_interval_ms: 60 * 1000,
             high_watermark_checkpoint_interval_ms: 5 * 1000,
-            max_decompressed_bytes: 1 << 30,
+            max_decompressed_bytes: 128 << 20,
             groups: GroupConfig {
                 partitions: 4,
                 initial_rebalance_delay_ms: 0,

@@ -5,7 +5,7 @@ use alloc::{format, string::ToString, sync::Arc, vec::Vec};
 use hashbrown::HashMap;
 use ottla_log::Storage;
 use ottla_protocol::{Str, Uuid};
-use ottla_record::{Batches, Now};
+use ottla_record::{Batches, Limits, Now};
 
 use crate::{
     Broker, BrokerConfig, BrokerError,
@@ -133,7 +133,7 @@ fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
         Some(topic) => topic.partitions.clone(),
         None => return Ok(()),
     };
-    let limit = broker.config.max_decompressed_bytes;
+    let limits = Limits { decompressed_bytes: broker.config.max_decompressed_bytes };
     for index in partitions {
         let Some(partition) = broker.partitions.get_mut(index) else {
             continue;
@@ -156,12 +156,12 @@ fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
             let before = next;
             for batch in Batches::new(slice.chunks) {
                 let batch = batch.map_err(|e| corrupt(e.to_string()))?;
-                next = batch.header.next_offset();
-                if batch.header.attributes.is_control() {
+                next = batch.header().next_offset();
+                if batch.header().attributes.is_control() {
                     continue;
                 }
                 batch.check_crc().map_err(|e| corrupt(e.to_string()))?;
-                let mut records = batch.records(limit).map_err(|e| corrupt(e.to_string()))?;
+                let mut records = batch.records(limits).map_err(|e| corrupt(e.to_string()))?;
                 while let Some(record) = records.next_record() {
                     let record = record.map_err(|e| corrupt(e.to_string()))?;
                     if let Some(key) = record.key

@@ -13,7 +13,7 @@ use ottla_protocol::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, Records, Request, Response, Str,
     TopicProduceData,
 };
-use ottla_record::{BatchBuilder, Batches, Compression, FinishOptions, Now};
+use ottla_record::{BatchBuilder, Batches, Compression, FinishOptions, Limits, Now};
 
 use crate::{Broker, BrokerConfig, ConnId, Durability, Output, RequestEnvelope, SyncId};
 
@@ -343,7 +343,7 @@ pub(crate) fn batch_at(
             .append(timestamp, key, Some(value.as_bytes()), &[])
             .unwrap();
     }
-    builder.finish(options).unwrap().encoded.into()
+    builder.finish(&options).unwrap().encoded.into()
 }
 
 /// Offset and value of each record.
@@ -352,7 +352,7 @@ pub(crate) fn read(records: &Records) -> Vec<(i64, Bytes)> {
     for batch in Batches::new(records.chunks().cloned()) {
         let batch = batch.unwrap();
         batch.check_crc().unwrap();
-        let mut records = batch.records(1 << 20).unwrap();
+        let mut records = batch.records(Limits::default()).unwrap();
         while let Some(record) = records.next_record() {
             let record = record.unwrap();
             all.push((

@@ -169,9 +169,7 @@ fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
         log_start_offset: -1,
         record_errors: records
             .into_iter()
-            .map(|(batch_index, why)| BatchIndexAndErrorMessage {
-                batch_index,
-                batch_index_error_message: Some(Str::from_static(why)),
+            .map(|record| BatchIndexAndErrorMessage { batch_index: record.index, batch_index_error_message: Some(Str::from_static(record.message)),
             })
             .collect(),
         error_message: (!message.is_empty()).then(|| message.into()),
@@ -210,7 +208,7 @@ mod tests {
     fn changed(records: &Records, change: impl FnOnce(&mut BatchHeader)) -> Records {
         let mut bytes = records.to_bytes().to_vec();
         let raw = *bytes.first_chunk().unwrap();
-        let patched = ottla_record::resealed(&raw, change);
+        let patched = ottla_record::header::resealed(&raw, change);
         bytes[..patched.len()].copy_from_slice(&patched);
         Bytes::from(bytes).into()
     }
@@ -496,9 +494,9 @@ mod tests {
         let records = h.fetch("stamped", 0, 0).records;
         assert_eq!(values(&records), ["v"]);
         let stored = Batches::new(records.into_chunks()).next().unwrap().unwrap();
-        assert_eq!(stored.header.max_timestamp, START_MS + 5000);
+        assert_eq!(stored.header().max_timestamp, START_MS + 5000);
         assert_eq!(
-            stored.header.attributes.timestamp_type(),
+            stored.header().attributes.timestamp_type(),
             TimestampType::LogAppendTime
         );
     }
@@ -506,6 +504,7 @@ mod tests {
     #[test]
     fn recompression() {
         let mut h = os();
+        let long = "one".repeat(500);
         for (topic, target) in [
             ("gzip", Compression::Gzip),
             ("uncompressed", Compression::None),
@@ -514,7 +513,7 @@ mod tests {
             h.create_topic(topic, 1, &[("compression.type", topic)]);
             for source in Compression::ALL {
                 assert_eq!(
-                    h.produce(topic, 0, compressed(source, &["one", "two"]))
+                    h.produce(topic, 0, compressed(source, &[&long, "two"]))
                         .error_code,
                     ErrorCode::NONE
                 );
@@ -522,10 +521,10 @@ mod tests {
             let records = h.fetch(topic, 0, 0).records;
             assert_eq!(
                 values(&records),
-                ["one", "two"].repeat(Compression::ALL.len())
+                [&long, "two"].repeat(Compression::ALL.len())
             );
             for stored in Batches::new(records.into_chunks()) {
-                assert_eq!(stored.unwrap().header.attributes.compression(), Ok(target));
+                assert_eq!(stored.unwrap().header().attributes.compression(), Ok(target));
             }
         }
     }
