@@ -4,16 +4,16 @@
 use alloc::{format, string::String, vec::Vec};
 
 use bytes::Bytes;
-use ottla_log::{LogError, ProducerCheck};
+use ottla_log::{LogError, SequenceCheck};
 use ottla_protocol::{ErrorCode, Records};
 use ottla_record::{
     BatchBuilder, BatchHeader, BatchRefusal, Codecs, FinishOptions, Limits, Now, RecordError, RefusalKind,
-    RefusedRecord, TimestampType, ValidatedBatch, ValidationRules, header::{with_log_append_time, with_max_timestamp},
+    RefusedRecord, ValidatedBatch, ValidationRules, header::with_max_timestamp,
     rebuild_batch, validate_batch,
 };
 
 use crate::{
-    Broker, Durability,
+    Broker,
     groups::{AppendToken, CoordinatorRecord},
     partition::{CommitWaiter, PartitionIndex},
     topic_config::{TopicCompression, TopicConfig},
@@ -98,30 +98,36 @@ impl Broker {
         }
 
         match partition.log.producers().check(&header) {
-            ProducerCheck::Ok => {}
-            ProducerCheck::Duplicate { base_offset, last_offset, timestamp } => {
+            SequenceCheck::Accept => {}
+            SequenceCheck::Duplicate { base_offset, timestamp } => {
                 return Ok(Appended {
                     base_offset,
-                    end: last_offset + 1,
+                    end: base_offset + i64::from(header.last_offset_delta) + 1,
                     log_append_time: if config.log_append_time { timestamp } else { -1 },
                     log_start_offset: partition.log.log_start_offset(),
                 });
             }
-            ProducerCheck::OutOfOrder => {
+            SequenceCheck::OutOfOrder { expected } => {
                 return Err(Refusal::new(
                     ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-                    format!("Out of order sequence number for producer {}", header.producer_id),
+                    format!(
+                        "Out of order sequence number for producer {}: {} came, {expected} was expected",
+                        header.producer_id, header.base_sequence
+                    ),
                 ));
             }
-            ProducerCheck::Fenced => {
+            SequenceCheck::Fenced { current_epoch } => {
                 return Err(Refusal::new(
                     ErrorCode::INVALID_PRODUCER_EPOCH,
-                    format!("Epoch of producer {} is older than the last seen epoch", header.producer_id),
+                    format!(
+                        "Epoch {} of producer {} is older than the last seen epoch {current_epoch}",
+                        header.producer_epoch, header.producer_id
+                    ),
                 ));
             }
         }
 
-        let (batch, header) = rewritten(batch, valid, config, now, &mut self.codecs, limits)?;
+        let (batch, header) = rewritten(batch, valid, config, &mut self.codecs, limits)?;
         self.append_batch(now, index, batch, &header)
             .map_err(|code| Refusal::new(code, "the batch could not be written"))
     }
@@ -195,10 +201,6 @@ impl Broker {
             .get_mut(index)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let bytes = header.size_in_bytes();
-        let log_append_time = match header.attributes.timestamp_type() {
-            TimestampType::LogAppendTime => header.max_timestamp,
-            TimestampType::CreateTime => -1,
-        };
         match partition
             .log
             .append(batch, header, partition.leader_epoch, now)
@@ -208,11 +210,11 @@ impl Broker {
                 Ok(Appended {
                     base_offset: appended.base_offset,
                     end: appended.last_offset + 1,
-                    log_append_time,
+                    log_append_time: appended.log_append_time,
                     log_start_offset: appended.log_start_offset,
                 })
             }
-            Err(LogError::RecordListTooLarge { .. }) => Err(ErrorCode::RECORD_LIST_TOO_LARGE),
+            Err(LogError::BatchTooLarge { .. }) => Err(ErrorCode::RECORD_LIST_TOO_LARGE),
             Err(_) => {
                 self.fail_partition(index);
                 Err(ErrorCode::KAFKA_STORAGE_ERROR)
@@ -263,7 +265,6 @@ fn rewritten(
     batch: Bytes,
     valid: ValidatedBatch,
     config: &TopicConfig,
-    now: Now,
     codecs: &mut Codecs,
     limits: Limits,
 ) -> Result<(Bytes, BatchHeader), Refusal> {
@@ -283,9 +284,7 @@ fn rewritten(
     } else {
         (batch, header, *valid.batch.raw_header())
     };
-    let patched = if config.log_append_time {
-        with_log_append_time(&raw, now.wall_ms)
-    } else if header.max_timestamp != valid.max_timestamp {
+    let patched = if header.max_timestamp != valid.max_timestamp {
         with_max_timestamp(&raw, valid.max_timestamp)
     } else {
         return Ok((batch, header));

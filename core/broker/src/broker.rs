@@ -4,7 +4,7 @@ use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
 use hashbrown::HashMap;
-use ottla_log::{LogError, Storage, StorageError};
+use ottla_log::{LogError, Recovery, Storage, StorageError};
 use ottla_protocol::{ErrorCode, Request, Response, Str};
 use ottla_record::{Codecs, Now};
 
@@ -20,7 +20,6 @@ use crate::{
     producer_ids::ProducerIds,
     purgatory::{Expired, Purgatory, WaitId},
     random::Random,
-    state_files::MetaProperties,
     topics::Topics,
 };
 
@@ -29,9 +28,9 @@ use crate::{
 pub enum BrokerError {
     /// The storage said no.
     Storage(StorageError),
-    /// A partition's log can't be opened.
+    /// A partition's log, or one of Kafka's files at the top of the directory, can't be used.
     Log {
-        /// `<topic>-<partition>`.
+        /// `<topic>-<partition>`, or the file's name.
         partition: String,
         /// Why.
         error: LogError,
@@ -66,7 +65,7 @@ impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Storage(error) => write!(f, "storage: {error}"),
-            Self::Log { partition, error } => write!(f, "partition {partition}: {error}"),
+            Self::Log { partition, error } => write!(f, "{partition}: {error}"),
             Self::Corrupt { path, why } => write!(f, "{path} can't be used: {why}"),
             Self::InconsistentClusterId { stored, configured } => {
                 write!(
@@ -82,6 +81,13 @@ impl fmt::Display for BrokerError {
 
 impl core::error::Error for BrokerError {}
 
+/// Who this broker is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: Str,
+    pub(crate) node_id: i32,
+}
+
 /// A Kafka broker as a passive state machine: it is handed inputs (`handle_*`) and says what must happen next
 /// ([`Broker::poll_output`], [`Broker::poll_timeout`]). It owns no thread, socket or clock; its storage is a trait.
 ///
@@ -89,7 +95,7 @@ impl core::error::Error for BrokerError {}
 pub struct Broker {
     pub(crate) config: BrokerConfig,
     pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) identity: MetaProperties,
+    pub(crate) identity: Identity,
     pub(crate) random: Random,
     pub(crate) topics: Topics,
     pub(crate) partitions: Partitions,
@@ -101,6 +107,8 @@ pub struct Broker {
     /// State of the compression codecs, kept between batches.
     pub(crate) codecs: Codecs,
     connections: HashMap<ConnId, Str>,
+    /// What open had to cut off, by partition directory.
+    pub(crate) recoveries: Vec<(String, Recovery)>,
     outputs: VecDeque<Output>,
     last_sync_id: u64,
     syncing: HashMap<SyncId, PartitionIndex>,
@@ -139,7 +147,7 @@ impl Broker {
     pub(crate) fn assemble(
         config: BrokerConfig,
         storage: Arc<dyn Storage>,
-        identity: MetaProperties,
+        identity: Identity,
         producer_ids: ProducerIds,
         random: Random,
         groups: GroupCoordinator,
@@ -159,6 +167,7 @@ impl Broker {
             producer_ids,
             codecs: Codecs::new(),
             connections: HashMap::new(),
+            recoveries: Vec::new(),
             outputs: VecDeque::new(),
             last_sync_id: 0,
             syncing: HashMap::new(),
@@ -167,6 +176,12 @@ impl Broker {
             woken: VecDeque::new(),
             closed: false,
         }
+    }
+
+    /// The partitions (`<topic>-<partition>`) from whose logs open had to cut a torn end, and what it cut. Nothing of that
+    /// was acknowledged to `acks=all` with [`Durability::Fsync`].
+    pub fn recoveries(&self) -> &[(String, Recovery)] {
+        &self.recoveries
     }
 
     /// Id of the cluster.
@@ -266,7 +281,7 @@ impl Broker {
                 }
             }
             Err(error) => {
-                partition.log.fail(error);
+                partition.log.fail(&error);
                 self.fail_partition(index);
             }
         }
@@ -539,12 +554,16 @@ impl Broker {
             if partition.is_failed() || partition.is_syncing() {
                 continue;
             }
-            if let Some(job) = partition.log.sync_targets() {
-                self.last_sync_id += 1;
-                let id = SyncId(self.last_sync_id);
-                partition.sync_started(id, job.up_to);
-                self.syncing.insert(id, index);
-                self.outputs.push_back(Output::Sync { id, job });
+            match partition.log.sync_targets() {
+                Ok(Some(job)) => {
+                    self.last_sync_id += 1;
+                    let id = SyncId(self.last_sync_id);
+                    partition.sync_started(id, job.up_to);
+                    self.syncing.insert(id, index);
+                    self.outputs.push_back(Output::Sync { id, job });
+                }
+                Ok(None) => {}
+                Err(_) => self.fail_partition(index),
             }
         }
     }

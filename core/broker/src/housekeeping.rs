@@ -2,10 +2,15 @@
 //!
 //! An idle broker has only the retention check to wake for; the other timers are armed by appends.
 
-use ottla_log::StorageError;
+use alloc::{string::String, vec::Vec};
+
+use ottla_log::{
+    LogError,
+    data_dir::{self, Offsets},
+};
 use ottla_record::Now;
 
-use crate::{Broker, BrokerConfig, BrokerError, state_files};
+use crate::{Broker, BrokerConfig, BrokerError, partition::Partition};
 
 /// Kafka's first retention check comes this long after the start.
 const FIRST_RETENTION_CHECK_MS: i64 = 30_000;
@@ -85,15 +90,12 @@ impl Broker {
 
     /// Deletes old segments and forgets idle producers.
     fn retain(&mut self, now: Now) {
-        let expired_before = now
-            .wall_ms
-            .saturating_sub(self.config.producer_id_expiration_ms);
-        let mut failed = alloc::vec::Vec::new();
+        let mut failed = Vec::new();
         for (index, partition) in self.partitions.iter_mut() {
             if partition.is_failed() {
                 continue;
             }
-            partition.log.expire_producers(expired_before);
+            partition.log.expire_producers(now);
             let deletes = self
                 .topics
                 .get(partition.topic)
@@ -116,7 +118,7 @@ impl Broker {
     /// `flush.ms`: asks for syncs that are due and finds when the next one is.
     fn flush_due(&mut self, now: Now) {
         self.housekeeping.flush_us = None;
-        let mut due = alloc::vec::Vec::new();
+        let mut due = Vec::new();
         for (index, partition) in self.partitions.iter() {
             let Some(since) = partition.unsynced_since_us else {
                 continue;
@@ -142,37 +144,20 @@ impl Broker {
         due.into_iter().for_each(|index| self.note_unsynced(index));
     }
 
-    fn write_high_watermarks(&self) -> Result<(), StorageError> {
-        let entries = self
-            .partitions
-            .iter()
-            .map(|(_, p)| (&*p.topic_name, p.number, p.high_watermark()));
-        state_files::write_text(
-            &*self.storage,
-            state_files::HIGH_WATERMARKS,
-            state_files::checkpoint_text(entries),
-        )
+    fn offsets_of(&self, offset: impl Fn(&Partition) -> i64) -> Offsets {
+        self.partitions.iter().map(|(_, p)| ((String::from(&*p.topic_name), p.number), offset(p))).collect()
     }
 
-    fn write_recovery_points(&self) -> Result<(), StorageError> {
-        let synced = self
-            .partitions
-            .iter()
-            .map(|(_, p)| (&*p.topic_name, p.number, p.log.synced_offset()));
-        state_files::write_text(
-            &*self.storage,
-            state_files::RECOVERY_POINTS,
-            state_files::checkpoint_text(synced),
-        )?;
-        let starts = self
-            .partitions
-            .iter()
-            .map(|(_, p)| (&*p.topic_name, p.number, p.log.log_start_offset()));
-        state_files::write_text(
-            &*self.storage,
-            state_files::LOG_STARTS,
-            state_files::checkpoint_text(starts),
-        )
+    fn write_high_watermarks(&self) -> Result<(), LogError> {
+        let high_watermarks = self.offsets_of(Partition::high_watermark);
+        data_dir::write_offsets(&*self.storage, data_dir::HIGH_WATERMARKS, &high_watermarks)
+    }
+
+    fn write_recovery_points(&self) -> Result<(), LogError> {
+        let synced = self.offsets_of(|p| p.log.synced_offset());
+        data_dir::write_offsets(&*self.storage, data_dir::RECOVERY_POINTS, &synced)?;
+        let starts = self.offsets_of(|p| p.log.log_start_offset());
+        data_dir::write_offsets(&*self.storage, data_dir::LOG_STARTS, &starts)
     }
 
     /// Stops cleanly: syncs and closes every log, writes the checkpoints and last the mark of a clean stop. What waited
@@ -185,14 +170,14 @@ impl Broker {
             return Ok(());
         }
         let mut first_error = None;
-        let mut closed = alloc::vec::Vec::new();
+        let mut closed = Vec::new();
         for (index, partition) in self.partitions.iter_mut() {
             if partition.is_failed() {
                 first_error
                     .get_or_insert(BrokerError::Internal("a partition failed before the stop"));
                 continue;
             }
-            let result = partition.log.close(now);
+            let result = partition.log.close();
             closed.push((index, result));
         }
         for (index, result) in closed {
@@ -200,7 +185,7 @@ impl Broker {
                 Ok(()) => self.note_closed(index),
                 Err(error) => {
                     self.fail_partition(index);
-                    first_error.get_or_insert(BrokerError::from(error));
+                    first_error.get_or_insert(BrokerError::Log { partition: "a partition".into(), error });
                 }
             }
         }
@@ -209,13 +194,9 @@ impl Broker {
         if let Some(error) = first_error {
             return Err(error);
         }
-        self.write_high_watermarks()?;
-        self.write_recovery_points()?;
-        state_files::write_text(
-            &*self.storage,
-            state_files::CLEAN_SHUTDOWN,
-            "{\"version\":0,\"brokerEpoch\":-1}".into(),
-        )?;
-        Ok(())
+        self.write_high_watermarks()
+            .and_then(|()| self.write_recovery_points())
+            .and_then(|()| data_dir::mark_clean_shutdown(&*self.storage))
+            .map_err(|error| BrokerError::Log { partition: "the checkpoints".into(), error })
     }
 }

@@ -2,18 +2,21 @@
 
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
 
-use hashbrown::HashMap;
-use ottla_log::Storage;
+use ottla_log::{
+    Storage,
+    data_dir::{self, MetaProperties},
+};
 use ottla_protocol::{Str, Uuid};
 use ottla_record::{Batches, Limits, Now};
 
 use crate::{
     Broker, BrokerConfig, BrokerError,
+    broker::Identity,
     groups::{GroupCoordinator, ReplayedRecord},
     partition::PartitionIndex,
     producer_ids::ProducerIds,
     random::Random,
-    state_files::{self, MetaProperties},
+    state_files,
     topics::{Checkpoints, OFFSETS_TOPIC},
 };
 
@@ -72,58 +75,47 @@ fn open_identity(
     config: &BrokerConfig,
     storage: &dyn Storage,
     random: &mut Random,
-) -> Result<MetaProperties, BrokerError> {
-    if let Some(text) = state_files::read_text(storage, state_files::META_PROPERTIES)? {
-        let stored = MetaProperties::parse(&text)?;
+) -> Result<Identity, BrokerError> {
+    let failed = |error| BrokerError::Log { partition: data_dir::META_PROPERTIES.into(), error };
+    if let Some(stored) = MetaProperties::read(storage).map_err(failed)? {
+        let stored_id = Str::from(stored.cluster_id);
         return match &config.cluster_id {
-            Some(configured) if *configured != stored.cluster_id => {
-                Err(BrokerError::InconsistentClusterId {
-                    stored: stored.cluster_id,
-                    configured: configured.clone(),
-                })
+            Some(configured) if *configured != stored_id => {
+                Err(BrokerError::InconsistentClusterId { stored: stored_id, configured: configured.clone() })
             }
-            _ => Ok(stored),
+            _ => Ok(Identity { cluster_id: stored_id, node_id: stored.node_id }),
         };
     }
     if storage.exists(state_files::TOPICS)? {
         return Err(BrokerError::Corrupt {
-            path: state_files::META_PROPERTIES.into(),
+            path: data_dir::META_PROPERTIES.into(),
             why: format!("it is missing, but {} is there", state_files::TOPICS),
         });
     }
-    let made = MetaProperties {
-        cluster_id: match &config.cluster_id {
-            Some(id) => id.clone(),
-            None => Str::from(Uuid::from_random(random.next_u128()).to_string()),
-        },
-        node_id: config.node_id,
-        directory_id: Uuid::from_random(random.next_u128()),
+    let cluster_id = match &config.cluster_id {
+        Some(id) => id.clone(),
+        None => Str::from(Uuid::from_random(random.next_u128()).to_string()),
     };
-    state_files::write_text(storage, state_files::META_PROPERTIES, made.to_text())?;
-    Ok(made)
+    let made = MetaProperties {
+        cluster_id: cluster_id.to_string(),
+        node_id: config.node_id,
+        directory_id: Some(Uuid::from_random(random.next_u128()).to_string()),
+    };
+    made.write(storage, "written by Ottla").map_err(failed)?;
+    Ok(Identity { cluster_id, node_id: config.node_id })
 }
 
 /// Reads the checkpoints, and takes the mark of a clean stop away: from here on a crash is a crash.
 fn read_checkpoints(storage: &dyn Storage) -> Result<Checkpoints, BrokerError> {
-    let read = |path: &str| -> Result<HashMap<(Str, i32), i64>, BrokerError> {
-        let text = state_files::read_text(storage, path)?.unwrap_or_default();
-        let entries = state_files::parse_checkpoint(path, &text)?;
-        Ok(entries
-            .into_iter()
-            .map(|(topic, partition, offset)| ((topic, partition), offset))
-            .collect())
+    let read = |path: &str| {
+        data_dir::read_offsets(storage, path).map_err(|error| BrokerError::Log { partition: path.into(), error })
     };
-    let clean = storage.exists(state_files::CLEAN_SHUTDOWN)?;
-    let checkpoints = Checkpoints {
-        clean,
-        recovery_points: read(state_files::RECOVERY_POINTS)?,
-        log_starts: read(state_files::LOG_STARTS)?,
-    };
-    if clean {
-        storage.remove_file(state_files::CLEAN_SHUTDOWN)?;
-        storage.sync_dir("")?;
-    }
-    Ok(checkpoints)
+    Ok(Checkpoints {
+        recovery_points: read(data_dir::RECOVERY_POINTS)?,
+        log_starts: read(data_dir::LOG_STARTS)?,
+        clean: data_dir::take_clean_shutdown(storage)
+            .map_err(|error| BrokerError::Log { partition: data_dir::CLEAN_SHUTDOWN.into(), error })?,
+    })
 }
 
 /// Hands every record of `__consumer_offsets` to the coordinator, up to the log end, as Kafka does: what a crash left

@@ -69,15 +69,15 @@ impl Partition {
         topic_name: Str,
         number: i32,
         log: PartitionLog,
-        leader_epoch: i32,
         high_watermark: i64,
     ) -> Self {
         Self {
+            // One broker leads for ever: an epoch that the log has seen stays, a new log begins with 0.
+            leader_epoch: log.epochs().latest().unwrap_or(0),
             topic,
             topic_name,
             number,
             log,
-            leader_epoch,
             high_watermark,
             appended_bytes: 0,
             committed_bytes: 0,

@@ -1,17 +1,8 @@
-//! The small files in the data directory beside the partitions: Kafka's own, and two of ours.
+//! The two files in the data directory that are ours and not Kafka's (for those see `ottla_log::data_dir`):
+//! `ottla-topics`, the topic registry, and `ottla-producer-ids`, the first producer id that no broker run has claimed.
 //!
-//! | file | content |
-//! |---|---|
-//! | `meta.properties` | Kafka's: cluster id, node id, directory id |
-//! | `.kafka_cleanshutdown` | Kafka's: there while the last stop was clean |
-//! | `recovery-point-offset-checkpoint`, `replication-offset-checkpoint`, `log-start-offset-checkpoint` | Kafka's checkpoints |
-//! | `<topic>-<partition>/partition.metadata` | Kafka's: the topic's id |
-//! | `ottla-topics` | ours: the topic registry, see [`StoredTopic`] |
-//! | `ottla-producer-ids` | ours: the first producer id that was never handed out to a broker run |
-//!
-//! Each is written whole: `<name>.tmp`, sync, rename, sync of the directory. Ours are text lines that end with
-//! `crc32c <8 hex digits>` over everything before that line; a file that doesn't check is an error at open, never
-//! half read.
+//! They are text lines that end with `crc32c <8 hex digits>` over everything before that line, and are replaced as a whole
+//! (`ottla_log::write_file`). A file that doesn't check is an error at open, never half read.
 
 use alloc::{
     format,
@@ -20,22 +11,12 @@ use alloc::{
 };
 use core::fmt::Write;
 
-use ottla_log::storage::{Storage, StorageError, read_file, write_file};
+use ottla_log::{Storage, StorageError, read_file, write_file};
 use ottla_protocol::{Str, Uuid};
 use ottla_record::crc32c;
 
 use crate::broker::BrokerError;
 
-/// Kafka's identity file.
-pub(crate) const META_PROPERTIES: &str = "meta.properties";
-/// Kafka's mark of a clean stop.
-pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
-/// Offsets up to which partitions are synced.
-pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
-/// High watermarks.
-pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
-/// Log start offsets.
-pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 /// The topic registry.
 pub(crate) const TOPICS: &str = "ottla-topics";
 /// The next block of producer ids.
@@ -91,115 +72,6 @@ fn checked<'a>(path: &str, text: &'a str) -> Result<&'a str, BrokerError> {
         return Err(corrupt("its checksum is wrong"));
     }
     Ok(body)
-}
-
-/// What `meta.properties` says.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct MetaProperties {
-    pub(crate) cluster_id: Str,
-    pub(crate) node_id: i32,
-    pub(crate) directory_id: Uuid,
-}
-
-impl MetaProperties {
-    pub(crate) fn parse(text: &str) -> Result<Self, BrokerError> {
-        let corrupt = |why: &str| BrokerError::Corrupt {
-            path: META_PROPERTIES.into(),
-            why: why.into(),
-        };
-        let value = |key: &str| {
-            text.lines()
-                .filter(|line| !line.starts_with('#'))
-                .filter_map(|line| line.split_once('='))
-                .find(|(k, _)| k.trim() == key)
-                .map(|(_, v)| v.trim())
-        };
-        if value("version") != Some("1") {
-            return Err(corrupt("only version=1 can be read"));
-        }
-        Ok(Self {
-            cluster_id: value("cluster.id")
-                .ok_or_else(|| corrupt("no cluster.id"))?
-                .into(),
-            node_id: value("node.id")
-                .and_then(|v| v.parse().ok())
-                .ok_or_else(|| corrupt("no node.id"))?,
-            directory_id: value("directory.id")
-                .and_then(Uuid::parse)
-                .ok_or_else(|| corrupt("no directory.id"))?,
-        })
-    }
-
-    pub(crate) fn to_text(&self) -> String {
-        format!(
-            "#\n#written by Ottla\ncluster.id={}\ndirectory.id={}\nnode.id={}\nversion=1\n",
-            self.cluster_id, self.directory_id, self.node_id
-        )
-    }
-}
-
-/// A checkpoint file: one offset per partition.
-pub(crate) fn checkpoint_text<'a>(entries: impl Iterator<Item = (&'a str, i32, i64)>) -> String {
-    let mut lines = String::new();
-    let mut count = 0;
-    for (topic, partition, offset) in entries {
-        let _ = writeln!(lines, "{topic} {partition} {offset}");
-        count += 1;
-    }
-    format!("0\n{count}\n{lines}")
-}
-
-/// Reads a checkpoint file. A damaged one is an error, as in Kafka; an empty or missing one has no entries.
-pub(crate) fn parse_checkpoint(
-    path: &str,
-    text: &str,
-) -> Result<Vec<(Str, i32, i64)>, BrokerError> {
-    let corrupt = |why: String| BrokerError::Corrupt {
-        path: path.into(),
-        why,
-    };
-    let mut lines = text.lines();
-    match lines.next().map(str::trim) {
-        None => return Ok(Vec::new()),
-        Some("0") => {}
-        Some(version) => return Err(corrupt(format!("version {version} can't be read"))),
-    }
-    let count: usize = lines
-        .next()
-        .and_then(|line| line.trim().parse().ok())
-        .ok_or_else(|| corrupt("no entry count".to_string()))?;
-    let mut entries = Vec::new();
-    for line in lines.filter(|line| !line.trim().is_empty()) {
-        let mut words = line.split_whitespace();
-        let entry = (|| {
-            let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
-            Some((
-                Str::from(topic),
-                partition.parse().ok()?,
-                offset.parse().ok()?,
-            ))
-        })();
-        entries.push(entry.ok_or_else(|| corrupt(format!("bad line {line:?}")))?);
-    }
-    if entries.len() != count {
-        return Err(corrupt(format!(
-            "{} entries where {count} were written",
-            entries.len()
-        )));
-    }
-    Ok(entries)
-}
-
-/// `partition.metadata`.
-pub(crate) fn partition_metadata_text(topic_id: Uuid) -> String {
-    format!("version: 0\ntopic_id: {topic_id}")
-}
-
-/// The topic id in a `partition.metadata`.
-pub(crate) fn parse_partition_metadata(text: &str) -> Option<Uuid> {
-    text.lines()
-        .find_map(|line| line.strip_prefix("topic_id:"))
-        .and_then(|id| Uuid::parse(id.trim()))
 }
 
 /// One topic of the registry.
@@ -341,33 +213,5 @@ mod tests {
         }
         assert_eq!(parse_producer_ids(&producer_ids_text(3000)).unwrap(), 3000);
         assert!(parse_producer_ids("ottla-producer-ids 1\nnext 5\ncrc32c 00000000\n").is_err());
-    }
-
-    #[test]
-    fn checkpoints_are_kafkas() {
-        let text = checkpoint_text([("a", 0, 5), ("b.c", 12, 0)].into_iter());
-        assert_eq!(text, "0\n2\na 0 5\nb.c 12 0\n");
-        assert_eq!(
-            parse_checkpoint("x", &text).unwrap(),
-            vec![("a".into(), 0, 5), ("b.c".into(), 12, 0)]
-        );
-        assert_eq!(parse_checkpoint("x", "").unwrap(), vec![]);
-        assert!(parse_checkpoint("x", "0\n3\na 0 5\n").is_err());
-        assert!(parse_checkpoint("x", "1\n0\n").is_err());
-    }
-
-    #[test]
-    fn identity_and_back() {
-        let meta = MetaProperties {
-            cluster_id: "c".into(),
-            node_id: 3,
-            directory_id: Uuid::from_random(1),
-        };
-        assert_eq!(MetaProperties::parse(&meta.to_text()).unwrap(), meta);
-        let id = Uuid::from_random(5);
-        assert_eq!(
-            parse_partition_metadata(&partition_metadata_text(id)),
-            Some(id)
-        );
     }
 }

@@ -7,7 +7,10 @@ use alloc::{
 };
 
 use hashbrown::HashMap;
-use ottla_log::{OpenOptions, PartitionLog, StorageError};
+use ottla_log::{
+    LogConfig, OpenOptions, PartitionLog, StorageError,
+    data_dir::{self, Offsets, partition_dir},
+};
 use ottla_protocol::{ErrorCode, Str, Uuid};
 use ottla_record::Now;
 
@@ -202,16 +205,13 @@ pub(crate) fn effective_config<'a>(
     Ok((config, stored))
 }
 
-fn partition_dir(topic: &str, partition: i32) -> String {
-    format!("{topic}-{partition}")
-}
 
 /// What is known of partitions from the checkpoint files of the last run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Checkpoints {
     pub(crate) clean: bool,
-    pub(crate) recovery_points: HashMap<(Str, i32), i64>,
-    pub(crate) log_starts: HashMap<(Str, i32), i64>,
+    pub(crate) recovery_points: Offsets,
+    pub(crate) log_starts: Offsets,
 }
 
 impl Broker {
@@ -275,71 +275,63 @@ impl Broker {
 
     /// Opens or creates the log of one partition.
     fn open_partition(
-        &self,
+        &mut self,
         now: Now,
         index: TopicIndex,
         number: i32,
         checkpoints: Option<&Checkpoints>,
     ) -> Result<Partition, BrokerError> {
-        let topic = self
-            .topics
-            .get(index)
-            .ok_or(BrokerError::Internal("a partition without its topic"))?;
+        let topic = self.topics.get(index).ok_or(BrokerError::Internal("a partition without its topic"))?;
         let dir = partition_dir(&topic.name, number);
-        if !self.storage.exists(&dir)? {
-            self.storage.create_dir(&dir)?;
-        }
-        let metadata = format!("{dir}/partition.metadata");
-        match state_files::read_text(&*self.storage, &metadata)? {
-            Some(text) => match state_files::parse_partition_metadata(&text) {
-                Some(id) if id == topic.id => {}
-                found => {
-                    return Err(BrokerError::Corrupt {
-                        path: metadata,
-                        why: format!(
-                            "it belongs to topic id {found:?}, but {} has {}",
-                            topic.name, topic.id
-                        ),
-                    });
-                }
-            },
-            None => {
-                state_files::write_text(
-                    &*self.storage,
-                    &metadata,
-                    state_files::partition_metadata_text(topic.id),
-                )?;
+        let failed = |error| BrokerError::Log { partition: dir.clone(), error };
+        self.storage.create_dir(&dir)?;
+        let id = topic.id.to_string();
+        match data_dir::read_topic_id(&*self.storage, &dir).map_err(failed)? {
+            Some(found) if found == id => {}
+            Some(found) => {
+                return Err(BrokerError::Corrupt {
+                    why: format!("it belongs to topic id {found}, but {} has {id}", topic.name),
+                    path: dir,
+                });
             }
+            None => data_dir::write_topic_id(&*self.storage, &dir, &id).map_err(failed)?,
         }
-        let key = (topic.name.clone(), number);
         let options = match checkpoints {
-            Some(c) => OpenOptions {
-                clean: c.clean,
-                recovery_point: c.recovery_points.get(&key).copied().unwrap_or(0),
-                log_start_offset: c.log_starts.get(&key).copied().unwrap_or(0),
-                ..OpenOptions::default()
-            },
+            Some(c) => {
+                let of = |offsets: &Offsets| offsets.get(&(String::from(&*topic.name), number)).copied().unwrap_or(0);
+                OpenOptions {
+                    clean: c.clean,
+                    recovery_point: of(&c.recovery_points),
+                    log_start_offset: of(&c.log_starts),
+                }
+            }
             None => OpenOptions::default(),
         };
-        let log = PartitionLog::open(
-            self.storage.clone(),
-            &dir,
-            self.log_config(&topic.config),
-            now,
-            options,
-        )?;
+        let config = self.log_config(&topic.config);
+        let (log, recovery) = PartitionLog::open(self.storage.clone(), &dir, config, now, options).map_err(failed)?;
         let high_watermark = match self.config.durability {
             Durability::Fsync => log.synced_offset(),
             Durability::Os => log.log_end_offset(),
         };
-        Ok(Partition::new(
-            index,
-            topic.name.clone(),
-            number,
-            log,
-            0,
-            high_watermark,
-        ))
+        let partition = Partition::new(index, topic.name.clone(), number, log, high_watermark);
+        if recovery.cut_bytes > 0 {
+            self.recoveries.push((dir, recovery));
+        }
+        Ok(partition)
+    }
+
+    /// What a partition's log needs of its topic's settings.
+    fn log_config(&self, config: &TopicConfig) -> LogConfig {
+        LogConfig {
+            segment_bytes: config.segment_bytes as u64,
+            segment_ms: config.segment_ms,
+            segment_index_bytes: config.segment_index_bytes as u64,
+            index_interval_bytes: config.index_interval_bytes as u64,
+            retention_ms: config.retention_ms,
+            retention_bytes: config.retention_bytes,
+            log_append_time: config.log_append_time,
+            producer_id_expiration_ms: self.config.producer_id_expiration_ms,
+        }
     }
 
     /// Creates a topic that has been checked. On an error nothing of it is left that counts.
@@ -447,14 +439,8 @@ impl Broker {
             for number in 0..topic.partitions {
                 let dir = partition_dir(&topic.name, number);
                 // The name may have been taken again by a younger topic.
-                let metadata =
-                    state_files::read_text(&*storage, &format!("{dir}/partition.metadata"));
-                let id = metadata
-                    .ok()
-                    .flatten()
-                    .as_deref()
-                    .and_then(state_files::parse_partition_metadata);
-                if id.is_none_or(|id| id == topic.id) && storage.exists(&dir)? {
+                let id = data_dir::read_topic_id(&*storage, &dir).ok().flatten();
+                if id.is_none_or(|id| id == topic.id.to_string()) && storage.exists(&dir)? {
                     storage.remove_dir(&dir)?;
                 }
             }

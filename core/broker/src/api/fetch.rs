@@ -174,7 +174,7 @@ struct ReadAll {
     any_error: bool,
 }
 
-fn read_all(broker: &Broker, plan: &FetchPlan) -> ReadAll {
+fn read_all(broker: &mut Broker, plan: &FetchPlan) -> ReadAll {
     let mut all = ReadAll {
         partitions: Vec::with_capacity(plan.targets.len()),
         bytes: 0,
@@ -202,7 +202,7 @@ fn read_all(broker: &Broker, plan: &FetchPlan) -> ReadAll {
 }
 
 fn read_one(
-    broker: &Broker,
+    broker: &mut Broker,
     plan: &FetchPlan,
     target: &FetchTarget,
     bytes_so_far: usize,
@@ -215,7 +215,7 @@ fn read_one(
     };
     let partition = broker
         .partitions
-        .get(index)
+        .get_mut(index)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     if plan.follower {
         // There are no other replicas, so whoever says it is one is not one of this partition.
@@ -223,8 +223,7 @@ fn read_one(
     }
     partition.check_usable()?;
     partition.check_leader_epoch(target.current_leader_epoch)?;
-    let log = &partition.log;
-    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    let (start, end) = (partition.log.log_start_offset(), partition.log.log_end_offset());
     if !(start..=end).contains(&target.fetch_offset) {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
@@ -248,7 +247,8 @@ fn read_one(
         .saturating_sub(bytes_so_far)
         .min(usize::try_from(target.max_bytes).unwrap_or(0));
     if target.fetch_offset < up_to && (limit > 0 || min_one) {
-        let slice = log
+        let slice = partition
+            .log
             .read(target.fetch_offset, limit, min_one, up_to)
             .map_err(|error| match error {
                 LogError::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
