@@ -1,0 +1,2 @@
+//! The consumer machine.
+pub mod assignors;
