@@ -1,0 +1,254 @@
+//! Stored offsets and commits: by the application, by the clock, and of partitions that are given up.
+
+use super::assignors::TopicPartition;
+use super::by_topic;
+use super::machine::{Consumer, ConsumerEvent, OperationResult, PartitionOffset, Purpose, To};
+use super::offset;
+use crate::error::{ErrCode, KafkaError};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use ottla_protocol::{
+    ErrorCode, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, Request, Response,
+};
+use ottla_record::Now;
+
+/// Who waits for a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitFor {
+    /// An operation of the application with this id.
+    Operation(u64),
+    /// Nobody, but the application is told by an event.
+    Event,
+    /// The rebalance that gives these partitions up; the application is told as well.
+    Rebalance,
+}
+
+/// A commit under way.
+#[derive(Debug)]
+pub(super) struct Commit {
+    pub(super) by: CommitFor,
+    pub(super) offsets: Vec<PartitionOffset>,
+    /// When it is given up, in monotonic microseconds.
+    deadline: u64,
+}
+
+impl Consumer {
+    /// Marks offsets to be committed by the next automatic or argument-less commit. Every partition gets its own
+    /// result: `_STATE` if it isn't assigned, `_INVALID_ARG` if `enable.auto.offset.store` does it already.
+    pub(crate) fn store_offsets(&mut self, offsets: &mut [PartitionOffset]) -> Result<(), KafkaError> {
+        if self.config.enable_auto_offset_store {
+            let why = "offsets can't be stored by hand while enable.auto.offset.store is on";
+            return Err(KafkaError::new(ErrCode::INVALID_ARG, why));
+        }
+        for wanted in &mut *offsets {
+            wanted.error = match self.partitions.get_mut(&wanted.key()) {
+                _ if wanted.offset < 0 => ErrCode::INVALID_ARG,
+                Some(partition) => {
+                    partition.shared.store(wanted.offset, wanted.leader_epoch);
+                    partition.stored_metadata = wanted.metadata.clone();
+                    ErrCode::NO_ERROR
+                }
+                None => ErrCode::STATE,
+            };
+        }
+        match offsets.iter().all(|o| o.error != ErrCode::NO_ERROR).then(|| offsets.first()) {
+            Some(Some(first)) => Err(KafkaError::from(first.error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Commits `offsets`, or what is stored and not yet committed. With an `operation` its end is
+    /// [`ConsumerEvent::Done`], otherwise [`ConsumerEvent::OffsetCommit`]. `_NO_OFFSET` if there is nothing to commit.
+    pub(crate) fn commit(
+        &mut self,
+        now: Now,
+        offsets: Option<Vec<PartitionOffset>>,
+        operation: Option<u64>,
+    ) -> Result<(), KafkaError> {
+        self.group_id()?;
+        let mut offsets = offsets.unwrap_or_else(|| self.uncommitted(|_| true));
+        offsets.retain(|o| o.offset >= 0);
+        if offsets.is_empty() {
+            return Err(KafkaError::from(ErrCode::NO_OFFSET));
+        }
+        let by = operation.map_or(CommitFor::Event, CommitFor::Operation);
+        let deadline = now.after_ms(i64::from(self.config.request_timeout_ms));
+        self.send_commit(Commit { by, offsets, deadline });
+        Ok(())
+    }
+
+    /// What is stored and differs from what is committed.
+    pub(super) fn uncommitted(&self, which: impl Fn(&TopicPartition) -> bool) -> Vec<PartitionOffset> {
+        let stored = self.partitions.iter().filter(|(key, _)| which(key));
+        let stored = stored.filter(|(_, partition)| {
+            let stored = partition.shared.stored_offset();
+            stored >= 0 && stored != partition.committed
+        });
+        let stored = stored.map(|(key, partition)| PartitionOffset {
+            topic: key.0.clone(),
+            partition: key.1,
+            offset: partition.shared.stored_offset(),
+            leader_epoch: partition.shared.stored_epoch(),
+            metadata: partition.stored_metadata.clone(),
+            error: ErrCode::NO_ERROR,
+        });
+        stored.collect()
+    }
+
+    /// Commits what the partitions that are about to be given up have stored. Whether there was anything.
+    pub(super) fn commit_given_up(&mut self, now: Now, which: impl Fn(&TopicPartition) -> bool) -> bool {
+        if !self.config.enable_auto_commit || self.config.group_id.is_none() {
+            return false;
+        }
+        let offsets = self.uncommitted(which);
+        if offsets.is_empty() {
+            return false;
+        }
+        let deadline = now.after_ms(i64::from(self.config.session_timeout_ms.min(self.config.request_timeout_ms)));
+        self.send_commit(Commit { by: CommitFor::Rebalance, offsets, deadline });
+        true
+    }
+
+    /// Automatic commits, and another try for those that met a moving coordinator.
+    pub(super) fn serve_commits(&mut self, now: Now) {
+        let (due, later) = core::mem::take(&mut self.retry_commits).into_iter().partition(|(at, _)| *at <= now.mono_us);
+        self.retry_commits = later;
+        let due: Vec<(u64, Commit)> = due;
+        due.into_iter().for_each(|(_, commit)| self.send_commit(commit));
+
+        let wanted = self.config.enable_auto_commit
+            && self.config.auto_commit_interval_ms > 0
+            && self.config.group_id.is_some()
+            && !self.partitions.is_empty();
+        if !wanted {
+            self.next_auto_commit = None;
+            return;
+        }
+        let next = now.after_ms(i64::from(self.config.auto_commit_interval_ms));
+        match self.next_auto_commit {
+            None => self.next_auto_commit = Some(next),
+            Some(at) if at <= now.mono_us => {
+                self.next_auto_commit = Some(next);
+                let offsets = self.uncommitted(|_| true);
+                if !offsets.is_empty() {
+                    let deadline = now.after_ms(i64::from(self.config.request_timeout_ms));
+                    self.send_commit(Commit { by: CommitFor::Event, offsets, deadline });
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn send_commit(&mut self, commit: Commit) {
+        let partitions = commit.offsets.iter().map(|o| {
+            let partition = OffsetCommitRequestPartition {
+                partition_index: o.partition,
+                committed_offset: o.offset,
+                committed_leader_epoch: o.leader_epoch,
+                committed_metadata: o.metadata.clone(),
+                ..Default::default()
+            };
+            (o.key().0, partition)
+        });
+        let topics = by_topic(partitions).into_iter();
+        let topics =
+            topics.map(|(name, partitions)| OffsetCommitRequestTopic { name, partitions, ..Default::default() });
+        let (member_id, generation) = self.membership.as_ref().map(|m| m.identity()).unwrap_or_default();
+        let request = Request::OffsetCommit(OffsetCommitRequest {
+            group_id: self.config.group_id.clone().unwrap_or_default(),
+            generation_id_or_member_epoch: generation,
+            group_instance_id: self.config.group_instance_id.clone().filter(|_| !member_id.is_empty()),
+            member_id,
+            retention_time_ms: -1,
+            topics: topics.collect(),
+            ..Default::default()
+        });
+        self.send(To::Coordinator, request, self.config.request_timeout_ms, Purpose::Commit(commit));
+    }
+
+    /// The coordinator answered a commit, or didn't.
+    pub(super) fn commit_answered(
+        &mut self,
+        now: Now,
+        mut commit: Commit,
+        reply: Result<Response, KafkaError>,
+    ) {
+        let mut whole: Option<KafkaError> = None;
+        let mut results: BTreeMap<TopicPartition, ErrorCode> = BTreeMap::new();
+        match reply {
+            Ok(Response::OffsetCommit(response)) => {
+                for topic in response.topics {
+                    for p in topic.partitions {
+                        results.insert((topic.name.clone(), p.partition_index), p.error_code);
+                    }
+                }
+            }
+            Ok(other) => whole = Some(KafkaError::unexpected(&other)),
+            Err(error) => whole = Some(error),
+        }
+        for offset in &mut commit.offsets {
+            let result = results.get(&offset.key()).copied();
+            offset.error = match (&whole, result) {
+                (Some(error), _) => error.code,
+                (None, Some(code)) => ErrCode::from(code),
+                (None, None) => ErrCode::NO_ERROR,
+            };
+            if offset.error == ErrCode::NO_ERROR
+                && let Some(partition) = self.partitions.get_mut(&offset.key())
+            {
+                partition.committed = offset.offset;
+            }
+        }
+        let errors = commit.offsets.iter().map(|o| o.error).filter(|error| *error != ErrCode::NO_ERROR);
+        // The first error speaks for the whole only if nothing at all was committed.
+        let all_failed = errors.clone().count() == commit.offsets.len();
+        let first = errors.clone().next();
+        let retry = first.map(KafkaError::from).or(whole.clone()).is_some_and(|error| {
+            if error.is_coordinator_lost() {
+                self.forget_coordinator();
+            }
+            error.retriable && error.code != ErrCode::REBALANCE_IN_PROGRESS
+        });
+        if retry && all_failed && now.mono_us < commit.deadline {
+            let at = now.after_ms(i64::from(self.config.retry_backoff_ms));
+            self.retry_commits.push((at, commit));
+            return;
+        }
+        if let Some(code) = first {
+            if code == ErrCode::FENCED_INSTANCE_ID {
+                self.fenced(now, KafkaError::from(code));
+            }
+        }
+        let error = whole.or(first.filter(|_| all_failed).map(KafkaError::from));
+        match commit.by {
+            CommitFor::Operation(id) => {
+                let result = match error {
+                    Some(error) if commit.offsets.iter().all(|o| o.error == error.code) => Err(error),
+                    _ => Ok(OperationResult::Offsets(commit.offsets)),
+                };
+                self.event(ConsumerEvent::Done { id, result });
+            }
+            CommitFor::Event | CommitFor::Rebalance => {
+                let error = error.map_or(ErrCode::NO_ERROR, |error| error.code);
+                self.event(ConsumerEvent::OffsetCommit { error, offsets: commit.offsets });
+            }
+        }
+        if commit.by == CommitFor::Rebalance {
+            self.given_up_committed(now);
+        }
+    }
+
+    /// What the application consumed last, behind its last record; [`offset::INVALID`] where it consumed nothing.
+    pub(crate) fn position(&self, partitions: &mut [PartitionOffset]) {
+        for wanted in partitions {
+            match self.partitions.get(&wanted.key()) {
+                Some(partition) => {
+                    wanted.offset = partition.shared.position();
+                    wanted.leader_epoch = partition.shared.position_epoch();
+                    wanted.error = ErrCode::NO_ERROR;
+                }
+                None => (wanted.offset, wanted.error) = (offset::INVALID, ErrCode::NO_ERROR),
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The records of one partition out of one fetch response, and the iterator that hands them to the application.
+//!
+//! The machine only looks at batch headers ([`Chunk::read`]): it drops what the application must not see and learns
+//! where to fetch next. Decompression, checksums and record decoding happen in [`Fetched::next_record`], in the
+//! application's thread and outside of the machine's lock.
+
+use crate::consumer::ConsumedPartition;
+use crate::error::{ErrCode, KafkaError};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::{self, Vec};
+use bytes::Bytes;
+use ottla_protocol::Records;
+use ottla_record::{Batches, Headers, RecordBatch, RecordError, RecordIter, RecordLimits, control};
+
+/// A transaction that was aborted, as a fetch response names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AbortedTransaction {
+    pub(crate) producer_id: i64,
+    pub(crate) first_offset: i64,
+}
+
+/// What a response holds for one partition, from the fetch position on.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    /// What the application is to see, in order.
+    pub(crate) batches: Vec<Result<RecordBatch, BadBatch>>,
+    /// Records in `batches`, by their headers.
+    pub(crate) records: usize,
+    /// Their size on the wire.
+    pub(crate) bytes: usize,
+    /// Where to fetch next.
+    pub(crate) next_offset: i64,
+    /// There were bytes, but not one whole batch: the batch is larger than the fetch may be.
+    pub(crate) cut_short: bool,
+}
+
+/// A stretch of the log that can't be read.
+#[derive(Clone, Debug)]
+pub struct BadBatch {
+    /// The offset of the first record in it.
+    pub offset: i64,
+    /// What is wrong with it.
+    pub reason: RecordError,
+}
+
+impl Chunk {
+    /// Reads the batch headers of `records`. `aborted` is given when only committed records may be seen.
+    pub(crate) fn read(records: Records, from: i64, mut aborted: Vec<AbortedTransaction>) -> Self {
+        let mut chunk = Self { next_offset: from, ..Self::default() };
+        let any_bytes = !records.is_empty();
+        let mut any_batch = false;
+        aborted.sort_by_key(|t| core::cmp::Reverse(t.first_offset));
+        let mut aborted_producers: BTreeSet<i64> = BTreeSet::new();
+        for batch in Batches::new(records.into_chunks()) {
+            any_batch = true;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(reason) => {
+                    // Where a header can't be trusted, nothing behind it can be found.
+                    chunk.batches.push(Err(BadBatch { offset: chunk.next_offset, reason }));
+                    chunk.next_offset += 1;
+                    break;
+                }
+            };
+            let header = &batch.header;
+            let last_offset = header.last_offset();
+            while aborted.last().is_some_and(|t| t.first_offset <= last_offset) {
+                aborted_producers.extend(aborted.pop().map(|t| t.producer_id));
+            }
+            if last_offset < from {
+                continue;
+            }
+            chunk.next_offset = chunk.next_offset.max(last_offset + 1);
+            if header.attributes.is_control() {
+                if control::is_abort(&batch) {
+                    aborted_producers.remove(&header.producer_id);
+                }
+                continue;
+            }
+            if header.attributes.is_transactional() && aborted_producers.contains(&header.producer_id) {
+                continue;
+            }
+            if header.record_count > 0 {
+                chunk.records += header.record_count as usize;
+                chunk.bytes += header.size_in_bytes();
+                chunk.batches.push(Ok(batch));
+            }
+        }
+        chunk.cut_short = any_bytes && !any_batch;
+        chunk
+    }
+}
+
+/// One record, borrowed from the fetched bytes.
+#[derive(Debug)]
+pub struct ConsumedRecord<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Milliseconds since the epoch; -1 if the producer gave none.
+    pub timestamp: i64,
+    /// Who gave the timestamp.
+    pub timestamp_type: TimestampType,
+    /// The key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// The value; a record without one is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The headers, decoded as they are read.
+    pub headers: Headers<'a>,
+    /// The epoch of the leader that appended it; -1 if unknown.
+    pub leader_epoch: i32,
+    /// The bytes that key, value and headers lie in: the batch's decompressed records.
+    pub buffer: &'a Bytes,
+}
+
+impl ConsumedRecord<'_> {
+    /// The key as a share of the fetched bytes.
+    pub fn key_bytes(&self) -> Option<Bytes> {
+        self.key.map(|key| self.buffer.slice_ref(key))
+    }
+
+    /// The value as a share of the fetched bytes.
+    pub fn value_bytes(&self) -> Option<Bytes> {
+        self.value.map(|value| self.buffer.slice_ref(value))
+    }
+
+    /// Where `part` (the key, the value or a header's) starts in [`Self::buffer`].
+    pub fn offset_in_buffer(&self, part: &[u8]) -> usize {
+        part.as_ptr().addr().wrapping_sub(self.buffer.as_ptr().addr())
+    }
+}
+
+/// Who gave a record its timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// Nobody: there is none.
+    NotAvailable = 0,
+    /// The producer.
+    CreateTime = 1,
+    /// The broker, when it appended the record.
+    LogAppendTime = 2,
+}
+
+/// An error in place of a batch's (remaining) records: `_BAD_MSG` or `_BAD_COMPRESSION`.
+#[derive(Clone, Debug)]
+pub struct ConsumeError {
+    /// The first offset that can't be read.
+    pub offset: i64,
+    /// What is wrong.
+    pub error: KafkaError,
+}
+
+/// How [`Fetched`] reads, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadOptions {
+    /// `check.crcs`.
+    pub(crate) check_crcs: bool,
+    /// The most that one batch may decompress to.
+    pub(crate) max_batch_bytes: usize,
+}
+
+/// The records of one partition out of one fetch response.
+///
+/// Independent of the machine: it shares the bytes and the [`ConsumedPartition`]. It ends at once, without the
+/// remaining records, when a seek, pause or unassign outdates it.
+#[derive(Debug)]
+pub struct Fetched {
+    partition: Arc<ConsumedPartition>,
+    version: u32,
+    from: i64,
+    options: ReadOptions,
+    records: usize,
+    bytes: usize,
+    batches: vec::IntoIter<Result<RecordBatch, BadBatch>>,
+    open: Option<OpenBatch>,
+}
+
+#[derive(Debug)]
+struct OpenBatch {
+    records: RecordIter,
+    left: i32,
+    next_offset: i64,
+    leader_epoch: i32,
+    timestamp_type: TimestampType,
+}
+
+impl Fetched {
+    pub(crate) fn new(partition: Arc<ConsumedPartition>, from: i64, chunk: Chunk, options: ReadOptions) -> Self {
+        Self {
+            version: partition.version(),
+            partition,
+            from,
+            options,
+            records: chunk.records,
+            bytes: chunk.bytes,
+            batches: chunk.batches.into_iter(),
+            open: None,
+        }
+    }
+
+    /// The partition that the records come from.
+    pub fn partition(&self) -> &Arc<ConsumedPartition> {
+        &self.partition
+    }
+
+    /// How many records it held at first, by the batches' headers: an upper bound of what is handed out.
+    pub fn record_count(&self) -> usize {
+        self.records
+    }
+
+    /// The size of its batches as they were fetched.
+    pub fn size_in_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a seek, pause or unassign has made the remaining records useless.
+    pub fn is_outdated(&self) -> bool {
+        self.version != self.partition.version()
+    }
+
+    /// The next record. It moves the application's position, and with `enable.auto.offset.store` the offset to be
+    /// committed, behind that record.
+    ///
+    /// An error stands for the rest of one batch; the next call goes on behind it.
+    #[inline]
+    pub fn next_record(&mut self) -> Option<Result<ConsumedRecord<'_>, ConsumeError>> {
+        if self.is_outdated() {
+            return None;
+        }
+        while self.open.as_ref().is_none_or(|open| open.left <= 0) {
+            if let Err(error) = self.open_next_batch()? {
+                return Some(Err(error));
+            }
+        }
+        let open = self.open.as_mut()?;
+        open.left -= 1;
+        match open.records.next_record() {
+            Some(Ok(record)) => {
+                open.next_offset = record.offset + 1;
+                self.partition.hand_out(record.offset);
+                Some(Ok(ConsumedRecord {
+                    offset: record.offset,
+                    timestamp: record.timestamp,
+                    timestamp_type: match record.timestamp {
+                        -1 => TimestampType::NotAvailable,
+                        _ => open.timestamp_type,
+                    },
+                    key: record.key,
+                    value: record.value,
+                    headers: record.headers,
+                    leader_epoch: open.leader_epoch,
+                    buffer: record.buffer,
+                }))
+            }
+            Some(Err(reason)) => {
+                open.left = 0;
+                Some(Err(unreadable(&self.partition, BadBatch { offset: open.next_offset, reason })))
+            }
+            None => {
+                open.left = 0;
+                let reason = RecordError::TruncatedRecord;
+                Some(Err(unreadable(&self.partition, BadBatch { offset: open.next_offset, reason })))
+            }
+        }
+    }
+
+    /// Opens the next batch and passes over its records below the fetch position.
+    #[cold]
+    fn open_next_batch(&mut self) -> Option<Result<(), ConsumeError>> {
+        self.open = None;
+        let opened = self.batches.next()?.and_then(|batch| {
+            let header = &batch.header;
+            let offset = header.base_offset.max(self.from);
+            let bad = |reason| BadBatch { offset, reason };
+            if self.options.check_crcs {
+                batch.check_crc().map_err(bad)?;
+            }
+            let limits = RecordLimits { max_batch_bytes: self.options.max_batch_bytes, ..RecordLimits::default() };
+            let mut open = OpenBatch {
+                left: header.record_count,
+                next_offset: offset,
+                leader_epoch: header.partition_leader_epoch,
+                timestamp_type: match header.attributes.is_log_append_time() {
+                    true => TimestampType::LogAppendTime,
+                    false => TimestampType::CreateTime,
+                },
+                records: batch.records(limits).map_err(bad)?,
+            };
+            if header.base_offset < self.from {
+                open.skip_below(self.from).map_err(bad)?;
+            }
+            Ok(open)
+        });
+        match opened {
+            Ok(open) => {
+                self.partition.enter_batch(open.leader_epoch);
+                self.open = Some(open);
+                Some(Ok(()))
+            }
+            Err(bad) => Some(Err(unreadable(&self.partition, bad))),
+        }
+    }
+}
+
+impl OpenBatch {
+    /// Leaves the first record at or above `from` as the next one.
+    fn skip_below(&mut self, from: i64) -> Result<(), RecordError> {
+        while self.left > 0 {
+            let mut ahead = self.records.clone();
+            match ahead.next_record() {
+                Some(Ok(record)) if record.offset < from => {}
+                Some(Err(reason)) => return Err(reason),
+                _ => break,
+            }
+            self.records = ahead;
+            self.left -= 1;
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn unreadable(partition: &ConsumedPartition, bad: BadBatch) -> ConsumeError {
+    let code = match bad.reason.is_compression() {
+        true => ErrCode::BAD_COMPRESSION,
+        false => ErrCode::BAD_MSG,
+    };
+    let place = format!("{} [{}] at offset {}", partition.topic(), partition.partition(), bad.offset);
+    ConsumeError { offset: bad.offset, error: KafkaError::new(code, format!("{place}: {}", bad.reason)) }
+}

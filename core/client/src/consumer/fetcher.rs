@@ -1,0 +1,283 @@
+//! Fetching: one request per broker under way, the next one as soon as the answer is in and the queue has room.
+
+use super::assignors::TopicPartition;
+use super::by_topic;
+use super::fetched::{AbortedTransaction, Chunk, Fetched, ReadOptions};
+use super::offset;
+use super::machine::{Cluster, Consumer, Purpose, Ready, To};
+use super::partition::{Phase, Queued};
+use crate::error::{ErrCode, KafkaError};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+use ottla_protocol::{
+    ErrorCode, FetchPartition, FetchRequest, FetchTopic, PartitionData, Request, Response, Str,
+};
+use ottla_record::Now;
+
+/// The most that one batch may decompress to.
+const MAX_BATCH_BYTES: usize = 1 << 30;
+
+/// One partition of a fetch under way.
+#[derive(Debug)]
+pub(super) struct FetchTarget {
+    key: TopicPartition,
+    version: u32,
+    offset: i64,
+}
+
+/// The fetches under way.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    /// Each broker's long-polling fetch, by its token.
+    under_way: BTreeMap<i32, u64>,
+    /// Brokers that answered with an error, and until when to leave them alone.
+    not_before: BTreeMap<i32, u64>,
+    /// Turns the order of the partitions, so that all of them come first at times.
+    turn: usize,
+}
+
+impl Fetches {
+    /// When a broker may be asked again.
+    pub(super) fn due(&self) -> Option<u64> {
+        self.not_before.values().copied().min()
+    }
+}
+
+impl Consumer {
+    /// Sends a fetch to every broker that has none under way and leads a partition with room in its queue.
+    ///
+    /// A partition that just started doesn't wait for the long poll of the others: it is fetched once by itself.
+    pub(super) fn serve_fetches(&mut self, now: Now, cluster: &dyn Cluster) {
+        self.fetches.not_before.retain(|_, until| now.mono_us < *until);
+        let full = self.queued_records >= self.config.queued_min_messages
+            || self.queued_bytes >= self.config.queued_max_messages_kbytes * 1024;
+        let mut by_leader: BTreeMap<i32, Vec<(FetchTarget, FetchPartition)>> = BTreeMap::new();
+        let mut leaderless = false;
+        for (key, partition) in &mut self.partitions {
+            if partition.phase != Phase::Fetching || partition.paused || now.mono_us < partition.not_before {
+                continue;
+            }
+            partition.not_before = 0;
+            let full = match partition.forwarded {
+                true => {
+                    partition.queued_records >= self.config.queued_min_messages
+                        || partition.queued_bytes >= self.config.queued_max_messages_kbytes * 1024
+                }
+                false => full,
+            };
+            if full || partition.in_fetch == Some(partition.shared.version()) {
+                continue;
+            }
+            let Some((node, epoch)) = cluster.leader(&key.0, key.1) else {
+                leaderless = true;
+                partition.not_before = now.after_ms(i64::from(self.config.fetch_error_backoff_ms.max(1)));
+                continue;
+            };
+            let busy = self.fetches.under_way.contains_key(&node) && !partition.fresh;
+            if busy || self.fetches.not_before.contains_key(&node) {
+                continue;
+            }
+            let target =
+                FetchTarget { key: key.clone(), version: partition.shared.version(), offset: partition.fetch_offset };
+            let wanted = FetchPartition {
+                partition: key.1,
+                current_leader_epoch: epoch,
+                fetch_offset: partition.fetch_offset,
+                log_start_offset: -1,
+                partition_max_bytes: self.config.max_partition_fetch_bytes,
+                ..Default::default()
+            };
+            by_leader.entry(node).or_default().push((target, wanted));
+        }
+        if leaderless {
+            self.want_topics(&[], true);
+        }
+        for (node, wanted) in by_leader {
+            self.send_fetch(node, wanted, cluster);
+        }
+    }
+
+    fn send_fetch(&mut self, node: i32, mut wanted: Vec<(FetchTarget, FetchPartition)>, cluster: &dyn Cluster) {
+        let extra = self.fetches.under_way.contains_key(&node);
+        self.fetches.turn = self.fetches.turn.wrapping_add(1);
+        let turn = self.fetches.turn % wanted.len();
+        wanted.rotate_left(turn);
+        let mut targets = Vec::with_capacity(wanted.len());
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for (target, partition) in wanted {
+            if let Some(state) = self.partitions.get_mut(&target.key) {
+                state.fresh = false;
+                state.in_fetch = Some(target.version);
+            }
+            let topic = &target.key.0;
+            match topics.last_mut() {
+                Some(last) if last.topic == *topic => last.partitions.push(partition),
+                _ => topics.push(FetchTopic {
+                    topic: topic.clone(),
+                    topic_id: cluster.topic_id(topic),
+                    partitions: alloc::vec![partition],
+                    ..Default::default()
+                }),
+            }
+            targets.push(target);
+        }
+        // A topic at both ends after the turn is named once, as Kafka wants it.
+        if topics.len() > 1 && topics.first().map(|t| &t.topic) == topics.last().map(|t| &t.topic) {
+            let last = topics.pop().map(|t| t.partitions).unwrap_or_default();
+            topics[0].partitions.extend(last);
+        }
+        let max_wait_ms = if extra { 0 } else { self.config.fetch_wait_max_ms };
+        let request = Request::Fetch(FetchRequest {
+            replica_id: -1,
+            max_wait_ms,
+            min_bytes: self.config.fetch_min_bytes,
+            max_bytes: self.config.fetch_max_bytes.max(self.config.max_partition_fetch_bytes),
+            isolation_level: i8::from(self.config.read_committed),
+            session_epoch: -1,
+            topics,
+            rack_id: self.config.client_rack.clone(),
+            ..Default::default()
+        });
+        let timeout = self.config.request_timeout_ms.saturating_add(max_wait_ms);
+        let token = self.send(To::Node(node), request, timeout, Purpose::Fetch { node, targets });
+        if !extra {
+            self.fetches.under_way.insert(node, token);
+        }
+    }
+
+    /// A fetch was answered, or failed.
+    pub(super) fn fetched(
+        &mut self,
+        now: Now,
+        token: u64,
+        node: i32,
+        targets: Vec<FetchTarget>,
+        reply: Result<Response, KafkaError>,
+        cluster: &dyn Cluster,
+    ) {
+        if self.fetches.under_way.get(&node) == Some(&token) {
+            self.fetches.under_way.remove(&node);
+        }
+        for target in &targets {
+            if let Some(partition) = self.partitions.get_mut(&target.key)
+                && partition.in_fetch == Some(target.version)
+            {
+                partition.in_fetch = None;
+            }
+        }
+        let back_off = now.after_ms(i64::from(self.config.fetch_error_backoff_ms));
+        let response = match reply {
+            Ok(Response::Fetch(response)) if response.error_code == ErrorCode::NONE => response,
+            _ => {
+                self.fetches.not_before.insert(node, back_off);
+                self.want_topics(&[], true);
+                return;
+            }
+        };
+        for topic in response.responses {
+            let name = match topic.topic.is_empty() {
+                false => topic.topic,
+                true => match cluster.topic_name(topic.topic_id) {
+                    Some(name) => name,
+                    None => continue,
+                },
+            };
+            for data in topic.partitions {
+                let same = |t: &&FetchTarget| t.key.1 == data.partition_index && t.key.0 == name;
+                if let Some(target) = targets.iter().find(same) {
+                    self.partition_fetched(now, target, data);
+                }
+            }
+        }
+    }
+
+    fn partition_fetched(&mut self, now: Now, target: &FetchTarget, data: PartitionData) {
+        let Some(partition) = self.partitions.get_mut(&target.key) else { return };
+        let current = partition.shared.version() == target.version && partition.fetch_offset == target.offset;
+        if !current || partition.phase != Phase::Fetching {
+            return;
+        }
+        if data.error_code != ErrorCode::NONE {
+            return self.partition_fetch_failed(now, &target.key, data.error_code);
+        }
+        partition.tail_start = false;
+        if partition.first_offset == offset::INVALID {
+            partition.first_offset = target.offset;
+        }
+        partition.low = data.log_start_offset;
+        let end = match self.config.read_committed {
+            true if data.last_stable_offset >= 0 => data.last_stable_offset,
+            _ => data.high_watermark,
+        };
+        partition.high = end;
+        let aborted = match self.config.read_committed {
+            true => data.aborted_transactions.unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let aborted = aborted.into_iter();
+        let aborted = aborted
+            .map(|t| AbortedTransaction { producer_id: t.producer_id, first_offset: t.first_offset })
+            .collect();
+        let chunk = Chunk::read(data.records, target.offset, aborted);
+        if chunk.cut_short {
+            partition.not_before = now.after_ms(i64::from(self.config.fetch_error_backoff_ms));
+            let text = format!(
+                "{} [{}]: the batch at offset {} is larger than the fetch may be",
+                target.key.0, target.key.1, target.offset
+            );
+            let error = KafkaError::new(ErrCode::MSG_SIZE_TOO_LARGE, text);
+            return self.enqueue(&target.key, Queued::Error(target.offset, error));
+        }
+        partition.fetch_offset = chunk.next_offset;
+        let at_end = chunk.next_offset >= end && partition.eof_at != Some(chunk.next_offset);
+        if at_end {
+            partition.eof_at = Some(chunk.next_offset);
+        }
+        let eof = (at_end && self.config.enable_partition_eof).then_some(chunk.next_offset);
+        if !chunk.batches.is_empty() {
+            let options = ReadOptions { check_crcs: self.config.check_crcs, max_batch_bytes: MAX_BATCH_BYTES };
+            let (records, bytes) = (chunk.records, chunk.bytes);
+            partition.queued_records += records;
+            partition.queued_bytes += bytes;
+            self.queued_records += records;
+            self.queued_bytes += bytes;
+            let fetched = Fetched::new(partition.shared.clone(), target.offset, chunk, options);
+            self.enqueue(&target.key, Queued::Records(fetched));
+        }
+        if let Some(offset) = eof {
+            self.enqueue(&target.key, Queued::Eof(offset));
+        }
+    }
+
+    fn partition_fetch_failed(&mut self, now: Now, key: &TopicPartition, error: ErrorCode) {
+        let Some(partition) = self.partitions.get_mut(key) else { return };
+        partition.not_before = now.after_ms(i64::from(self.config.fetch_error_backoff_ms));
+        let at = partition.fetch_offset;
+        match error {
+            ErrorCode::OFFSET_OUT_OF_RANGE => {
+                partition.not_before = 0;
+                self.reset_offset(key);
+            }
+            ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::UNKNOWN_TOPIC_ID
+            | ErrorCode::INCONSISTENT_TOPIC_ID
+            | ErrorCode::LEADER_NOT_AVAILABLE
+            | ErrorCode::REPLICA_NOT_AVAILABLE
+            | ErrorCode::KAFKA_STORAGE_ERROR
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+            | ErrorCode::OFFSET_NOT_AVAILABLE => self.want_topics(&[], true),
+            error if error.is_retriable() => {}
+            error => self.enqueue(key, Queued::Error(at, KafkaError::from(error))),
+        }
+    }
+
+    fn enqueue(&mut self, key: &TopicPartition, queued: Queued) {
+        if let Some(partition) = self.partitions.get_mut(key) {
+            partition.queue.push_back(queued);
+            self.ready.push_back(Ready::Of(key.clone()));
+        }
+    }
+}
