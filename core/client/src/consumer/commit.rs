@@ -252,3 +252,102 @@ impl Consumer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{Rig, tp};
+    use super::*;
+    use alloc::vec;
+
+    fn assigned(change: impl FnOnce(&mut super::super::ConsumerConfig)) -> Rig {
+        let mut rig = Rig::new(change);
+        rig.consumer.assign(rig.now, &[PartitionOffset::new("a", 0, 0), PartitionOffset::new("a", 1, 0)]).unwrap();
+        rig.run(0);
+        rig.sent.clear();
+        rig
+    }
+
+    fn hand_out(rig: &mut Rig, p: i32, last: i64) {
+        rig.consumer.consumed_partition(&("a".into(), p)).unwrap().hand_out(last);
+    }
+
+    fn event(rig: &mut Rig) -> Option<ConsumerEvent> {
+        rig.consumer.poll_event()
+    }
+
+    #[test]
+    fn stored_offsets_are_committed_by_the_clock_once() {
+        let mut rig = assigned(|_| {});
+        rig.run(5_000);
+        assert_eq!(rig.waiting(), "");
+        hand_out(&mut rig, 1, 41);
+        rig.run(5_000);
+        assert_eq!(rig.commits(ErrorCode::NONE), [("a".into(), 1, 42)]);
+        let Some(ConsumerEvent::OffsetCommit { error: ErrCode::NO_ERROR, offsets }) = event(&mut rig) else { panic!() };
+        assert_eq!((offsets[0].offset, offsets[0].error), (42, ErrCode::NO_ERROR));
+        rig.run(5_000);
+        assert_eq!(rig.waiting(), "");
+    }
+
+    #[test]
+    fn commit_without_anything_stored_and_without_a_group() {
+        let mut rig = assigned(|_| {});
+        assert_eq!(rig.consumer.commit(rig.now, None, None).unwrap_err().code, ErrCode::NO_OFFSET);
+        let mut rig = assigned(|c| c.group_id = None);
+        assert_eq!(rig.consumer.commit(rig.now, None, None).unwrap_err().code, ErrCode::UNKNOWN_GROUP);
+    }
+
+    #[test]
+    fn an_operation_gets_each_partitions_result() {
+        let mut rig = assigned(|c| c.enable_auto_commit = false);
+        let mut offset = tp("b", 1);
+        (offset.offset, offset.metadata) = (12, Some("note".into()));
+        rig.consumer.commit(rig.now, Some(vec![offset]), Some(77)).unwrap();
+        assert_eq!(rig.commits(ErrorCode::NONE), [("b".into(), 1, 12)]);
+        let Some(ConsumerEvent::Done { id: 77, result: Ok(OperationResult::Offsets(o)) }) = event(&mut rig) else {
+            panic!()
+        };
+        assert_eq!((o.len(), o[0].error), (1, ErrCode::NO_ERROR));
+
+        hand_out(&mut rig, 0, 1);
+        rig.consumer.commit(rig.now, None, Some(78)).unwrap();
+        rig.commits(ErrorCode::UNKNOWN_MEMBER_ID);
+        let Some(ConsumerEvent::Done { id: 78, result: Err(error) }) = event(&mut rig) else { panic!() };
+        assert_eq!(error.code, ErrCode::UNKNOWN_MEMBER_ID);
+    }
+
+    #[test]
+    fn a_moving_coordinator_is_followed() {
+        let mut rig = assigned(|_| {});
+        hand_out(&mut rig, 0, 1);
+        rig.consumer.commit(rig.now, None, Some(1)).unwrap();
+        rig.commits(ErrorCode::NOT_COORDINATOR);
+        assert_eq!((rig.waiting().as_str(), rig.forgotten), ("", 1));
+        rig.run(100);
+        assert_eq!(rig.commits(ErrorCode::NONE).len(), 1);
+        assert!(matches!(event(&mut rig), Some(ConsumerEvent::Done { id: 1, result: Ok(_) })));
+    }
+
+    #[test]
+    fn offsets_stored_by_hand() {
+        let mut rig = assigned(|_| {});
+        assert_eq!(rig.consumer.store_offsets(&mut [tp("a", 0)]).unwrap_err().code, ErrCode::INVALID_ARG);
+        let mut rig = assigned(|c| c.enable_auto_offset_store = false);
+        hand_out(&mut rig, 0, 9);
+        assert_eq!(rig.consumer.commit(rig.now, None, None).unwrap_err().code, ErrCode::NO_OFFSET);
+        let mut offsets = [PartitionOffset::new("a", 0, 5), PartitionOffset::new("a", 3, 5)];
+        rig.consumer.store_offsets(&mut offsets).unwrap();
+        assert_eq!((offsets[0].error, offsets[1].error), (ErrCode::NO_ERROR, ErrCode::STATE));
+        rig.consumer.commit(rig.now, None, None).unwrap();
+        assert_eq!(rig.commits(ErrorCode::NONE), [("a".into(), 0, 5)]);
+    }
+
+    #[test]
+    fn close_without_a_subscription_commits() {
+        let mut rig = assigned(|_| {});
+        hand_out(&mut rig, 0, 1);
+        rig.consumer.close(rig.now);
+        assert_eq!(rig.commits(ErrorCode::NONE), [("a".into(), 0, 2)]);
+        assert!(rig.consumer.closed);
+    }
+}

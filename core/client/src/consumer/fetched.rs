@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::{self, Vec};
 use bytes::Bytes;
 use ottla_protocol::Records;
-use ottla_record::{Batches, Headers, RecordBatch, RecordError, RecordIter, RecordLimits, control};
+use ottla_record::{Batches, Headers, RecordBatch, RecordError, RecordIter, TimestampType as BatchTimestampType, control};
 
 /// A transaction that was aborted, as a fetch response names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +179,8 @@ pub struct Fetched {
 #[derive(Debug)]
 struct OpenBatch {
     records: RecordIter,
+    /// What the records lie in; a record can't be lent together with its iterator.
+    buffer: Bytes,
     left: i32,
     next_offset: i64,
     leader_epoch: i32,
@@ -235,6 +237,7 @@ impl Fetched {
         }
         let open = self.open.as_mut()?;
         open.left -= 1;
+        let left = open.left;
         match open.records.next_record() {
             Some(Ok(record)) => {
                 open.next_offset = record.offset + 1;
@@ -250,7 +253,7 @@ impl Fetched {
                     value: record.value,
                     headers: record.headers,
                     leader_epoch: open.leader_epoch,
-                    buffer: record.buffer,
+                    buffer: &open.buffer,
                 }))
             }
             Some(Err(reason)) => {
@@ -259,7 +262,7 @@ impl Fetched {
             }
             None => {
                 open.left = 0;
-                let reason = RecordError::TruncatedRecord;
+                let reason = RecordError::RecordCountMismatch { expected: left + 1, found: 0 };
                 Some(Err(unreadable(&self.partition, BadBatch { offset: open.next_offset, reason })))
             }
         }
@@ -276,16 +279,17 @@ impl Fetched {
             if self.options.check_crcs {
                 batch.check_crc().map_err(bad)?;
             }
-            let limits = RecordLimits { max_batch_bytes: self.options.max_batch_bytes, ..RecordLimits::default() };
+            let records = batch.records(self.options.max_batch_bytes).map_err(bad)?;
             let mut open = OpenBatch {
+                buffer: records.buffer().clone(),
+                records,
                 left: header.record_count,
                 next_offset: offset,
                 leader_epoch: header.partition_leader_epoch,
-                timestamp_type: match header.attributes.is_log_append_time() {
-                    true => TimestampType::LogAppendTime,
-                    false => TimestampType::CreateTime,
+                timestamp_type: match header.attributes.timestamp_type() {
+                    BatchTimestampType::LogAppendTime => TimestampType::LogAppendTime,
+                    BatchTimestampType::CreateTime => TimestampType::CreateTime,
                 },
-                records: batch.records(limits).map_err(bad)?,
             };
             if header.base_offset < self.from {
                 open.skip_below(self.from).map_err(bad)?;
@@ -322,9 +326,12 @@ impl OpenBatch {
 
 #[cold]
 fn unreadable(partition: &ConsumedPartition, bad: BadBatch) -> ConsumeError {
-    let code = match bad.reason.is_compression() {
-        true => ErrCode::BAD_COMPRESSION,
-        false => ErrCode::BAD_MSG,
+    let code = match bad.reason {
+        RecordError::CorruptCompression(..)
+        | RecordError::UnknownCompression(_)
+        | RecordError::CompressionNotBuilt(_)
+        | RecordError::DecompressedTooLarge { .. } => ErrCode::BAD_COMPRESSION,
+        _ => ErrCode::BAD_MSG,
     };
     let place = format!("{} [{}] at offset {}", partition.topic(), partition.partition(), bad.offset);
     ConsumeError { offset: bad.offset, error: KafkaError::new(code, format!("{place}: {}", bad.reason)) }

@@ -1,7 +1,6 @@
 //! Fetching: one request per broker under way, the next one as soon as the answer is in and the queue has room.
 
 use super::assignors::TopicPartition;
-use super::by_topic;
 use super::fetched::{AbortedTransaction, Chunk, Fetched, ReadOptions};
 use super::offset;
 use super::machine::{Cluster, Consumer, Purpose, Ready, To};
@@ -11,7 +10,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 use ottla_protocol::{
-    ErrorCode, FetchPartition, FetchRequest, FetchTopic, PartitionData, Request, Response, Str,
+    ErrorCode, FetchPartition, FetchRequest, FetchTopic, PartitionData, Request, Response,
 };
 use ottla_record::Now;
 
@@ -240,8 +239,10 @@ impl Consumer {
             let (records, bytes) = (chunk.records, chunk.bytes);
             partition.queued_records += records;
             partition.queued_bytes += bytes;
-            self.queued_records += records;
-            self.queued_bytes += bytes;
+            if !partition.forwarded {
+                self.queued_records += records;
+                self.queued_bytes += bytes;
+            }
             let fetched = Fetched::new(partition.shared.clone(), target.offset, chunk, options);
             self.enqueue(&target.key, Queued::Records(fetched));
         }
@@ -279,5 +280,170 @@ impl Consumer {
             partition.queue.push_back(queued);
             self.ready.push_back(Ready::Of(key.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{Rig, data, tp};
+    use super::super::{ConsumerConfig, PartitionOffset};
+    use super::*;
+
+    /// A consumer without a group at offset 0 of these partitions of topic a.
+    fn assigned(partitions: &[i32], change: impl FnOnce(&mut ConsumerConfig)) -> Rig {
+        let mut rig = Rig::new(|config| {
+            config.group_id = None;
+            config.enable_partition_eof = true;
+            change(config);
+        });
+        let partitions: Vec<_> = partitions.iter().map(|&p| PartitionOffset::new("a", p, 0)).collect();
+        rig.consumer.assign(rig.now, &partitions).unwrap();
+        rig
+    }
+
+    #[test]
+    fn records_then_the_end_once() {
+        let mut rig = assigned(&[0], |_| {});
+        let (token, asked) = rig.fetch();
+        assert_eq!(asked, [("a".into(), 0, 0)]);
+        rig.fetches(token, "a", data(0, 0, 3, 3));
+        assert_eq!(rig.polled(), "a0: 0 1 2");
+        assert_eq!(rig.polled(), "a0 eof 3");
+        // The next fetch is out already; an empty answer is no news.
+        let (token, asked) = rig.fetch();
+        assert_eq!(asked, [("a".into(), 0, 3)]);
+        rig.fetches(token, "a", data(0, 3, 0, 3));
+        assert_eq!(rig.polled(), "");
+        let (token, _) = rig.fetch();
+        rig.fetches(token, "a", data(0, 3, 1, 4));
+        assert_eq!((rig.polled().as_str(), rig.polled().as_str()), ("a0: 3", "a0 eof 4"));
+        assert_eq!(rig.consumer.watermarks(&("a".into(), 0)), Some((0, 4)));
+    }
+
+    #[test]
+    fn prefetches_until_the_queue_is_full() {
+        let mut rig = assigned(&[0], |c| c.queued_min_messages = 4);
+        for base in [0, 3] {
+            let (token, _) = rig.fetch();
+            rig.fetches(token, "a", data(0, base, 3, 100));
+        }
+        assert_eq!(rig.waiting(), "");
+        assert_eq!(rig.polled(), "a0: 0 1 2");
+        assert_eq!(rig.waiting(), "Fetch");
+    }
+
+    #[test]
+    fn one_fetch_for_all_and_one_more_for_what_just_started() {
+        let mut rig = assigned(&[0, 1], |_| {});
+        let (first, asked) = rig.fetch();
+        assert_eq!(asked.len(), 2);
+        assert_eq!(rig.waiting(), "");
+        let mut there = [PartitionOffset::new("a", 1, 50)];
+        rig.consumer.seek(rig.now, &mut there).unwrap();
+        let (second, asked) = rig.fetch();
+        assert_eq!(asked, [("a".into(), 1, 50)]);
+        rig.fetches(first, "a", data(1, 0, 2, 90));
+        assert_eq!(rig.polled(), "", "what was fetched before the seek is dropped");
+        rig.fetches(second, "a", data(1, 48, 4, 90));
+        assert_eq!(rig.polled(), "a1: 50 51");
+        assert_eq!(rig.waiting(), "Fetch");
+    }
+
+    #[test]
+    fn a_seek_outdates_what_the_application_holds() {
+        let mut rig = assigned(&[0], |_| {});
+        let (token, _) = rig.fetch();
+        rig.fetches(token, "a", data(0, 0, 3, 9));
+        let Some(super::super::Consumed::Records(mut held)) = rig.consumer.poll_fetched(rig.now) else { panic!() };
+        assert_eq!(held.next_record().unwrap().unwrap().offset, 0);
+        let mut there = [PartitionOffset::new("a", 0, 7)];
+        rig.consumer.seek(rig.now, &mut there).unwrap();
+        assert!(held.next_record().is_none());
+        let mut position = [tp("a", 0)];
+        rig.consumer.position(&mut position);
+        assert_eq!(position[0].offset, 7);
+    }
+
+    #[test]
+    fn a_pause_drops_what_waits_and_a_resume_fetches_it_again() {
+        let mut rig = assigned(&[0], |_| {});
+        let (token, _) = rig.fetch();
+        rig.fetches(token, "a", data(0, 0, 2, 9));
+        assert_eq!(rig.polled(), "a0: 0 1");
+        let (token, _) = rig.fetch();
+        rig.fetches(token, "a", data(0, 2, 2, 9));
+        rig.consumer.pause(&mut [tp("a", 0)]);
+        assert_eq!(rig.polled(), "");
+        rig.sent.clear();
+        assert_eq!(rig.run(5_000).waiting(), "");
+        rig.consumer.resume(&mut [tp("a", 0)]);
+        assert_eq!(rig.fetch().1, [("a".into(), 0, 2)]);
+        assert_eq!(rig.consumer.queued_records, 0);
+    }
+
+    #[test]
+    fn out_of_range_resets() {
+        for (reset, then) in [(super::super::OffsetReset::Earliest, 100), (super::super::OffsetReset::Latest, 200)] {
+            let mut rig = assigned(&[0], |c| c.auto_offset_reset = reset);
+            let (token, _) = rig.fetch();
+            let out = PartitionData { error_code: ErrorCode::OFFSET_OUT_OF_RANGE, ..data(0, 0, 0, 0) };
+            rig.fetches(token, "a", out);
+            rig.lists(ErrorCode::NONE);
+            assert_eq!(rig.fetch().1, [("a".into(), 0, then)]);
+        }
+        let mut rig = assigned(&[0], |c| c.auto_offset_reset = super::super::OffsetReset::Error);
+        let (token, _) = rig.fetch();
+        let out = PartitionData { error_code: ErrorCode::OFFSET_OUT_OF_RANGE, ..data(0, 0, 0, 0) };
+        rig.fetches(token, "a", out);
+        assert_eq!((rig.polled().as_str(), rig.waiting().as_str()), ("error -140", ""));
+    }
+
+    #[test]
+    fn errors_back_off() {
+        let mut rig = assigned(&[0], |_| {});
+        let (token, _) = rig.fetch();
+        let moved = PartitionData { error_code: ErrorCode::NOT_LEADER_OR_FOLLOWER, ..data(0, 0, 0, 0) };
+        rig.fetches(token, "a", moved);
+        assert_eq!(rig.run(499).waiting(), "");
+        assert_eq!(rig.consumer.poll_timeout(), Some(rig.now.after_ms(1)));
+        let (token, _) = rig.run(1).fetch();
+        rig.reply(token, Err(KafkaError::from(ErrCode::TRANSPORT)));
+        assert_eq!(rig.run(499).waiting(), "");
+        assert_eq!(rig.run(1).waiting(), "Fetch");
+        assert_eq!(rig.consumer.poll_timeout(), None);
+    }
+
+    #[test]
+    fn partitions_take_turns_at_the_front() {
+        let mut rig = assigned(&[0, 1, 2], |_| {});
+        let mut firsts = Vec::new();
+        for _ in 0..3 {
+            let (token, asked) = rig.fetch();
+            firsts.push(asked[0].1);
+            rig.reply(token, Ok(Response::Fetch(Default::default())));
+        }
+        firsts.sort();
+        assert_eq!(firsts, [0, 1, 2]);
+    }
+
+    #[test]
+    fn forwarded_partitions_have_their_own_queue_and_limit() {
+        let mut rig = assigned(&[0, 1], |c| c.queued_min_messages = 2);
+        assert!(rig.consumer.set_forwarded(&("a".into(), 1), true));
+        let (token, _) = rig.fetch();
+        rig.fetches(token, "a", data(1, 0, 5, 9));
+        assert_eq!(rig.polled(), "");
+        // Partition 1 is full, 0 isn't.
+        assert_eq!(rig.fetch().1, [("a".into(), 0, 0)]);
+        assert!(!rig.consumer.has_fetched() && rig.consumer.has_fetched_of(&("a".into(), 1)));
+        assert!(rig.consumer.poll_fetched_of(rig.now, &("a".into(), 1)).is_some());
+    }
+
+    #[test]
+    fn unknown_partitions_are_told() {
+        let mut rig = assigned(&[9], |_| {});
+        rig.run(0);
+        assert_eq!(rig.polled(), "error -190");
+        assert_eq!(rig.waiting(), "");
     }
 }

@@ -11,7 +11,7 @@ use super::subscription::Subscription;
 use crate::error::{ErrCode, KafkaError};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use ottla_protocol::{Request, Response, Str, Uuid};
+use ottla_protocol::{ErrorCode, Request, Response, Str, Uuid};
 use ottla_record::Now;
 
 /// A partition with an offset and what may come with it: the argument and the result of most operations.
@@ -151,7 +151,7 @@ pub(crate) trait Cluster {
     /// How many partitions the topic has; `None` if it isn't known to exist.
     fn partition_count(&self, topic: &Str) -> Option<i32>;
     /// The error with which the brokers answered for this topic; `NONE` if they didn't.
-    fn topic_error(&self, topic: &Str) -> ErrCode;
+    fn topic_error(&self, topic: &Str) -> ErrorCode;
     /// The partition's leader and leader epoch, if there is one.
     fn leader(&self, topic: &Str, partition: i32) -> Option<(i32, i32)>;
     /// The topic's id, zero if it has none.
@@ -263,7 +263,7 @@ impl Consumer {
         match purpose {
             Purpose::Join => self.joined(now, token, reply),
             Purpose::Sync => self.synced(now, token, reply),
-            Purpose::Heartbeat => self.heartbeat_answered(now, token, reply),
+            Purpose::Heartbeat => self.heartbeat_answered(now, reply),
             Purpose::Leave => self.left(now, token),
             Purpose::StartOffsets(keys) => self.start_offsets_fetched(now, keys, reply),
             Purpose::ResetOffsets(keys) => self.reset_offsets_listed(now, keys, reply),
@@ -375,11 +375,16 @@ impl Consumer {
         partition.take(&mut self.queued_records, &mut self.queued_bytes)
     }
 
-    /// Whether [`Self::poll_fetched`] (or, for forwarded partitions, [`Self::poll_fetched_of`]) has something.
+    /// Whether [`Self::poll_fetched`] has something.
     pub(crate) fn has_fetched(&self) -> bool {
         self.ready.iter().any(|ready| match ready {
             Ready::Error(..) => true,
-            Ready::Of(key) => self.partitions.get(key).is_some_and(|p| !p.queue.is_empty()),
+            Ready::Of(key) => self.partitions.get(key).is_some_and(|p| !p.forwarded && !p.queue.is_empty()),
         })
+    }
+
+    /// Whether [`Self::poll_fetched_of`] has something.
+    pub(crate) fn has_fetched_of(&self, key: &TopicPartition) -> bool {
+        self.partitions.get(key).is_some_and(|p| !p.queue.is_empty())
     }
 }

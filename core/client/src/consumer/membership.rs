@@ -788,3 +788,256 @@ fn counts(topics: &BTreeSet<Str>, cluster: &dyn Cluster) -> PartitionCounts {
 fn millis(ms: i32) -> u64 {
     ms.max(0) as u64 * 1000
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{Rig, tp};
+    use super::*;
+    use std::string::ToString;
+
+    fn cooperative(config: &mut super::super::ConsumerConfig) {
+        config.partition_assignment_strategy = vec![Assignor::CooperativeSticky];
+    }
+
+    /// As if the application had taken records up to `offset` of partition `p` of topic a.
+    fn consumed(rig: &mut Rig, p: i32, offset: i64) {
+        rig.consumer.consumed_partition(&("a".into(), p)).unwrap().hand_out(offset - 1);
+    }
+
+    #[test]
+    fn joins_with_the_member_id_it_is_given() {
+        let mut rig = Rig::new(|_| {});
+        rig.consumer.subscribe(rig.now, &["a".into()]).unwrap();
+        let (token, join) = rig.take(|r| if let Request::JoinGroup(j) = r { Some(j.clone()) } else { None });
+        assert_eq!(join.member_id, "");
+        let names: Vec<_> = join.protocols.iter().map(|p| p.name.to_string()).collect();
+        assert_eq!(names, ["range", "roundrobin"]);
+        let required = JoinGroupResponse {
+            error_code: ErrorCode::MEMBER_ID_REQUIRED,
+            member_id: "me".into(),
+            ..Default::default()
+        };
+        rig.reply(token, Ok(Response::JoinGroup(required)));
+        assert_eq!(rig.joins(1, true, "range").member_id, "me");
+        let sync = rig.syncs(None);
+        assert_eq!((sync.generation_id, sync.assignments.len()), (1, 1));
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 4)));
+        assert_eq!(rig.committed(7).len(), 4);
+        assert!(rig.fetch().1.contains(&("a".into(), 1, 7)));
+        assert_eq!((rig.consumer.member_id().to_string(), rig.consumer.generation()), ("me".to_string(), 1));
+        assert_eq!(rig.consumer.rebalance_protocol(), "EAGER");
+    }
+
+    #[test]
+    fn subscribe_needs_a_group_and_good_patterns() {
+        let mut rig = Rig::new(|c| c.group_id = None);
+        let error = rig.consumer.subscribe(rig.now, &["a".into()]).unwrap_err();
+        assert_eq!(error.code, ErrCode::UNKNOWN_GROUP);
+        let mut rig = Rig::new(|_| {});
+        let error = rig.consumer.subscribe(rig.now, &["^(".into()]).unwrap_err();
+        assert_eq!(error.code, ErrCode::INVALID_ARG);
+        assert!(rig.consumer.subscription().is_empty());
+    }
+
+    #[test]
+    fn eager_rebalance_commits_before_it_joins_again() {
+        let mut rig = Rig::subscribed_alone(|c| c.auto_commit_interval_ms = 60_000);
+        rig.committed(0);
+        consumed(&mut rig, 2, 9);
+        rig.beats(ErrorCode::NONE).beats(ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 4)));
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Revoke, 4)));
+        assert!(rig.consumer.assignment().is_empty());
+        assert!(!rig.waiting().contains("JoinGroup"));
+        assert_eq!(rig.commits(ErrorCode::NONE), [("a".into(), 2, 9)]);
+        rig.joins(2, false, "range");
+        rig.syncs(Some(&[("a", 0)]));
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 1)));
+        assert_eq!(rig.consumer.assignment(), [("a".into(), 0)]);
+    }
+
+    #[test]
+    fn waits_for_the_applications_answers() {
+        let mut rig = Rig::subscribed_alone(|c| c.rebalance_events = true);
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 4)));
+        assert!(rig.consumer.assignment().is_empty());
+        let error = rig.consumer.incremental_assign(rig.now, &[tp("a", 0)]).unwrap_err();
+        assert_eq!(error.code, ErrCode::STATE);
+        let mut chosen = tp("a", 1);
+        chosen.offset = 50;
+        rig.consumer.assign(rig.now, &[chosen]).unwrap();
+        assert_eq!(rig.fetch().1, [("a".into(), 1, 50)]);
+
+        rig.beats(ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Revoke, 1)));
+        assert_eq!(rig.consumer.assignment().len(), 1);
+        // It goes on beating while the application takes its time.
+        rig.beats(ErrorCode::REBALANCE_IN_PROGRESS);
+        assert!(!rig.waiting().contains("JoinGroup"));
+        rig.consumer.unassign(rig.now);
+        rig.joins(2, true, "range");
+    }
+
+    #[test]
+    fn cooperative_members_keep_what_they_can() {
+        let mut rig = Rig::subscribed_alone(cooperative);
+        assert_eq!(rig.consumer.rebalance_protocol(), "COOPERATIVE");
+        rig.committed(0);
+        consumed(&mut rig, 3, 5);
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 4)));
+        rig.beats(ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(rig.consumer.assignment().len(), 4);
+        rig.joins(2, false, "cooperative-sticky");
+        rig.syncs(Some(&[("a", 0), ("a", 1)]));
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Revoke, 2)));
+        assert_eq!(rig.commits(ErrorCode::NONE), [("a".into(), 3, 5)]);
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 0)));
+        // Having revoked, it joins once more, so that others get what it gave up.
+        let join = rig.joins(3, false, "cooperative-sticky");
+        let said = group_messages::decode_subscription(Assignor::CooperativeSticky, &join.protocols[0].metadata);
+        let said = said.unwrap();
+        assert_eq!((said.owned.len(), said.generation), (2, 2));
+        rig.syncs(Some(&[("a", 0), ("a", 1), ("b", 1)]));
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 1)));
+        assert_eq!(rig.consumer.assignment().len(), 3);
+        assert!(!rig.waiting().contains("JoinGroup"));
+        let error = rig.consumer.assign(rig.now, &[tp("a", 0)]).unwrap_err();
+        assert_eq!(error.code, ErrCode::STATE);
+    }
+
+    #[test]
+    fn a_forgotten_member_loses_its_partitions_without_a_commit() {
+        for (error, member) in [(ErrorCode::UNKNOWN_MEMBER_ID, ""), (ErrorCode::ILLEGAL_GENERATION, "me")] {
+            let mut rig = Rig::subscribed_alone(|c| c.rebalance_events = true);
+            rig.consumer.assign(rig.now, &[tp("a", 0)]).unwrap();
+            rig.committed(0);
+            consumed(&mut rig, 0, 9);
+            rig.beats(error);
+            assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 4)));
+            assert_eq!(rig.rebalance(), Some((RebalanceKind::Lost, 1)));
+            assert!(rig.consumer.is_assignment_lost());
+            rig.consumer.unassign(rig.now);
+            assert!(!rig.waiting().contains("OffsetCommit"));
+            assert_eq!(rig.joins(2, true, "range").member_id, member);
+            assert!(!rig.consumer.is_assignment_lost());
+        }
+    }
+
+    #[test]
+    fn a_silent_coordinator_ends_the_session() {
+        let mut rig = Rig::subscribed_alone(|_| {});
+        rig.run(44_000);
+        assert_eq!(rig.consumer.assignment().len(), 4);
+        rig.run(1_000);
+        assert!(rig.consumer.assignment().is_empty());
+        assert_eq!(rig.forgotten, 1);
+        rig.joins(2, true, "range");
+    }
+
+    #[test]
+    fn an_application_that_does_not_poll_leaves() {
+        let mut rig = Rig::subscribed_alone(|c| c.max_poll_interval_ms = 10_000);
+        for _ in 0..3 {
+            rig.beats(ErrorCode::NONE);
+        }
+        rig.run(1_000);
+        assert!(rig.waiting().contains("LeaveGroup"));
+        assert!(!rig.waiting().contains("JoinGroup"));
+        assert!(rig.consumer.assignment().is_empty());
+        assert_eq!(rig.polled(), "error -147");
+        assert_eq!(rig.joins(2, true, "range").member_id, "");
+    }
+
+    #[test]
+    fn waiting_in_a_poll_is_not_being_away() {
+        let mut rig = Rig::subscribed_alone(|c| c.max_poll_interval_ms = 5_000);
+        rig.consumer.application_waits(rig.now, true);
+        for _ in 0..3 {
+            rig.beats(ErrorCode::NONE);
+        }
+        assert_eq!(rig.consumer.assignment().len(), 4);
+    }
+
+    #[test]
+    fn a_fenced_static_member_is_done_for() {
+        let mut rig = Rig::subscribed_alone(|c| c.group_instance_id = Some("i".into()));
+        rig.beats(ErrorCode::FENCED_INSTANCE_ID);
+        assert_eq!(rig.polled(), "error 82");
+        assert!(rig.consumer.assignment().is_empty());
+        assert_eq!(rig.consumer.subscribe(rig.now, &["a".into()]).unwrap_err().code, ErrCode::FATAL);
+        assert!(!rig.waiting().contains("LeaveGroup"));
+    }
+
+    #[test]
+    fn new_topics_and_partitions_lead_to_another_join() {
+        let mut rig = Rig::new(|_| {});
+        rig.consumer.subscribe(rig.now, &["^[ac]$".into()]).unwrap();
+        rig.joins(1, true, "range");
+        rig.syncs(None);
+        assert_eq!(rig.consumer.assignment().len(), 4);
+        rig.table.topics.insert("c".into(), 1);
+        rig.table.version += 1;
+        rig.joins(2, true, "range");
+        rig.syncs(None);
+        assert_eq!(rig.consumer.assignment().len(), 5);
+        rig.table.topics.insert("a".into(), 6);
+        rig.table.version += 1;
+        rig.joins(3, true, "range");
+        rig.syncs(None);
+        assert_eq!(rig.consumer.assignment().len(), 7);
+    }
+
+    #[test]
+    fn a_missing_topic_is_told_once() {
+        let mut rig = Rig::new(|_| {});
+        rig.table.errors.insert("x".into(), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        rig.consumer.subscribe(rig.now, &["x".into()]).unwrap();
+        rig.run(0);
+        assert_eq!(rig.polled(), "error 3");
+        rig.table.version += 1;
+        assert_eq!(rig.run(0).polled(), "");
+        rig.joins(1, true, "range");
+        rig.syncs(None);
+        rig.table.errors.clear();
+        rig.table.topics.insert("x".into(), 2);
+        rig.table.version += 1;
+        rig.joins(2, true, "range");
+        rig.syncs(None);
+        assert_eq!(rig.consumer.assignment().len(), 2);
+    }
+
+    #[test]
+    fn unsubscribe_and_close_commit_and_leave() {
+        for close in [false, true] {
+            let mut rig = Rig::subscribed_alone(|_| {});
+            rig.committed(0);
+            consumed(&mut rig, 1, 3);
+            if close { rig.consumer.close(rig.now) } else { rig.consumer.unsubscribe(rig.now) }
+            assert!(!rig.waiting().contains("LeaveGroup"));
+            assert_eq!(rig.commits(ErrorCode::NONE), [("a".into(), 1, 3)]);
+            let (token, leave) = rig.take(|r| if let Request::LeaveGroup(l) = r { Some(l.clone()) } else { None });
+            assert_eq!(leave.members[0].member_id, "me");
+            rig.reply(token, Ok(Response::LeaveGroup(Default::default())));
+            assert_eq!(rig.consumer.closed, close);
+            assert_eq!(rig.consumer.poll_timeout(), None);
+        }
+    }
+
+    #[test]
+    fn a_static_member_closes_without_leaving() {
+        let mut rig = Rig::subscribed_alone(|c| c.group_instance_id = Some("i".into()));
+        rig.consumer.close(rig.now);
+        assert!(!rig.waiting().contains("LeaveGroup"));
+        assert!(rig.consumer.closed);
+    }
+
+    #[test]
+    fn a_failed_join_is_tried_again() {
+        let mut rig = Rig::new(|_| {});
+        rig.consumer.subscribe(rig.now, &["a".into()]).unwrap();
+        let (token, ()) = rig.take(|r| if let Request::JoinGroup(_) = r { Some(()) } else { None });
+        rig.reply(token, Err(KafkaError::from(ErrCode::TRANSPORT)));
+        assert_eq!((rig.waiting().as_str(), rig.forgotten), ("", 1));
+        assert_eq!(rig.run(100).waiting(), "JoinGroup");
+    }
+}

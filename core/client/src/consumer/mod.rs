@@ -17,6 +17,8 @@ mod membership;
 pub mod offset;
 mod partition;
 mod queries;
+#[cfg(test)]
+mod scripted;
 mod start_offsets;
 mod subscription;
 

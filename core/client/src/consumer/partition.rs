@@ -42,7 +42,7 @@ pub(super) struct Partition {
     pub(super) start_number: u32,
     pub(super) fetch_offset: i64,
     pub(super) paused: bool,
-    /// Its records go to a queue of its own.
+    /// Its records go to a queue of its own, and don't count for the common one.
     pub(super) forwarded: bool,
     pub(super) queue: VecDeque<Queued>,
     pub(super) queued_records: usize,
@@ -125,8 +125,10 @@ impl Partition {
 
     /// Empties the queue, in which everything is outdated.
     pub(super) fn drop_queue(&mut self, queued_records: &mut usize, queued_bytes: &mut usize) {
-        *queued_records -= self.queued_records;
-        *queued_bytes -= self.queued_bytes;
+        if !self.forwarded {
+            *queued_records -= self.queued_records;
+            *queued_bytes -= self.queued_bytes;
+        }
         (self.queued_records, self.queued_bytes) = (0, 0);
         // An error is news even when what it was about no longer matters.
         self.queue.retain(|queued| matches!(queued, Queued::Error(..)));
@@ -139,8 +141,10 @@ impl Partition {
             Queued::Records(fetched) => {
                 self.queued_records -= fetched.record_count();
                 self.queued_bytes -= fetched.size_in_bytes();
-                *queued_records -= fetched.record_count();
-                *queued_bytes -= fetched.size_in_bytes();
+                if !self.forwarded {
+                    *queued_records -= fetched.record_count();
+                    *queued_bytes -= fetched.size_in_bytes();
+                }
                 Consumed::Records(fetched)
             }
             Queued::Eof(offset) => Consumed::Eof { partition: partition(), offset },

@@ -6,7 +6,6 @@ use super::offset;
 use super::start_offsets::{read_list_offsets, read_offset_fetch};
 use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeMap;
-use alloc::vec;
 use alloc::vec::Vec;
 use ottla_protocol::{ErrorCode, Response, Str};
 use ottla_record::Now;
@@ -275,5 +274,57 @@ impl Consumer {
             (None, _) => Ok(OperationResult::Offsets(asked().collect())),
         };
         self.event(ConsumerEvent::Done { id, result });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{Rig, tp};
+    use super::*;
+    use alloc::vec;
+
+    fn done(rig: &mut Rig) -> Option<Result<OperationResult, KafkaError>> {
+        match rig.consumer.poll_event() {
+            Some(ConsumerEvent::Done { result, .. }) => Some(result),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn committed_offsets() {
+        let mut rig = Rig::new(|_| {});
+        rig.consumer.query_committed(rig.now, 1, vec![tp("a", 0), tp("b", 1)], 1_000).unwrap();
+        rig.committed(-1);
+        let Some(Ok(OperationResult::Offsets(found))) = done(&mut rig) else { panic!() };
+        assert_eq!((found.len(), found[0].offset), (2, offset::INVALID));
+    }
+
+    #[test]
+    fn watermarks_and_times() {
+        let mut rig = Rig::new(|c| c.group_id = None);
+        rig.consumer.query_watermarks(rig.now, 1, ("a".into(), 0), 1_000);
+        rig.lists(ErrorCode::NONE);
+        rig.lists(ErrorCode::NONE);
+        assert_eq!(done(&mut rig), Some(Ok(OperationResult::Watermarks { low: 100, high: 200 })));
+
+        let times = vec![PartitionOffset::new("a", 0, 1234), PartitionOffset::new("a", 9, 5)];
+        rig.consumer.query_offsets_for_times(rig.now, 2, times, 1_000);
+        rig.lists(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        let listed = rig.run(100).lists(ErrorCode::NONE);
+        assert_eq!(listed.topics[0].partitions[0].timestamp, 1234);
+        let Some(Ok(OperationResult::Offsets(found))) = done(&mut rig) else { panic!() };
+        assert_eq!((found[0].offset, found[0].error), (200, ErrCode::NO_ERROR));
+        assert_eq!(found[1].error, ErrCode::UNKNOWN_PARTITION);
+    }
+
+    #[test]
+    fn a_query_ends_in_time() {
+        let mut rig = Rig::new(|_| {});
+        rig.consumer.query_watermarks(rig.now, 1, ("unknown".into(), 0), 1_000);
+        rig.run(999);
+        assert_eq!(done(&mut rig), None);
+        rig.run(1);
+        assert_eq!(done(&mut rig).unwrap().unwrap_err().code, ErrCode::TIMED_OUT);
+        assert_eq!(rig.consumer.poll_timeout(), None);
     }
 }

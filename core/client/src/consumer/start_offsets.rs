@@ -81,7 +81,7 @@ impl Consumer {
         }
         for (node, wanted) in by_leader {
             let keys = wanted.iter().filter_map(|(key, ..)| Some((key.clone(), self.partitions.get(key)?.start_number)));
-            let keys = keys.collect();
+            let keys: Vec<(TopicPartition, u32)> = keys.collect();
             let request = self.list_offsets_request(wanted);
             for (key, _) in &keys {
                 // Kept apart from `Asking`: the answer needs to know what was asked for.
@@ -332,4 +332,104 @@ pub(super) fn read_list_offsets(
         }
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PartitionOffset;
+    use super::super::scripted::{Rig, data};
+    use super::*;
+
+    fn assigned(start: i64, reset: OffsetReset) -> Rig {
+        let mut rig = Rig::new(|config| config.auto_offset_reset = reset);
+        rig.consumer.assign(rig.now, &[PartitionOffset::new("a", 0, start)]).unwrap();
+        rig
+    }
+
+    #[test]
+    fn starts_at_the_committed_offset_or_resets() {
+        let mut rig = assigned(offset::INVALID, OffsetReset::Latest);
+        rig.committed(33);
+        assert_eq!(rig.fetch().1[0].2, 33);
+        for (reset, offset) in [(OffsetReset::Earliest, 100), (OffsetReset::Latest, 200)] {
+            let mut rig = assigned(offset::STORED, reset);
+            rig.committed(-1);
+            rig.lists(ErrorCode::NONE);
+            assert_eq!(rig.fetch().1[0].2, offset);
+        }
+        let mut rig = assigned(offset::STORED, OffsetReset::Error);
+        rig.committed(-1);
+        assert_eq!(rig.polled(), "error -140");
+    }
+
+    #[test]
+    fn logical_offsets() {
+        for (start, offset) in
+            [(offset::BEGINNING, 100), (offset::END, 200), (offset::tail(30), 170), (offset::tail(500), 0), (7, 7)]
+        {
+            let mut rig = assigned(start, OffsetReset::Latest);
+            if start < 0 {
+                rig.lists(ErrorCode::NONE);
+            }
+            assert_eq!(rig.fetch().1[0].2, offset);
+        }
+    }
+
+    #[test]
+    fn a_tail_longer_than_the_log_is_the_log() {
+        let mut rig = assigned(offset::tail(150), OffsetReset::Latest);
+        rig.lists(ErrorCode::NONE);
+        let (token, asked) = rig.fetch();
+        assert_eq!(asked[0].2, 50);
+        let out = ottla_protocol::PartitionData { error_code: ErrorCode::OFFSET_OUT_OF_RANGE, ..data(0, 0, 0, 0) };
+        rig.fetches(token, "a", out);
+        rig.lists(ErrorCode::NONE);
+        assert_eq!(rig.fetch().1[0].2, 100);
+    }
+
+    #[test]
+    fn without_a_group_stored_is_an_error_and_nothing_is_a_reset() {
+        let mut rig = Rig::new(|config| config.group_id = None);
+        let stored = [PartitionOffset::new("a", 0, offset::STORED)];
+        assert_eq!(rig.consumer.assign(rig.now, &stored).unwrap_err().code, ErrCode::INVALID_ARG);
+        rig.consumer.assign(rig.now, &[PartitionOffset::new("a", 0, offset::INVALID)]).unwrap();
+        rig.lists(ErrorCode::NONE);
+        assert_eq!(rig.fetch().1[0].2, 200);
+    }
+
+    #[test]
+    fn questions_are_asked_again() {
+        let mut rig = assigned(offset::BEGINNING, OffsetReset::Latest);
+        rig.lists(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        assert_eq!(rig.waiting(), "");
+        rig.run(100).lists(ErrorCode::NONE);
+        assert_eq!(rig.fetch().1[0].2, 100);
+
+        let mut rig = assigned(offset::STORED, OffsetReset::Latest);
+        let (token, ()) = rig.take(|r| if let Request::OffsetFetch(_) = r { Some(()) } else { None });
+        rig.reply(token, Err(KafkaError::from(ErrCode::TRANSPORT)));
+        rig.run(100).committed(4);
+        assert_eq!(rig.fetch().1[0].2, 4);
+    }
+
+    #[test]
+    fn a_seek_makes_an_answer_useless() {
+        let mut rig = assigned(offset::BEGINNING, OffsetReset::Latest);
+        rig.run(0);
+        let mut there = [PartitionOffset::new("a", 0, 5)];
+        rig.consumer.seek(rig.now, &mut there).unwrap();
+        rig.lists(ErrorCode::NONE);
+        assert_eq!(rig.fetch().1[0].2, 5);
+    }
+
+    #[test]
+    fn a_partition_without_a_leader_waits_for_one() {
+        let mut rig = Rig::new(|_| {});
+        rig.table.leaders.insert(("a".into(), 0), None);
+        rig.consumer.assign(rig.now, &[PartitionOffset::new("a", 0, offset::END)]).unwrap();
+        assert_eq!(rig.waiting(), "");
+        rig.table.leaders.clear();
+        rig.run(100).lists(ErrorCode::NONE);
+        assert_eq!(rig.fetch().1[0].2, 200);
+    }
 }
