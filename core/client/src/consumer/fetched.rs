@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::{self, Vec};
 use bytes::Bytes;
 use ottla_protocol::Records;
-use ottla_record::{Batches, Headers, RecordBatch, RecordError, RecordIter, TimestampType as BatchTimestampType, control};
+use ottla_record::{Batches, Headers, Limits, RecordBatch, RecordError, RecordIter, TimestampType as BatchTimestampType, control};
 
 /// A transaction that was aborted, as a fetch response names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Chunk {
                     break;
                 }
             };
-            let header = &batch.header;
+            let header = *batch.header();
             let last_offset = header.last_offset();
             while aborted.last().is_some_and(|t| t.first_offset <= last_offset) {
                 aborted_producers.extend(aborted.pop().map(|t| t.producer_id));
@@ -84,7 +84,7 @@ impl Chunk {
             }
             if header.record_count > 0 {
                 chunk.records += header.record_count as usize;
-                chunk.bytes += header.size_in_bytes();
+                chunk.bytes += batch.size_in_bytes();
                 chunk.batches.push(Ok(batch));
             }
         }
@@ -156,8 +156,6 @@ pub struct ConsumeError {
 pub(crate) struct ReadOptions {
     /// `check.crcs`.
     pub(crate) check_crcs: bool,
-    /// The most that one batch may decompress to.
-    pub(crate) max_batch_bytes: usize,
 }
 
 /// The records of one partition out of one fetch response.
@@ -181,7 +179,6 @@ struct OpenBatch {
     records: RecordIter,
     /// What the records lie in; a record can't be lent together with its iterator.
     buffer: Bytes,
-    left: i32,
     next_offset: i64,
     leader_epoch: i32,
     timestamp_type: TimestampType,
@@ -230,14 +227,12 @@ impl Fetched {
         if self.is_outdated() {
             return None;
         }
-        while self.open.as_ref().is_none_or(|open| open.left <= 0) {
+        while self.open.as_ref().is_none_or(|open| open.records.remaining() == 0) {
             if let Err(error) = self.open_next_batch()? {
                 return Some(Err(error));
             }
         }
         let open = self.open.as_mut()?;
-        open.left -= 1;
-        let left = open.left;
         match open.records.next_record() {
             Some(Ok(record)) => {
                 open.next_offset = record.offset + 1;
@@ -256,15 +251,11 @@ impl Fetched {
                     buffer: &open.buffer,
                 }))
             }
+            // After an error the batch has nothing more to give.
             Some(Err(reason)) => {
-                open.left = 0;
                 Some(Err(unreadable(&self.partition, BadBatch { offset: open.next_offset, reason })))
             }
-            None => {
-                open.left = 0;
-                let reason = RecordError::RecordCountMismatch { expected: left + 1, found: 0 };
-                Some(Err(unreadable(&self.partition, BadBatch { offset: open.next_offset, reason })))
-            }
+            None => None,
         }
     }
 
@@ -273,17 +264,16 @@ impl Fetched {
     fn open_next_batch(&mut self) -> Option<Result<(), ConsumeError>> {
         self.open = None;
         let opened = self.batches.next()?.and_then(|batch| {
-            let header = &batch.header;
+            let header = batch.header();
             let offset = header.base_offset.max(self.from);
             let bad = |reason| BadBatch { offset, reason };
             if self.options.check_crcs {
                 batch.check_crc().map_err(bad)?;
             }
-            let records = batch.records(self.options.max_batch_bytes).map_err(bad)?;
+            let records = batch.records(Limits::default()).map_err(bad)?;
             let mut open = OpenBatch {
-                buffer: records.buffer().clone(),
+                buffer: records.area().clone(),
                 records,
-                left: header.record_count,
                 next_offset: offset,
                 leader_epoch: header.partition_leader_epoch,
                 timestamp_type: match header.attributes.timestamp_type() {
@@ -310,15 +300,12 @@ impl Fetched {
 impl OpenBatch {
     /// Leaves the first record at or above `from` as the next one.
     fn skip_below(&mut self, from: i64) -> Result<(), RecordError> {
-        while self.left > 0 {
-            let mut ahead = self.records.clone();
-            match ahead.next_record() {
-                Some(Ok(record)) if record.offset < from => {}
-                Some(Err(reason)) => return Err(reason),
-                _ => break,
+        let mut ahead = self.records.clone();
+        while let Some(record) = ahead.next_record() {
+            if record?.offset >= from {
+                break;
             }
-            self.records = ahead;
-            self.left -= 1;
+            self.records = ahead.clone();
         }
         Ok(())
     }

@@ -14,9 +14,6 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-/// The most that one batch may decompress to.
-const MAX_BATCH_BYTES: usize = 1 << 30;
-
 /// One partition of a fetch under way.
 #[derive(Debug)]
 pub(super) struct FetchTarget {
@@ -235,7 +232,7 @@ impl Consumer {
         }
         let eof = (at_end && self.config.enable_partition_eof).then_some(chunk.next_offset);
         if !chunk.batches.is_empty() {
-            let options = ReadOptions { check_crcs: self.config.check_crcs, max_batch_bytes: MAX_BATCH_BYTES };
+            let options = ReadOptions { check_crcs: self.config.check_crcs };
             let (records, bytes) = (chunk.records, chunk.bytes);
             partition.queued_records += records;
             partition.queued_bytes += bytes;
