@@ -12,7 +12,8 @@ use alloc::sync::Arc;
 use alloc::vec::{self, Vec};
 use bytes::Bytes;
 use ottla_protocol::Records;
-use ottla_record::{Batches, Headers, Limits, RecordBatch, RecordError, RecordIter, TimestampType as BatchTimestampType, control};
+use ottla_record::{Batches, Headers, Limits, RecordBatch, RecordError, RecordIter, TimestampType as BatchTimestampType};
+use ottla_record::control::EndTxnMarker;
 
 /// A transaction that was aborted, as a fetch response names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Chunk {
             }
             chunk.next_offset = chunk.next_offset.max(last_offset + 1);
             if header.attributes.is_control() {
-                if control::is_abort(&batch) {
+                if is_abort(&batch) {
                     aborted_producers.remove(&header.producer_id);
                 }
                 continue;
@@ -91,6 +92,14 @@ impl Chunk {
         chunk.cut_short = any_bytes && !any_batch;
         chunk
     }
+}
+
+/// Whether a control batch ends a transaction of its producer with an abort.
+fn is_abort(batch: &RecordBatch) -> bool {
+    let Ok(mut records) = batch.records(Limits::default()) else { return false };
+    let Some(Ok(record)) = records.next_record() else { return false };
+    let marker = EndTxnMarker::parse(record.key.unwrap_or_default(), record.value.unwrap_or_default());
+    matches!(marker, Ok(Some(marker)) if !marker.committed)
 }
 
 /// One record, borrowed from the fetched bytes.
@@ -322,4 +331,131 @@ fn unreadable(partition: &ConsumedPartition, bad: BadBatch) -> ConsumeError {
     };
     let place = format!("{} [{}] at offset {}", partition.topic(), partition.partition(), bad.offset);
     ConsumeError { offset: bad.offset, error: KafkaError::new(code, format!("{place}: {}", bad.reason)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla_record::{BatchBuilder, Compression, FinishOptions, Header};
+    use std::string::String;
+    use std::vec;
+
+    /// Records `v5`, `v6`, … from `base` on.
+    fn batch(base: i64, count: i64, options: FinishOptions) -> Bytes {
+        let mut builder = BatchBuilder::new(1024);
+        for i in 0..count {
+            let value = format!("v{}", base + i);
+            let headers = [Header::new("h", Some(b"x"))];
+            builder.append(1_000 + i, Some(b"key"), Some(value.as_bytes()), &headers).unwrap();
+        }
+        builder.finish(&FinishOptions { base_offset: base, leader_epoch: 3, ..options }).unwrap().encoded
+    }
+
+    fn fetched(records: Records, from: i64, aborted: &[AbortedTransaction], check_crcs: bool) -> Fetched {
+        let partition = Arc::new(ConsumedPartition::new("t".into(), 0, true));
+        let chunk = Chunk::read(records, from, aborted.to_vec());
+        Fetched::new(partition, from, chunk, ReadOptions { check_crcs })
+    }
+
+    /// All offsets; a minus for each error.
+    fn offsets(fetched: &mut Fetched) -> String {
+        let mut text = String::new();
+        while let Some(record) = fetched.next_record() {
+            match record {
+                Ok(record) => text += &format!("{} ", record.offset),
+                Err(bad) => text += &format!("-{} ", bad.offset),
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn lends_records_from_the_position_on() {
+        let all = [batch(5, 3, FinishOptions::default()), batch(8, 2, FinishOptions::default())];
+        let mut fetched = fetched(all.into_iter().collect(), 6, &[], true);
+        assert_eq!(fetched.record_count(), 5);
+        let record = fetched.next_record().unwrap().unwrap();
+        assert_eq!((record.offset, record.timestamp, record.leader_epoch), (6, 1_001, 3));
+        assert_eq!((record.key, record.value), (Some(&b"key"[..]), Some(&b"v6"[..])));
+        assert_eq!(record.timestamp_type, TimestampType::CreateTime);
+        assert_eq!(record.value_bytes().unwrap(), "v6");
+        let at = record.offset_in_buffer(record.value.unwrap());
+        assert_eq!(&record.buffer[at..at + 2], b"v6");
+        assert_eq!(record.headers.clone().next().unwrap().key, b"h");
+        let partition = fetched.partition().clone();
+        assert_eq!((partition.position(), partition.stored_offset(), partition.stored_epoch()), (7, 7, 3));
+        assert_eq!(offsets(&mut fetched), "7 8 9 ");
+        assert_eq!(partition.position(), 10);
+    }
+
+    #[test]
+    fn every_compression_and_every_cut() {
+        for compression in Compression::ALL {
+            let options = FinishOptions { compression, ..Default::default() };
+            let (first, second) = (batch(0, 50, options), batch(50, 50, options));
+            let whole = [&first[..], &second[..]].concat();
+            for cut in [1, 61, 62, first.len(), first.len() + 61] {
+                let chunks = [Bytes::copy_from_slice(&whole[..cut]), Bytes::copy_from_slice(&whole[cut..])];
+                let mut fetched = fetched(chunks.into_iter().collect(), 0, &[], true);
+                assert_eq!(offsets(&mut fetched).split_whitespace().count(), 100);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_batch_is_an_error_and_the_next_one_goes_on() {
+        let mut damaged = batch(3, 2, FinishOptions::default()).to_vec();
+        *damaged.last_mut().unwrap() ^= 1;
+        let all = [batch(0, 3, FinishOptions::default()), damaged.into(), batch(5, 1, FinishOptions::default())];
+        let mut checked = fetched(all.iter().cloned().collect(), 0, &[], true);
+        assert_eq!(offsets(&mut checked), "0 1 2 -3 5 ");
+        let mut unchecked = fetched(all.into_iter().collect(), 0, &[], false);
+        assert_eq!(offsets(&mut unchecked), "0 1 2 3 4 5 ");
+    }
+
+    #[test]
+    fn a_partial_batch_at_the_end_is_left_for_the_next_fetch() {
+        let (first, second) = (batch(0, 3, FinishOptions::default()), batch(3, 3, FinishOptions::default()));
+        let all = [first, second.slice(..second.len() - 1)];
+        let chunk = Chunk::read(all.into_iter().collect(), 0, vec![]);
+        assert_eq!((chunk.next_offset, chunk.records, chunk.cut_short), (3, 3, false));
+        let chunk = Chunk::read(second.slice(..second.len() - 1).into(), 3, vec![]);
+        assert_eq!((chunk.next_offset, chunk.cut_short), (3, true));
+    }
+
+    #[test]
+    fn control_batches_and_aborted_transactions_are_not_seen() {
+        let of = |producer_id| FinishOptions {
+            producer_id,
+            producer_epoch: 0,
+            base_sequence: 0,
+            transactional: true,
+            ..Default::default()
+        };
+        let marker = |offset, producer_id, committed| {
+            let marker = EndTxnMarker { committed, coordinator_epoch: 0 };
+            marker.to_batch(producer_id, 0, 1, offset, 3).unwrap()
+        };
+        let all = [
+            batch(0, 2, of(1)),
+            batch(2, 2, of(2)),
+            marker(4, 1, false),
+            batch(5, 1, of(1)),
+            marker(6, 2, true),
+            marker(7, 1, true),
+        ];
+        let aborted = [AbortedTransaction { producer_id: 1, first_offset: 0 }];
+        let mut committed = fetched(all.iter().cloned().collect(), 0, &aborted, true);
+        assert_eq!(offsets(&mut committed), "2 3 5 ");
+        let chunk = Chunk::read(all.into_iter().collect(), 0, vec![]);
+        assert_eq!((chunk.next_offset, chunk.records), (8, 5));
+    }
+
+    #[test]
+    fn an_outdated_chunk_ends() {
+        let mut fetched = fetched(batch(0, 3, FinishOptions::default()).into(), 0, &[], false);
+        assert!(fetched.next_record().is_some());
+        fetched.partition().outdate();
+        assert!(fetched.next_record().is_none());
+    }
 }

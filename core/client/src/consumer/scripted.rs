@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use ottla_protocol::*;
-use ottla_record::Now;
+use ottla_record::{BatchBuilder, FinishOptions, Now};
 use std::format;
 use std::string::String;
 
@@ -282,5 +282,9 @@ pub(crate) fn data(partition_index: i32, base: i64, count: usize, end: i64) -> P
 
 /// A batch of one-byte values.
 pub(crate) fn batch(base: i64, count: usize) -> Bytes {
-    ottla_record::stub_batch(base, 0, -1, &vec![b'v'; count])
+    let mut builder = BatchBuilder::new(4096);
+    for _ in 0..count {
+        builder.append(1_000, None, Some(b"v"), &[]).unwrap();
+    }
+    builder.finish(&FinishOptions { base_offset: base, ..Default::default() }).unwrap().encoded
 }
