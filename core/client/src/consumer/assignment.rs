@@ -16,7 +16,11 @@ impl Consumer {
     ///
     /// Errors as in librdkafka: `_INVALID_ARG` for an offset that means nothing, for a partition that is named twice
     /// and for [`offset::STORED`] without a group; `_STATE` while a cooperative group is being consumed.
-    pub(crate) fn assign(&mut self, now: Now, partitions: &[PartitionOffset]) -> Result<(), KafkaError> {
+    pub(crate) fn assign(
+        &mut self,
+        now: Now,
+        partitions: &[PartitionOffset],
+    ) -> Result<(), KafkaError> {
         self.check_usable()?;
         if self.is_cooperative_member() && !partitions.is_empty() {
             let why = "the assignment of a cooperative group is changed by incremental_assign";
@@ -31,10 +35,17 @@ impl Consumer {
 
     /// Adds partitions to the assignment; `_CONFLICT` if one is assigned already, `_STATE` in a group that isn't
     /// cooperative.
-    pub(crate) fn incremental_assign(&mut self, now: Now, partitions: &[PartitionOffset]) -> Result<(), KafkaError> {
+    pub(crate) fn incremental_assign(
+        &mut self,
+        now: Now,
+        partitions: &[PartitionOffset],
+    ) -> Result<(), KafkaError> {
         self.check_usable()?;
         self.check_incremental("incremental_assign")?;
-        if let Some(twice) = partitions.iter().find(|p| self.partitions.contains_key(&p.key())) {
+        if let Some(twice) = partitions
+            .iter()
+            .find(|p| self.partitions.contains_key(&p.key()))
+        {
             let text = format!("{} [{}] is assigned already", twice.topic, twice.partition);
             return Err(KafkaError::new(ErrCode::CONFLICT, text));
         }
@@ -45,9 +56,16 @@ impl Consumer {
     }
 
     /// Takes partitions out of the assignment; `_INVALID_ARG` if one isn't assigned.
-    pub(crate) fn incremental_unassign(&mut self, now: Now, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
+    pub(crate) fn incremental_unassign(
+        &mut self,
+        now: Now,
+        partitions: &[TopicPartition],
+    ) -> Result<(), KafkaError> {
         self.check_incremental("incremental_unassign")?;
-        if let Some((topic, partition)) = partitions.iter().find(|key| !self.partitions.contains_key(*key)) {
+        if let Some((topic, partition)) = partitions
+            .iter()
+            .find(|key| !self.partitions.contains_key(*key))
+        {
             let text = format!("{topic} [{partition}] is not assigned");
             return Err(KafkaError::new(ErrCode::INVALID_ARG, text));
         }
@@ -69,7 +87,11 @@ impl Consumer {
 
     /// Goes on at other offsets; what was fetched but not handed out yet is dropped. `_STATE` for a partition that
     /// isn't assigned, `_INVALID_ARG` for an offset that means nothing.
-    pub(crate) fn seek(&mut self, now: Now, partitions: &mut [PartitionOffset]) -> Result<(), KafkaError> {
+    pub(crate) fn seek(
+        &mut self,
+        now: Now,
+        partitions: &mut [PartitionOffset],
+    ) -> Result<(), KafkaError> {
         let _ = now;
         let reset = self.reset_start();
         let has_group = self.config.group_id.is_some();
@@ -81,7 +103,11 @@ impl Consumer {
                 (_, Some(Start::Stored)) if !has_group => ErrCode::INVALID_ARG,
                 (Some(partition), Some(start)) => {
                     partition.start(start, has_group, reset);
-                    let position = if let Start::At(offset) = start { offset } else { offset::INVALID };
+                    let position = if let Start::At(offset) = start {
+                        offset
+                    } else {
+                        offset::INVALID
+                    };
                     partition.shared.set_position(position, wanted.leader_epoch);
                     partition.drop_queue(&mut self.queued_records, &mut self.queued_bytes);
                     ErrCode::NO_ERROR
@@ -99,7 +125,9 @@ impl Consumer {
     pub(crate) fn pause(&mut self, partitions: &mut [PartitionOffset]) {
         for wanted in partitions {
             wanted.error = ErrCode::UNKNOWN_PARTITION;
-            let Some(partition) = self.partitions.get_mut(&wanted.key()) else { continue };
+            let Some(partition) = self.partitions.get_mut(&wanted.key()) else {
+                continue;
+            };
             wanted.error = ErrCode::NO_ERROR;
             if partition.paused {
                 continue;
@@ -119,7 +147,9 @@ impl Consumer {
     pub(crate) fn resume(&mut self, partitions: &mut [PartitionOffset]) {
         for wanted in partitions {
             wanted.error = ErrCode::UNKNOWN_PARTITION;
-            let Some(partition) = self.partitions.get_mut(&wanted.key()) else { continue };
+            let Some(partition) = self.partitions.get_mut(&wanted.key()) else {
+                continue;
+            };
             wanted.error = ErrCode::NO_ERROR;
             if partition.paused {
                 partition.paused = false;
@@ -131,7 +161,9 @@ impl Consumer {
     /// Whether a partition's records go to a queue of its own, read by [`Self::poll_fetched_of`], with the limits
     /// `queued.min.messages` and `queued.max.messages.kbytes` for itself. Whether it is assigned.
     pub(crate) fn set_forwarded(&mut self, key: &TopicPartition, forwarded: bool) -> bool {
-        let Some(partition) = self.partitions.get_mut(key) else { return false };
+        let Some(partition) = self.partitions.get_mut(key) else {
+            return false;
+        };
         if partition.forwarded != forwarded {
             partition.forwarded = forwarded;
             let (records, bytes) = (partition.queued_records, partition.queued_bytes);
@@ -142,15 +174,21 @@ impl Consumer {
                 self.queued_records += records;
                 self.queued_bytes += bytes;
                 let waiting = core::iter::repeat_n(key, partition.queue.len());
-                self.ready.extend(waiting.map(|key| super::machine::Ready::Of(key.clone())));
+                self.ready
+                    .extend(waiting.map(|key| super::machine::Ready::Of(key.clone())));
             }
         }
         true
     }
 
     /// The state that the machine shares with the chunks of a partition.
-    pub(crate) fn consumed_partition(&self, key: &TopicPartition) -> Option<Arc<super::ConsumedPartition>> {
-        self.partitions.get(key).map(|partition| partition.shared.clone())
+    pub(crate) fn consumed_partition(
+        &self,
+        key: &TopicPartition,
+    ) -> Option<Arc<super::ConsumedPartition>> {
+        self.partitions
+            .get(key)
+            .map(|partition| partition.shared.clone())
     }
 
     /// Removes these partitions, or all of them. What they have stored is committed if that is wanted and possible.
@@ -174,7 +212,10 @@ impl Consumer {
         }
     }
 
-    fn starts(&self, partitions: &[PartitionOffset]) -> Result<Vec<(TopicPartition, Start)>, KafkaError> {
+    fn starts(
+        &self,
+        partitions: &[PartitionOffset],
+    ) -> Result<Vec<(TopicPartition, Start)>, KafkaError> {
         let mut seen = BTreeSet::new();
         let mut starts = Vec::with_capacity(partitions.len());
         for wanted in partitions {
@@ -183,7 +224,9 @@ impl Consumer {
                 _ if key.0.is_empty() || key.1 < 0 => "is no partition",
                 _ if !seen.insert(key.clone()) => "is named twice",
                 None => "has an offset that means nothing",
-                Some(Start::Stored) if wanted.offset == offset::STORED && self.config.group_id.is_none() => {
+                Some(Start::Stored)
+                    if wanted.offset == offset::STORED && self.config.group_id.is_none() =>
+                {
                     "can't start at a stored offset without group.id"
                 }
                 Some(start) => {

@@ -8,7 +8,8 @@ use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use ottla_protocol::{
-    ErrorCode, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, Request, Response,
+    ErrorCode, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    Request, Response,
 };
 use ottla_record::Now;
 
@@ -35,7 +36,10 @@ pub(super) struct Commit {
 impl Consumer {
     /// Marks offsets to be committed by the next automatic or argument-less commit. Every partition gets its own
     /// result: `_STATE` if it isn't assigned, `_INVALID_ARG` if `enable.auto.offset.store` does it already.
-    pub(crate) fn store_offsets(&mut self, offsets: &mut [PartitionOffset]) -> Result<(), KafkaError> {
+    pub(crate) fn store_offsets(
+        &mut self,
+        offsets: &mut [PartitionOffset],
+    ) -> Result<(), KafkaError> {
         if self.config.enable_auto_offset_store {
             let why = "offsets can't be stored by hand while enable.auto.offset.store is on";
             return Err(KafkaError::new(ErrCode::INVALID_ARG, why));
@@ -51,7 +55,11 @@ impl Consumer {
                 None => ErrCode::STATE,
             };
         }
-        match offsets.iter().all(|o| o.error != ErrCode::NO_ERROR).then(|| offsets.first()) {
+        match offsets
+            .iter()
+            .all(|o| o.error != ErrCode::NO_ERROR)
+            .then(|| offsets.first())
+        {
             Some(Some(first)) => Err(KafkaError::from(first.error)),
             _ => Ok(()),
         }
@@ -73,12 +81,19 @@ impl Consumer {
         }
         let by = operation.map_or(CommitFor::Event, CommitFor::Operation);
         let deadline = now.after_ms(i64::from(self.config.request_timeout_ms));
-        self.send_commit(Commit { by, offsets, deadline });
+        self.send_commit(Commit {
+            by,
+            offsets,
+            deadline,
+        });
         Ok(())
     }
 
     /// What is stored and differs from what is committed.
-    pub(super) fn uncommitted(&self, which: impl Fn(&TopicPartition) -> bool) -> Vec<PartitionOffset> {
+    pub(super) fn uncommitted(
+        &self,
+        which: impl Fn(&TopicPartition) -> bool,
+    ) -> Vec<PartitionOffset> {
         let stored = self.partitions.iter().filter(|(key, _)| which(key));
         let stored = stored.filter(|(_, partition)| {
             let stored = partition.shared.stored_offset();
@@ -96,7 +111,11 @@ impl Consumer {
     }
 
     /// Commits what the partitions that are about to be given up have stored. Whether there was anything.
-    pub(super) fn commit_given_up(&mut self, now: Now, which: impl Fn(&TopicPartition) -> bool) -> bool {
+    pub(super) fn commit_given_up(
+        &mut self,
+        now: Now,
+        which: impl Fn(&TopicPartition) -> bool,
+    ) -> bool {
         if !self.config.enable_auto_commit || self.config.group_id.is_none() {
             return false;
         }
@@ -104,17 +123,28 @@ impl Consumer {
         if offsets.is_empty() {
             return false;
         }
-        let deadline = now.after_ms(i64::from(self.config.session_timeout_ms.min(self.config.request_timeout_ms)));
-        self.send_commit(Commit { by: CommitFor::Rebalance, offsets, deadline });
+        let deadline = now.after_ms(i64::from(
+            self.config
+                .session_timeout_ms
+                .min(self.config.request_timeout_ms),
+        ));
+        self.send_commit(Commit {
+            by: CommitFor::Rebalance,
+            offsets,
+            deadline,
+        });
         true
     }
 
     /// Automatic commits, and another try for those that met a moving coordinator.
     pub(super) fn serve_commits(&mut self, now: Now) {
-        let (due, later) = core::mem::take(&mut self.retry_commits).into_iter().partition(|(at, _)| *at <= now.mono_us);
+        let (due, later) = core::mem::take(&mut self.retry_commits)
+            .into_iter()
+            .partition(|(at, _)| *at <= now.mono_us);
         self.retry_commits = later;
         let due: Vec<(u64, Commit)> = due;
-        due.into_iter().for_each(|(_, commit)| self.send_commit(commit));
+        due.into_iter()
+            .for_each(|(_, commit)| self.send_commit(commit));
 
         let wanted = self.config.enable_auto_commit
             && self.config.auto_commit_interval_ms > 0
@@ -132,7 +162,11 @@ impl Consumer {
                 let offsets = self.uncommitted(|_| true);
                 if !offsets.is_empty() {
                     let deadline = now.after_ms(i64::from(self.config.request_timeout_ms));
-                    self.send_commit(Commit { by: CommitFor::Event, offsets, deadline });
+                    self.send_commit(Commit {
+                        by: CommitFor::Event,
+                        offsets,
+                        deadline,
+                    });
                 }
             }
             Some(_) => {}
@@ -151,19 +185,35 @@ impl Consumer {
             (o.key().0, partition)
         });
         let topics = by_topic(partitions).into_iter();
-        let topics =
-            topics.map(|(name, partitions)| OffsetCommitRequestTopic { name, partitions, ..Default::default() });
-        let (member_id, generation) = self.membership.as_ref().map(|m| m.identity()).unwrap_or_default();
+        let topics = topics.map(|(name, partitions)| OffsetCommitRequestTopic {
+            name,
+            partitions,
+            ..Default::default()
+        });
+        let (member_id, generation) = self
+            .membership
+            .as_ref()
+            .map(|m| m.identity())
+            .unwrap_or_default();
         let request = Request::OffsetCommit(OffsetCommitRequest {
             group_id: self.config.group_id.clone().unwrap_or_default(),
             generation_id_or_member_epoch: generation,
-            group_instance_id: self.config.group_instance_id.clone().filter(|_| !member_id.is_empty()),
+            group_instance_id: self
+                .config
+                .group_instance_id
+                .clone()
+                .filter(|_| !member_id.is_empty()),
             member_id,
             retention_time_ms: -1,
             topics: topics.collect(),
             ..Default::default()
         });
-        self.send(To::Coordinator, request, self.config.request_timeout_ms, Purpose::Commit(commit));
+        self.send(
+            To::Coordinator,
+            request,
+            self.config.request_timeout_ms,
+            Purpose::Commit(commit),
+        );
     }
 
     /// The coordinator answered a commit, or didn't.
@@ -199,16 +249,23 @@ impl Consumer {
                 partition.committed = offset.offset;
             }
         }
-        let errors = commit.offsets.iter().map(|o| o.error).filter(|error| *error != ErrCode::NO_ERROR);
+        let errors = commit
+            .offsets
+            .iter()
+            .map(|o| o.error)
+            .filter(|error| *error != ErrCode::NO_ERROR);
         // The first error speaks for the whole only if nothing at all was committed.
         let all_failed = errors.clone().count() == commit.offsets.len();
         let first = errors.clone().next();
-        let retry = first.map(KafkaError::from).or(whole.clone()).is_some_and(|error| {
-            if error.is_coordinator_lost() {
-                self.forget_coordinator();
-            }
-            error.retriable && error.code != ErrCode::REBALANCE_IN_PROGRESS
-        });
+        let retry = first
+            .map(KafkaError::from)
+            .or(whole.clone())
+            .is_some_and(|error| {
+                if error.is_coordinator_lost() {
+                    self.forget_coordinator();
+                }
+                error.retriable && error.code != ErrCode::REBALANCE_IN_PROGRESS
+            });
         if retry && all_failed && now.mono_us < commit.deadline {
             let at = now.after_ms(i64::from(self.config.retry_backoff_ms));
             self.retry_commits.push((at, commit));
@@ -223,14 +280,19 @@ impl Consumer {
         match commit.by {
             CommitFor::Operation(id) => {
                 let result = match error {
-                    Some(error) if commit.offsets.iter().all(|o| o.error == error.code) => Err(error),
+                    Some(error) if commit.offsets.iter().all(|o| o.error == error.code) => {
+                        Err(error)
+                    }
                     _ => Ok(OperationResult::Offsets(commit.offsets)),
                 };
                 self.event(ConsumerEvent::Done { id, result });
             }
             CommitFor::Event | CommitFor::Rebalance => {
                 let error = error.map_or(ErrCode::NO_ERROR, |error| error.code);
-                self.event(ConsumerEvent::OffsetCommit { error, offsets: commit.offsets });
+                self.event(ConsumerEvent::OffsetCommit {
+                    error,
+                    offsets: commit.offsets,
+                });
             }
         }
         if commit.by == CommitFor::Rebalance {
@@ -261,14 +323,25 @@ mod tests {
 
     fn assigned(change: impl FnOnce(&mut super::super::ConsumerConfig)) -> Rig {
         let mut rig = Rig::new(change);
-        rig.consumer.assign(rig.now, &[PartitionOffset::new("a", 0, 0), PartitionOffset::new("a", 1, 0)]).unwrap();
+        rig.consumer
+            .assign(
+                rig.now,
+                &[
+                    PartitionOffset::new("a", 0, 0),
+                    PartitionOffset::new("a", 1, 0),
+                ],
+            )
+            .unwrap();
         rig.run(0);
         rig.sent.clear();
         rig
     }
 
     fn hand_out(rig: &mut Rig, p: i32, last: i64) {
-        rig.consumer.consumed_partition(&("a".into(), p)).unwrap().hand_out(last);
+        rig.consumer
+            .consumed_partition(&("a".into(), p))
+            .unwrap()
+            .hand_out(last);
     }
 
     fn event(rig: &mut Rig) -> Option<ConsumerEvent> {
@@ -283,8 +356,17 @@ mod tests {
         hand_out(&mut rig, 1, 41);
         rig.run(5_000);
         assert_eq!(rig.commits(ErrorCode::NONE), [("a".into(), 1, 42)]);
-        let Some(ConsumerEvent::OffsetCommit { error: ErrCode::NO_ERROR, offsets }) = event(&mut rig) else { panic!() };
-        assert_eq!((offsets[0].offset, offsets[0].error), (42, ErrCode::NO_ERROR));
+        let Some(ConsumerEvent::OffsetCommit {
+            error: ErrCode::NO_ERROR,
+            offsets,
+        }) = event(&mut rig)
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (offsets[0].offset, offsets[0].error),
+            (42, ErrCode::NO_ERROR)
+        );
         rig.run(5_000);
         assert_eq!(rig.waiting(), "");
     }
@@ -292,9 +374,15 @@ mod tests {
     #[test]
     fn commit_without_anything_stored_and_without_a_group() {
         let mut rig = assigned(|_| {});
-        assert_eq!(rig.consumer.commit(rig.now, None, None).unwrap_err().code, ErrCode::NO_OFFSET);
+        assert_eq!(
+            rig.consumer.commit(rig.now, None, None).unwrap_err().code,
+            ErrCode::NO_OFFSET
+        );
         let mut rig = assigned(|c| c.group_id = None);
-        assert_eq!(rig.consumer.commit(rig.now, None, None).unwrap_err().code, ErrCode::UNKNOWN_GROUP);
+        assert_eq!(
+            rig.consumer.commit(rig.now, None, None).unwrap_err().code,
+            ErrCode::UNKNOWN_GROUP
+        );
     }
 
     #[test]
@@ -302,9 +390,15 @@ mod tests {
         let mut rig = assigned(|c| c.enable_auto_commit = false);
         let mut offset = tp("b", 1);
         (offset.offset, offset.metadata) = (12, Some("note".into()));
-        rig.consumer.commit(rig.now, Some(vec![offset]), Some(77)).unwrap();
+        rig.consumer
+            .commit(rig.now, Some(vec![offset]), Some(77))
+            .unwrap();
         assert_eq!(rig.commits(ErrorCode::NONE), [("b".into(), 1, 12)]);
-        let Some(ConsumerEvent::Done { id: 77, result: Ok(OperationResult::Offsets(o)) }) = event(&mut rig) else {
+        let Some(ConsumerEvent::Done {
+            id: 77,
+            result: Ok(OperationResult::Offsets(o)),
+        }) = event(&mut rig)
+        else {
             panic!()
         };
         assert_eq!((o.len(), o[0].error), (1, ErrCode::NO_ERROR));
@@ -312,7 +406,13 @@ mod tests {
         hand_out(&mut rig, 0, 1);
         rig.consumer.commit(rig.now, None, Some(78)).unwrap();
         rig.commits(ErrorCode::UNKNOWN_MEMBER_ID);
-        let Some(ConsumerEvent::Done { id: 78, result: Err(error) }) = event(&mut rig) else { panic!() };
+        let Some(ConsumerEvent::Done {
+            id: 78,
+            result: Err(error),
+        }) = event(&mut rig)
+        else {
+            panic!()
+        };
         assert_eq!(error.code, ErrCode::UNKNOWN_MEMBER_ID);
     }
 
@@ -325,19 +425,40 @@ mod tests {
         assert_eq!((rig.waiting().as_str(), rig.forgotten), ("", 1));
         rig.run(100);
         assert_eq!(rig.commits(ErrorCode::NONE).len(), 1);
-        assert!(matches!(event(&mut rig), Some(ConsumerEvent::Done { id: 1, result: Ok(_) })));
+        assert!(matches!(
+            event(&mut rig),
+            Some(ConsumerEvent::Done {
+                id: 1,
+                result: Ok(_)
+            })
+        ));
     }
 
     #[test]
     fn offsets_stored_by_hand() {
         let mut rig = assigned(|_| {});
-        assert_eq!(rig.consumer.store_offsets(&mut [tp("a", 0)]).unwrap_err().code, ErrCode::INVALID_ARG);
+        assert_eq!(
+            rig.consumer
+                .store_offsets(&mut [tp("a", 0)])
+                .unwrap_err()
+                .code,
+            ErrCode::INVALID_ARG
+        );
         let mut rig = assigned(|c| c.enable_auto_offset_store = false);
         hand_out(&mut rig, 0, 9);
-        assert_eq!(rig.consumer.commit(rig.now, None, None).unwrap_err().code, ErrCode::NO_OFFSET);
-        let mut offsets = [PartitionOffset::new("a", 0, 5), PartitionOffset::new("a", 3, 5)];
+        assert_eq!(
+            rig.consumer.commit(rig.now, None, None).unwrap_err().code,
+            ErrCode::NO_OFFSET
+        );
+        let mut offsets = [
+            PartitionOffset::new("a", 0, 5),
+            PartitionOffset::new("a", 3, 5),
+        ];
         rig.consumer.store_offsets(&mut offsets).unwrap();
-        assert_eq!((offsets[0].error, offsets[1].error), (ErrCode::NO_ERROR, ErrCode::STATE));
+        assert_eq!(
+            (offsets[0].error, offsets[1].error),
+            (ErrCode::NO_ERROR, ErrCode::STATE)
+        );
         rig.consumer.commit(rig.now, None, None).unwrap();
         assert_eq!(rig.commits(ErrorCode::NONE), [("a".into(), 0, 5)]);
     }

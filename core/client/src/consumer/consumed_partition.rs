@@ -114,11 +114,18 @@ mod tests {
     fn records_move_the_position_and_if_wanted_the_stored_offset() {
         for auto_store in [false, true] {
             let p = ConsumedPartition::new("t".into(), 3, auto_store);
-            assert_eq!((p.position(), p.stored_offset()), (offset::INVALID, offset::INVALID));
+            assert_eq!(
+                (p.position(), p.stored_offset()),
+                (offset::INVALID, offset::INVALID)
+            );
             p.enter_batch(7);
             p.hand_out(41);
             assert_eq!((p.position(), p.position_epoch()), (42, 7));
-            let stored = if auto_store { (42, 7) } else { (offset::INVALID, -1) };
+            let stored = if auto_store {
+                (42, 7)
+            } else {
+                (offset::INVALID, -1)
+            };
             assert_eq!((p.stored_offset(), p.stored_epoch()), stored);
             p.store(50, 8);
             assert_eq!((p.stored_offset(), p.stored_epoch()), (50, 8));

@@ -12,8 +12,11 @@ use alloc::sync::Arc;
 use alloc::vec::{self, Vec};
 use bytes::Bytes;
 use ottla_protocol::Records;
-use ottla_record::{Batches, Headers, Limits, RecordBatch, RecordError, RecordIter, TimestampType as BatchTimestampType};
 use ottla_record::control::EndTxnMarker;
+use ottla_record::{
+    Batches, Headers, Limits, RecordBatch, RecordError, RecordIter,
+    TimestampType as BatchTimestampType,
+};
 
 /// A transaction that was aborted, as a fetch response names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,10 @@ pub struct BadBatch {
 impl Chunk {
     /// Reads the batch headers of `records`. `aborted` is given when only committed records may be seen.
     pub(crate) fn read(records: Records, from: i64, mut aborted: Vec<AbortedTransaction>) -> Self {
-        let mut chunk = Self { next_offset: from, ..Self::default() };
+        let mut chunk = Self {
+            next_offset: from,
+            ..Self::default()
+        };
         let any_bytes = !records.is_empty();
         let mut any_batch = false;
         aborted.sort_by_key(|t| core::cmp::Reverse(t.first_offset));
@@ -60,14 +66,20 @@ impl Chunk {
                 Ok(batch) => batch,
                 Err(reason) => {
                     // Where a header can't be trusted, nothing behind it can be found.
-                    chunk.batches.push(Err(BadBatch { offset: chunk.next_offset, reason }));
+                    chunk.batches.push(Err(BadBatch {
+                        offset: chunk.next_offset,
+                        reason,
+                    }));
                     chunk.next_offset += 1;
                     break;
                 }
             };
             let header = *batch.header();
             let last_offset = header.last_offset();
-            while aborted.last().is_some_and(|t| t.first_offset <= last_offset) {
+            while aborted
+                .last()
+                .is_some_and(|t| t.first_offset <= last_offset)
+            {
                 aborted_producers.extend(aborted.pop().map(|t| t.producer_id));
             }
             if last_offset < from {
@@ -80,7 +92,9 @@ impl Chunk {
                 }
                 continue;
             }
-            if header.attributes.is_transactional() && aborted_producers.contains(&header.producer_id) {
+            if header.attributes.is_transactional()
+                && aborted_producers.contains(&header.producer_id)
+            {
                 continue;
             }
             if header.record_count > 0 {
@@ -96,9 +110,16 @@ impl Chunk {
 
 /// Whether a control batch ends a transaction of its producer with an abort.
 fn is_abort(batch: &RecordBatch) -> bool {
-    let Ok(mut records) = batch.records(Limits::default()) else { return false };
-    let Some(Ok(record)) = records.next_record() else { return false };
-    let marker = EndTxnMarker::parse(record.key.unwrap_or_default(), record.value.unwrap_or_default());
+    let Ok(mut records) = batch.records(Limits::default()) else {
+        return false;
+    };
+    let Some(Ok(record)) = records.next_record() else {
+        return false;
+    };
+    let marker = EndTxnMarker::parse(
+        record.key.unwrap_or_default(),
+        record.value.unwrap_or_default(),
+    );
     matches!(marker, Ok(Some(marker)) if !marker.committed)
 }
 
@@ -136,7 +157,9 @@ impl ConsumedRecord<'_> {
 
     /// Where `part` (the key, the value or a header's) starts in [`Self::buffer`].
     pub fn offset_in_buffer(&self, part: &[u8]) -> usize {
-        part.as_ptr().addr().wrapping_sub(self.buffer.as_ptr().addr())
+        part.as_ptr()
+            .addr()
+            .wrapping_sub(self.buffer.as_ptr().addr())
     }
 }
 
@@ -194,7 +217,12 @@ struct OpenBatch {
 }
 
 impl Fetched {
-    pub(crate) fn new(partition: Arc<ConsumedPartition>, from: i64, chunk: Chunk, options: ReadOptions) -> Self {
+    pub(crate) fn new(
+        partition: Arc<ConsumedPartition>,
+        from: i64,
+        chunk: Chunk,
+        options: ReadOptions,
+    ) -> Self {
         Self {
             version: partition.version(),
             partition,
@@ -205,6 +233,23 @@ impl Fetched {
             batches: chunk.batches.into_iter(),
             open: None,
         }
+    }
+
+    /// The records from offset `from` on in `records`, outside of any consumer: for tests and measurements.
+    pub fn from_records(
+        topic: &str,
+        partition: i32,
+        records: Records,
+        from: i64,
+        check_crcs: bool,
+    ) -> Self {
+        let partition = Arc::new(ConsumedPartition::new(topic.into(), partition, true));
+        Self::new(
+            partition,
+            from,
+            Chunk::read(records, from, Vec::new()),
+            ReadOptions { check_crcs },
+        )
     }
 
     /// The partition that the records come from.
@@ -236,7 +281,11 @@ impl Fetched {
         if self.is_outdated() {
             return None;
         }
-        while self.open.as_ref().is_none_or(|open| open.records.remaining() == 0) {
+        while self
+            .open
+            .as_ref()
+            .is_none_or(|open| open.records.remaining() == 0)
+        {
             if let Err(error) = self.open_next_batch()? {
                 return Some(Err(error));
             }
@@ -261,9 +310,13 @@ impl Fetched {
                 }))
             }
             // After an error the batch has nothing more to give.
-            Some(Err(reason)) => {
-                Some(Err(unreadable(&self.partition, BadBatch { offset: open.next_offset, reason })))
-            }
+            Some(Err(reason)) => Some(Err(unreadable(
+                &self.partition,
+                BadBatch {
+                    offset: open.next_offset,
+                    reason,
+                },
+            ))),
             None => None,
         }
     }
@@ -329,8 +382,16 @@ fn unreadable(partition: &ConsumedPartition, bad: BadBatch) -> ConsumeError {
         | RecordError::DecompressedTooLarge { .. } => ErrCode::BAD_COMPRESSION,
         _ => ErrCode::BAD_MSG,
     };
-    let place = format!("{} [{}] at offset {}", partition.topic(), partition.partition(), bad.offset);
-    ConsumeError { offset: bad.offset, error: KafkaError::new(code, format!("{place}: {}", bad.reason)) }
+    let place = format!(
+        "{} [{}] at offset {}",
+        partition.topic(),
+        partition.partition(),
+        bad.offset
+    );
+    ConsumeError {
+        offset: bad.offset,
+        error: KafkaError::new(code, format!("{place}: {}", bad.reason)),
+    }
 }
 
 #[cfg(test)]
@@ -346,12 +407,26 @@ mod tests {
         for i in 0..count {
             let value = format!("v{}", base + i);
             let headers = [Header::new("h", Some(b"x"))];
-            builder.append(1_000 + i, Some(b"key"), Some(value.as_bytes()), &headers).unwrap();
+            builder
+                .append(1_000 + i, Some(b"key"), Some(value.as_bytes()), &headers)
+                .unwrap();
         }
-        builder.finish(&FinishOptions { base_offset: base, leader_epoch: 3, ..options }).unwrap().encoded
+        builder
+            .finish(&FinishOptions {
+                base_offset: base,
+                leader_epoch: 3,
+                ..options
+            })
+            .unwrap()
+            .encoded
     }
 
-    fn fetched(records: Records, from: i64, aborted: &[AbortedTransaction], check_crcs: bool) -> Fetched {
+    fn fetched(
+        records: Records,
+        from: i64,
+        aborted: &[AbortedTransaction],
+        check_crcs: bool,
+    ) -> Fetched {
         let partition = Arc::new(ConsumedPartition::new("t".into(), 0, true));
         let chunk = Chunk::read(records, from, aborted.to_vec());
         Fetched::new(partition, from, chunk, ReadOptions { check_crcs })
@@ -371,19 +446,35 @@ mod tests {
 
     #[test]
     fn lends_records_from_the_position_on() {
-        let all = [batch(5, 3, FinishOptions::default()), batch(8, 2, FinishOptions::default())];
+        let all = [
+            batch(5, 3, FinishOptions::default()),
+            batch(8, 2, FinishOptions::default()),
+        ];
         let mut fetched = fetched(all.into_iter().collect(), 6, &[], true);
         assert_eq!(fetched.record_count(), 5);
         let record = fetched.next_record().unwrap().unwrap();
-        assert_eq!((record.offset, record.timestamp, record.leader_epoch), (6, 1_001, 3));
-        assert_eq!((record.key, record.value), (Some(&b"key"[..]), Some(&b"v6"[..])));
+        assert_eq!(
+            (record.offset, record.timestamp, record.leader_epoch),
+            (6, 1_001, 3)
+        );
+        assert_eq!(
+            (record.key, record.value),
+            (Some(&b"key"[..]), Some(&b"v6"[..]))
+        );
         assert_eq!(record.timestamp_type, TimestampType::CreateTime);
         assert_eq!(record.value_bytes().unwrap(), "v6");
         let at = record.offset_in_buffer(record.value.unwrap());
         assert_eq!(&record.buffer[at..at + 2], b"v6");
         assert_eq!(record.headers.clone().next().unwrap().key, b"h");
         let partition = fetched.partition().clone();
-        assert_eq!((partition.position(), partition.stored_offset(), partition.stored_epoch()), (7, 7, 3));
+        assert_eq!(
+            (
+                partition.position(),
+                partition.stored_offset(),
+                partition.stored_epoch()
+            ),
+            (7, 7, 3)
+        );
         assert_eq!(offsets(&mut fetched), "7 8 9 ");
         assert_eq!(partition.position(), 10);
     }
@@ -391,11 +482,17 @@ mod tests {
     #[test]
     fn every_compression_and_every_cut() {
         for compression in Compression::ALL {
-            let options = FinishOptions { compression, ..Default::default() };
+            let options = FinishOptions {
+                compression,
+                ..Default::default()
+            };
             let (first, second) = (batch(0, 50, options), batch(50, 50, options));
             let whole = [&first[..], &second[..]].concat();
             for cut in [1, 61, 62, first.len(), first.len() + 61] {
-                let chunks = [Bytes::copy_from_slice(&whole[..cut]), Bytes::copy_from_slice(&whole[cut..])];
+                let chunks = [
+                    Bytes::copy_from_slice(&whole[..cut]),
+                    Bytes::copy_from_slice(&whole[cut..]),
+                ];
                 let mut fetched = fetched(chunks.into_iter().collect(), 0, &[], true);
                 assert_eq!(offsets(&mut fetched).split_whitespace().count(), 100);
             }
@@ -406,7 +503,11 @@ mod tests {
     fn a_damaged_batch_is_an_error_and_the_next_one_goes_on() {
         let mut damaged = batch(3, 2, FinishOptions::default()).to_vec();
         *damaged.last_mut().unwrap() ^= 1;
-        let all = [batch(0, 3, FinishOptions::default()), damaged.into(), batch(5, 1, FinishOptions::default())];
+        let all = [
+            batch(0, 3, FinishOptions::default()),
+            damaged.into(),
+            batch(5, 1, FinishOptions::default()),
+        ];
         let mut checked = fetched(all.iter().cloned().collect(), 0, &[], true);
         assert_eq!(offsets(&mut checked), "0 1 2 -3 5 ");
         let mut unchecked = fetched(all.into_iter().collect(), 0, &[], false);
@@ -415,10 +516,16 @@ mod tests {
 
     #[test]
     fn a_partial_batch_at_the_end_is_left_for_the_next_fetch() {
-        let (first, second) = (batch(0, 3, FinishOptions::default()), batch(3, 3, FinishOptions::default()));
+        let (first, second) = (
+            batch(0, 3, FinishOptions::default()),
+            batch(3, 3, FinishOptions::default()),
+        );
         let all = [first, second.slice(..second.len() - 1)];
         let chunk = Chunk::read(all.into_iter().collect(), 0, vec![]);
-        assert_eq!((chunk.next_offset, chunk.records, chunk.cut_short), (3, 3, false));
+        assert_eq!(
+            (chunk.next_offset, chunk.records, chunk.cut_short),
+            (3, 3, false)
+        );
         let chunk = Chunk::read(second.slice(..second.len() - 1).into(), 3, vec![]);
         assert_eq!((chunk.next_offset, chunk.cut_short), (3, true));
     }
@@ -433,7 +540,10 @@ mod tests {
             ..Default::default()
         };
         let marker = |offset, producer_id, committed| {
-            let marker = EndTxnMarker { committed, coordinator_epoch: 0 };
+            let marker = EndTxnMarker {
+                committed,
+                coordinator_epoch: 0,
+            };
             marker.to_batch(producer_id, 0, 1, offset, 3).unwrap()
         };
         let all = [
@@ -444,7 +554,10 @@ mod tests {
             marker(6, 2, true),
             marker(7, 1, true),
         ];
-        let aborted = [AbortedTransaction { producer_id: 1, first_offset: 0 }];
+        let aborted = [AbortedTransaction {
+            producer_id: 1,
+            first_offset: 0,
+        }];
         let mut committed = fetched(all.iter().cloned().collect(), 0, &aborted, true);
         assert_eq!(offsets(&mut committed), "2 3 5 ");
         let chunk = Chunk::read(all.into_iter().collect(), 0, vec![]);

@@ -2,8 +2,8 @@
 
 use super::assignors::TopicPartition;
 use super::fetched::{AbortedTransaction, Chunk, Fetched, ReadOptions};
-use super::offset;
 use super::machine::{Cluster, Consumer, Purpose, Ready, To};
+use super::offset;
 use super::partition::{Phase, Queued};
 use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeMap;
@@ -45,13 +45,18 @@ impl Consumer {
     ///
     /// A partition that just started doesn't wait for the long poll of the others: it is fetched once by itself.
     pub(super) fn serve_fetches(&mut self, now: Now, cluster: &dyn Cluster) {
-        self.fetches.not_before.retain(|_, until| now.mono_us < *until);
+        self.fetches
+            .not_before
+            .retain(|_, until| now.mono_us < *until);
         let full = self.queued_records >= self.config.queued_min_messages
             || self.queued_bytes >= self.config.queued_max_messages_kbytes * 1024;
         let mut by_leader: BTreeMap<i32, Vec<(FetchTarget, FetchPartition)>> = BTreeMap::new();
         let mut leaderless = false;
         for (key, partition) in &mut self.partitions {
-            if partition.phase != Phase::Fetching || partition.paused || now.mono_us < partition.not_before {
+            if partition.phase != Phase::Fetching
+                || partition.paused
+                || now.mono_us < partition.not_before
+            {
                 continue;
             }
             partition.not_before = 0;
@@ -67,15 +72,19 @@ impl Consumer {
             }
             let Some((node, epoch)) = cluster.leader(&key.0, key.1) else {
                 leaderless = true;
-                partition.not_before = now.after_ms(i64::from(self.config.fetch_error_backoff_ms.max(1)));
+                partition.not_before =
+                    now.after_ms(i64::from(self.config.fetch_error_backoff_ms.max(1)));
                 continue;
             };
             let busy = self.fetches.under_way.contains_key(&node) && !partition.fresh;
             if busy || self.fetches.not_before.contains_key(&node) {
                 continue;
             }
-            let target =
-                FetchTarget { key: key.clone(), version: partition.shared.version(), offset: partition.fetch_offset };
+            let target = FetchTarget {
+                key: key.clone(),
+                version: partition.shared.version(),
+                offset: partition.fetch_offset,
+            };
             let wanted = FetchPartition {
                 partition: key.1,
                 current_leader_epoch: epoch,
@@ -94,7 +103,12 @@ impl Consumer {
         }
     }
 
-    fn send_fetch(&mut self, node: i32, mut wanted: Vec<(FetchTarget, FetchPartition)>, cluster: &dyn Cluster) {
+    fn send_fetch(
+        &mut self,
+        node: i32,
+        mut wanted: Vec<(FetchTarget, FetchPartition)>,
+        cluster: &dyn Cluster,
+    ) {
         let extra = self.fetches.under_way.contains_key(&node);
         self.fetches.turn = self.fetches.turn.wrapping_add(1);
         let turn = self.fetches.turn % wanted.len();
@@ -123,12 +137,19 @@ impl Consumer {
             let last = topics.pop().map(|t| t.partitions).unwrap_or_default();
             topics[0].partitions.extend(last);
         }
-        let max_wait_ms = if extra { 0 } else { self.config.fetch_wait_max_ms };
+        let max_wait_ms = if extra {
+            0
+        } else {
+            self.config.fetch_wait_max_ms
+        };
         let request = Request::Fetch(FetchRequest {
             replica_id: -1,
             max_wait_ms,
             min_bytes: self.config.fetch_min_bytes,
-            max_bytes: self.config.fetch_max_bytes.max(self.config.max_partition_fetch_bytes),
+            max_bytes: self
+                .config
+                .fetch_max_bytes
+                .max(self.config.max_partition_fetch_bytes),
             isolation_level: i8::from(self.config.read_committed),
             session_epoch: -1,
             topics,
@@ -136,7 +157,12 @@ impl Consumer {
             ..Default::default()
         });
         let timeout = self.config.request_timeout_ms.saturating_add(max_wait_ms);
-        let token = self.send(To::Node(node), request, timeout, Purpose::Fetch { node, targets });
+        let token = self.send(
+            To::Node(node),
+            request,
+            timeout,
+            Purpose::Fetch { node, targets },
+        );
         if !extra {
             self.fetches.under_way.insert(node, token);
         }
@@ -189,8 +215,11 @@ impl Consumer {
     }
 
     fn partition_fetched(&mut self, now: Now, target: &FetchTarget, data: PartitionData) {
-        let Some(partition) = self.partitions.get_mut(&target.key) else { return };
-        let current = partition.shared.version() == target.version && partition.fetch_offset == target.offset;
+        let Some(partition) = self.partitions.get_mut(&target.key) else {
+            return;
+        };
+        let current =
+            partition.shared.version() == target.version && partition.fetch_offset == target.offset;
         if !current || partition.phase != Phase::Fetching {
             return;
         }
@@ -213,7 +242,10 @@ impl Consumer {
         };
         let aborted = aborted.into_iter();
         let aborted = aborted
-            .map(|t| AbortedTransaction { producer_id: t.producer_id, first_offset: t.first_offset })
+            .map(|t| AbortedTransaction {
+                producer_id: t.producer_id,
+                first_offset: t.first_offset,
+            })
             .collect();
         let chunk = Chunk::read(data.records, target.offset, aborted);
         if chunk.cut_short {
@@ -232,7 +264,9 @@ impl Consumer {
         }
         let eof = (at_end && self.config.enable_partition_eof).then_some(chunk.next_offset);
         if !chunk.batches.is_empty() {
-            let options = ReadOptions { check_crcs: self.config.check_crcs };
+            let options = ReadOptions {
+                check_crcs: self.config.check_crcs,
+            };
             let (records, bytes) = (chunk.records, chunk.bytes);
             partition.queued_records += records;
             partition.queued_bytes += bytes;
@@ -249,7 +283,9 @@ impl Consumer {
     }
 
     fn partition_fetch_failed(&mut self, now: Now, key: &TopicPartition, error: ErrorCode) {
-        let Some(partition) = self.partitions.get_mut(key) else { return };
+        let Some(partition) = self.partitions.get_mut(key) else {
+            return;
+        };
         partition.not_before = now.after_ms(i64::from(self.config.fetch_error_backoff_ms));
         let at = partition.fetch_offset;
         match error {
@@ -293,7 +329,10 @@ mod tests {
             config.enable_partition_eof = true;
             change(config);
         });
-        let partitions: Vec<_> = partitions.iter().map(|&p| PartitionOffset::new("a", p, 0)).collect();
+        let partitions: Vec<_> = partitions
+            .iter()
+            .map(|&p| PartitionOffset::new("a", p, 0))
+            .collect();
         rig.consumer.assign(rig.now, &partitions).unwrap();
         rig
     }
@@ -313,7 +352,10 @@ mod tests {
         assert_eq!(rig.polled(), "");
         let (token, _) = rig.fetch();
         rig.fetches(token, "a", data(0, 3, 1, 4));
-        assert_eq!((rig.polled().as_str(), rig.polled().as_str()), ("a0: 3", "a0 eof 4"));
+        assert_eq!(
+            (rig.polled().as_str(), rig.polled().as_str()),
+            ("a0: 3", "a0 eof 4")
+        );
         assert_eq!(rig.consumer.watermarks(&("a".into(), 0)), Some((0, 4)));
     }
 
@@ -340,7 +382,11 @@ mod tests {
         let (second, asked) = rig.fetch();
         assert_eq!(asked, [("a".into(), 1, 50)]);
         rig.fetches(first, "a", data(1, 0, 2, 90));
-        assert_eq!(rig.polled(), "", "what was fetched before the seek is dropped");
+        assert_eq!(
+            rig.polled(),
+            "",
+            "what was fetched before the seek is dropped"
+        );
         rig.fetches(second, "a", data(1, 48, 4, 90));
         assert_eq!(rig.polled(), "a1: 50 51");
         assert_eq!(rig.waiting(), "Fetch");
@@ -351,7 +397,10 @@ mod tests {
         let mut rig = assigned(&[0], |_| {});
         let (token, _) = rig.fetch();
         rig.fetches(token, "a", data(0, 0, 3, 9));
-        let Some(super::super::Consumed::Records(mut held)) = rig.consumer.poll_fetched(rig.now) else { panic!() };
+        let Some(super::super::Consumed::Records(mut held)) = rig.consumer.poll_fetched(rig.now)
+        else {
+            panic!()
+        };
         assert_eq!(held.next_record().unwrap().unwrap().offset, 0);
         let mut there = [PartitionOffset::new("a", 0, 7)];
         rig.consumer.seek(rig.now, &mut there).unwrap();
@@ -380,26 +429,43 @@ mod tests {
 
     #[test]
     fn out_of_range_resets() {
-        for (reset, then) in [(super::super::OffsetReset::Earliest, 100), (super::super::OffsetReset::Latest, 200)] {
+        for (reset, then) in [
+            (super::super::OffsetReset::Earliest, 100),
+            (super::super::OffsetReset::Latest, 200),
+        ] {
             let mut rig = assigned(&[0], |c| c.auto_offset_reset = reset);
             let (token, _) = rig.fetch();
-            let out = PartitionData { error_code: ErrorCode::OFFSET_OUT_OF_RANGE, ..data(0, 0, 0, 0) };
+            let out = PartitionData {
+                error_code: ErrorCode::OFFSET_OUT_OF_RANGE,
+                ..data(0, 0, 0, 0)
+            };
             rig.fetches(token, "a", out);
             rig.lists(ErrorCode::NONE);
             assert_eq!(rig.fetch().1, [("a".into(), 0, then)]);
         }
-        let mut rig = assigned(&[0], |c| c.auto_offset_reset = super::super::OffsetReset::Error);
+        let mut rig = assigned(&[0], |c| {
+            c.auto_offset_reset = super::super::OffsetReset::Error
+        });
         let (token, _) = rig.fetch();
-        let out = PartitionData { error_code: ErrorCode::OFFSET_OUT_OF_RANGE, ..data(0, 0, 0, 0) };
+        let out = PartitionData {
+            error_code: ErrorCode::OFFSET_OUT_OF_RANGE,
+            ..data(0, 0, 0, 0)
+        };
         rig.fetches(token, "a", out);
-        assert_eq!((rig.polled().as_str(), rig.waiting().as_str()), ("error -140", ""));
+        assert_eq!(
+            (rig.polled().as_str(), rig.waiting().as_str()),
+            ("error -140", "")
+        );
     }
 
     #[test]
     fn errors_back_off() {
         let mut rig = assigned(&[0], |_| {});
         let (token, _) = rig.fetch();
-        let moved = PartitionData { error_code: ErrorCode::NOT_LEADER_OR_FOLLOWER, ..data(0, 0, 0, 0) };
+        let moved = PartitionData {
+            error_code: ErrorCode::NOT_LEADER_OR_FOLLOWER,
+            ..data(0, 0, 0, 0)
+        };
         rig.fetches(token, "a", moved);
         assert_eq!(rig.run(499).waiting(), "");
         assert_eq!(rig.consumer.poll_timeout(), Some(rig.now.after_ms(1)));
@@ -433,7 +499,11 @@ mod tests {
         // Partition 1 is full, 0 isn't.
         assert_eq!(rig.fetch().1, [("a".into(), 0, 0)]);
         assert!(!rig.consumer.has_fetched() && rig.consumer.has_fetched_of(&("a".into(), 1)));
-        assert!(rig.consumer.poll_fetched_of(rig.now, &("a".into(), 1)).is_some());
+        assert!(
+            rig.consumer
+                .poll_fetched_of(rig.now, &("a".into(), 1))
+                .is_some()
+        );
     }
 
     #[test]

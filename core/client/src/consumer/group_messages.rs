@@ -6,8 +6,9 @@ use super::by_topic;
 use alloc::collections::BTreeSet;
 use bytes::{BufMut, Bytes, BytesMut};
 use ottla_protocol::{
-    ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition, ConsumerProtocolSubscription,
-    ConsumerProtocolSubscriptionTopicPartition, Decoder, Encoder, Str,
+    ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition,
+    ConsumerProtocolSubscription, ConsumerProtocolSubscriptionTopicPartition, Decoder, Encoder,
+    Str,
 };
 
 /// The newest versions that we write; readers of older ones ignore what follows.
@@ -15,15 +16,23 @@ const SUBSCRIPTION_VERSION: i16 = 3;
 const ASSIGNMENT_VERSION: i16 = 3;
 
 /// A member's subscription as the metadata of one assignor in its JoinGroup.
-pub(super) fn encode_subscription(assignor: Assignor, subscription: &MemberSubscription, rack: &Str) -> Bytes {
+pub(super) fn encode_subscription(
+    assignor: Assignor,
+    subscription: &MemberSubscription,
+    rack: &Str,
+) -> Bytes {
     let owned = by_topic(subscription.owned.iter().cloned()).into_iter();
-    let owned = owned.map(|(topic, partitions)| ConsumerProtocolSubscriptionTopicPartition {
-        topic,
-        partitions,
-        ..Default::default()
-    });
+    let owned = owned.map(
+        |(topic, partitions)| ConsumerProtocolSubscriptionTopicPartition {
+            topic,
+            partitions,
+            ..Default::default()
+        },
+    );
     // Cooperative-sticky members before version 2 have their generation as user data.
-    let user_data = assignor.is_cooperative().then(|| Bytes::copy_from_slice(&subscription.generation.to_be_bytes()));
+    let user_data = assignor
+        .is_cooperative()
+        .then(|| Bytes::copy_from_slice(&subscription.generation.to_be_bytes()));
     let message = ConsumerProtocolSubscription {
         topics: subscription.topics.iter().cloned().collect(),
         user_data,
@@ -42,7 +51,11 @@ pub(super) fn decode_subscription(assignor: Assignor, bytes: &Bytes) -> Option<M
     let (version, rest) = split_version(bytes)?;
     let version = version.min(SUBSCRIPTION_VERSION);
     let message = ConsumerProtocolSubscription::decode(version, &mut Decoder::new(rest)).ok()?;
-    let mut generation = if version >= 2 { message.generation_id } else { -1 };
+    let mut generation = if version >= 2 {
+        message.generation_id
+    } else {
+        -1
+    };
     if generation == -1
         && assignor.is_cooperative()
         && let Some(user_data) = &message.user_data
@@ -52,20 +65,35 @@ pub(super) fn decode_subscription(assignor: Assignor, bytes: &Bytes) -> Option<M
     }
     let mut owned = BTreeSet::new();
     for topic in message.owned_partitions {
-        owned.extend(topic.partitions.into_iter().map(|p| (topic.topic.clone(), p)));
+        owned.extend(
+            topic
+                .partitions
+                .into_iter()
+                .map(|p| (topic.topic.clone(), p)),
+        );
     }
-    Some(MemberSubscription { topics: message.topics.into_iter().collect(), owned, generation, ..Default::default() })
+    Some(MemberSubscription {
+        topics: message.topics.into_iter().collect(),
+        owned,
+        generation,
+        ..Default::default()
+    })
 }
 
 /// A member's assignment, for the leader's SyncGroup.
 pub(super) fn encode_assignment(partitions: &BTreeSet<TopicPartition>) -> Bytes {
     let assigned = by_topic(partitions.iter().cloned()).into_iter();
-    let assigned = assigned.map(|(topic, partitions)| ConsumerProtocolAssignmentTopicPartition {
-        topic,
-        partitions,
+    let assigned = assigned.map(
+        |(topic, partitions)| ConsumerProtocolAssignmentTopicPartition {
+            topic,
+            partitions,
+            ..Default::default()
+        },
+    );
+    let message = ConsumerProtocolAssignment {
+        assigned_partitions: assigned.collect(),
         ..Default::default()
-    });
-    let message = ConsumerProtocolAssignment { assigned_partitions: assigned.collect(), ..Default::default() };
+    };
     let mut encoder = Encoder::new();
     message.encode(ASSIGNMENT_VERSION, &mut encoder);
     with_version(ASSIGNMENT_VERSION, encoder)
@@ -81,7 +109,12 @@ pub(super) fn decode_assignment(bytes: &Bytes) -> Option<BTreeSet<TopicPartition
     let message = ConsumerProtocolAssignment::decode(version, &mut Decoder::new(rest)).ok()?;
     let mut assigned = BTreeSet::new();
     for topic in message.assigned_partitions {
-        assigned.extend(topic.partitions.into_iter().map(|p| (topic.topic.clone(), p)));
+        assigned.extend(
+            topic
+                .partitions
+                .into_iter()
+                .map(|p| (topic.topic.clone(), p)),
+        );
     }
     Some(assigned)
 }
@@ -114,8 +147,14 @@ mod tests {
             ..Default::default()
         };
         let bytes = encode_subscription(Assignor::CooperativeSticky, &subscription, &Str::new());
-        assert_eq!(decode_subscription(Assignor::CooperativeSticky, &bytes), Some(subscription));
-        assert_eq!(decode_assignment(&encode_assignment(&partitions)), Some(partitions));
+        assert_eq!(
+            decode_subscription(Assignor::CooperativeSticky, &bytes),
+            Some(subscription)
+        );
+        assert_eq!(
+            decode_assignment(&encode_assignment(&partitions)),
+            Some(partitions)
+        );
         assert_eq!(decode_assignment(&Bytes::new()), Some(BTreeSet::new()));
     }
 
@@ -125,8 +164,17 @@ mod tests {
         let bytes = Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff");
         let read = decode_subscription(Assignor::Range, &bytes).unwrap();
         assert_eq!((read.topics.len(), read.generation), (1, -1));
-        assert_eq!(decode_subscription(Assignor::Range, &Bytes::from_static(b"\0")), None);
-        assert_eq!(decode_subscription(Assignor::Range, &bytes.slice(..9)), None);
-        assert_eq!(decode_assignment(&Bytes::from_static(b"\0\0\x7f\xff\xff\xff")), None);
+        assert_eq!(
+            decode_subscription(Assignor::Range, &Bytes::from_static(b"\0")),
+            None
+        );
+        assert_eq!(
+            decode_subscription(Assignor::Range, &bytes.slice(..9)),
+            None
+        );
+        assert_eq!(
+            decode_assignment(&Bytes::from_static(b"\0\0\x7f\xff\xff\xff")),
+            None
+        );
     }
 }

@@ -34,7 +34,14 @@ pub struct PartitionOffset {
 impl PartitionOffset {
     /// A partition with an offset and nothing else.
     pub fn new(topic: impl Into<Str>, partition: i32, offset: i64) -> Self {
-        Self { topic: topic.into(), partition, offset, leader_epoch: -1, metadata: None, error: ErrCode::NO_ERROR }
+        Self {
+            topic: topic.into(),
+            partition,
+            offset,
+            leader_epoch: -1,
+            metadata: None,
+            error: ErrCode::NO_ERROR,
+        }
     }
 
     pub(super) fn key(&self) -> TopicPartition {
@@ -137,7 +144,12 @@ pub(crate) enum To {
 #[derive(Debug)]
 pub(crate) enum Want {
     /// Send this; the answer comes back with the token.
-    Send { token: u64, to: To, request: Request, timeout_ms: i32 },
+    Send {
+        token: u64,
+        to: To,
+        request: Request,
+        timeout_ms: i32,
+    },
     /// Learn about these topics, or about all of them if `None`, as soon as possible and then regularly.
     Topics(Option<Vec<Str>>),
     /// What is known of the coordinator is wrong.
@@ -171,9 +183,16 @@ pub(super) enum Purpose {
     Leave,
     StartOffsets(Vec<(TopicPartition, u32)>),
     ResetOffsets(Vec<(TopicPartition, u32)>),
-    Fetch { node: i32, targets: Vec<FetchTarget> },
+    Fetch {
+        node: i32,
+        targets: Vec<FetchTarget>,
+    },
     Commit(super::commit::Commit),
-    Query { query: u64, partitions: Vec<TopicPartition>, timestamp: i64 },
+    Query {
+        query: u64,
+        partitions: Vec<TopicPartition>,
+        timestamp: i64,
+    },
 }
 
 /// What waits to be polled by the application, besides what lies in the partitions' own queues.
@@ -211,7 +230,10 @@ pub(crate) struct Consumer {
 impl Consumer {
     /// A consumer that is neither subscribed nor assigned anything.
     pub(crate) fn new(config: ConsumerConfig, now: Now) -> Self {
-        let membership = config.group_id.clone().map(|group| Membership::new(group, now));
+        let membership = config
+            .group_id
+            .clone()
+            .map(|group| Membership::new(group, now));
         Self {
             next_auto_commit: None,
             config,
@@ -259,7 +281,9 @@ impl Consumer {
         reply: Result<Response, KafkaError>,
         cluster: &dyn Cluster,
     ) {
-        let Some(purpose) = self.in_flight.remove(&token) else { return };
+        let Some(purpose) = self.in_flight.remove(&token) else {
+            return;
+        };
         match purpose {
             Purpose::Join => self.joined(now, token, reply),
             Purpose::Sync => self.synced(now, token, reply),
@@ -267,11 +291,17 @@ impl Consumer {
             Purpose::Leave => self.left(now, token),
             Purpose::StartOffsets(keys) => self.start_offsets_fetched(now, keys, reply),
             Purpose::ResetOffsets(keys) => self.reset_offsets_listed(now, keys, reply),
-            Purpose::Fetch { node, targets } => self.fetched(now, token, node, targets, reply, cluster),
+            Purpose::Fetch { node, targets } => {
+                self.fetched(now, token, node, targets, reply, cluster)
+            }
             Purpose::Commit(commit) => self.commit_answered(now, commit, reply),
-            Purpose::Query { query, partitions, timestamp } => {
+            Purpose::Query {
+                query,
+                partitions,
+                timestamp,
+            } => {
                 self.query_answered(now, query, partitions, timestamp, reply);
-            },
+            }
         }
     }
 
@@ -297,17 +327,38 @@ impl Consumer {
         if self.closed {
             return None;
         }
-        let commits = self.retry_commits.iter().map(|(at, _)| *at).chain(self.next_auto_commit);
+        let commits = self
+            .retry_commits
+            .iter()
+            .map(|(at, _)| *at)
+            .chain(self.next_auto_commit);
         let queries = self.queries.values().map(Query::due);
         let partitions = self.partitions.values().filter_map(Partition::due);
-        self.membership_due().into_iter().chain(self.fetches.due()).chain(commits).chain(queries).chain(partitions).min()
+        self.membership_due()
+            .into_iter()
+            .chain(self.fetches.due())
+            .chain(commits)
+            .chain(queries)
+            .chain(partitions)
+            .min()
     }
 
-    pub(super) fn send(&mut self, to: To, request: Request, timeout_ms: i32, purpose: Purpose) -> u64 {
+    pub(super) fn send(
+        &mut self,
+        to: To,
+        request: Request,
+        timeout_ms: i32,
+        purpose: Purpose,
+    ) -> u64 {
         self.next_token += 1;
         let token = self.next_token;
         self.in_flight.insert(token, purpose);
-        self.wants.push_back(Want::Send { token, to, request, timeout_ms });
+        self.wants.push_back(Want::Send {
+            token,
+            to,
+            request,
+            timeout_ms,
+        });
         token
     }
 
@@ -325,7 +376,14 @@ impl Consumer {
         if !self.subscription.has_patterns() {
             let assigned = self.partitions.keys().map(|(topic, _)| topic);
             let queried = self.queries.values().flat_map(Query::topics);
-            let all = self.subscription.names().iter().chain(assigned).chain(queried).chain(also).cloned();
+            let all = self
+                .subscription
+                .names()
+                .iter()
+                .chain(assigned)
+                .chain(queried)
+                .chain(also)
+                .cloned();
             let mut all: Vec<Str> = all.collect();
             all.sort();
             all.dedup();
@@ -338,7 +396,12 @@ impl Consumer {
     }
 
     /// An error for the application, in line with the records.
-    pub(super) fn error(&mut self, partition: Option<TopicPartition>, offset: i64, error: KafkaError) {
+    pub(super) fn error(
+        &mut self,
+        partition: Option<TopicPartition>,
+        offset: i64,
+        error: KafkaError,
+    ) {
         self.ready.push_back(Ready::Error(partition, offset, error));
     }
 
@@ -353,13 +416,23 @@ impl Consumer {
         self.application_polls(now);
         while let Some(ready) = self.ready.pop_front() {
             match ready {
-                Ready::Error(partition, offset, error) => return Some(Consumed::Error { partition, offset, error }),
+                Ready::Error(partition, offset, error) => {
+                    return Some(Consumed::Error {
+                        partition,
+                        offset,
+                        error,
+                    });
+                }
                 Ready::Of(key) => {
-                    let Some(partition) = self.partitions.get_mut(&key) else { continue };
+                    let Some(partition) = self.partitions.get_mut(&key) else {
+                        continue;
+                    };
                     if partition.forwarded {
                         continue;
                     }
-                    if let Some(consumed) = partition.take(&mut self.queued_records, &mut self.queued_bytes) {
+                    if let Some(consumed) =
+                        partition.take(&mut self.queued_records, &mut self.queued_bytes)
+                    {
                         return Some(consumed);
                     }
                 }
@@ -379,12 +452,17 @@ impl Consumer {
     pub(crate) fn has_fetched(&self) -> bool {
         self.ready.iter().any(|ready| match ready {
             Ready::Error(..) => true,
-            Ready::Of(key) => self.partitions.get(key).is_some_and(|p| !p.forwarded && !p.queue.is_empty()),
+            Ready::Of(key) => self
+                .partitions
+                .get(key)
+                .is_some_and(|p| !p.forwarded && !p.queue.is_empty()),
         })
     }
 
     /// Whether [`Self::poll_fetched_of`] has something.
     pub(crate) fn has_fetched_of(&self, key: &TopicPartition) -> bool {
-        self.partitions.get(key).is_some_and(|p| !p.queue.is_empty())
+        self.partitions
+            .get(key)
+            .is_some_and(|p| !p.queue.is_empty())
     }
 }

@@ -12,11 +12,14 @@ mod consumed_partition;
 mod fetched;
 mod fetcher;
 mod group_messages;
+mod joining;
+mod leaving;
 mod machine;
 mod membership;
 pub mod offset;
 mod partition;
 mod queries;
+mod rebalance;
 #[cfg(test)]
 mod scripted;
 mod start_offsets;

@@ -59,6 +59,9 @@ mod tests {
         assert_eq!(Start::from_offset(tail(5)), Some(Start::Tail(5)));
         assert_eq!(tail(5), -2005);
         assert_eq!(Start::from_offset(-3), None);
-        assert_eq!(Start::from_offset(i64::MIN), Some(Start::Tail(i64::MAX - 1999)));
+        assert_eq!(
+            Start::from_offset(i64::MIN),
+            Some(Start::Tail(i64::MAX - 1999))
+        );
     }
 }

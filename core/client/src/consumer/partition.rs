@@ -131,11 +131,16 @@ impl Partition {
         }
         (self.queued_records, self.queued_bytes) = (0, 0);
         // An error is news even when what it was about no longer matters.
-        self.queue.retain(|queued| matches!(queued, Queued::Error(..)));
+        self.queue
+            .retain(|queued| matches!(queued, Queued::Error(..)));
     }
 
     /// Takes the head of the queue.
-    pub(super) fn take(&mut self, queued_records: &mut usize, queued_bytes: &mut usize) -> Option<Consumed> {
+    pub(super) fn take(
+        &mut self,
+        queued_records: &mut usize,
+        queued_bytes: &mut usize,
+    ) -> Option<Consumed> {
         let partition = || (self.shared.topic().clone(), self.shared.partition());
         Some(match self.queue.pop_front()? {
             Queued::Records(fetched) => {
@@ -147,14 +152,24 @@ impl Partition {
                 }
                 Consumed::Records(fetched)
             }
-            Queued::Eof(offset) => Consumed::Eof { partition: partition(), offset },
-            Queued::Error(offset, error) => Consumed::Error { partition: Some(partition()), offset, error },
+            Queued::Eof(offset) => Consumed::Eof {
+                partition: partition(),
+                offset,
+            },
+            Queued::Error(offset, error) => Consumed::Error {
+                partition: Some(partition()),
+                offset,
+                error,
+            },
         })
     }
 
     /// When it wants to be looked at again.
     pub(super) fn due(&self) -> Option<u64> {
-        let waits = matches!(self.phase, Phase::NeedsCommitted | Phase::NeedsOffset(_) | Phase::Fetching);
+        let waits = matches!(
+            self.phase,
+            Phase::NeedsCommitted | Phase::NeedsOffset(_) | Phase::Fetching
+        );
         (waits && !self.paused && !self.asked && self.not_before > 0).then_some(self.not_before)
     }
 }

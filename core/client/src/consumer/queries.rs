@@ -1,7 +1,9 @@
 //! Questions of the application: committed offsets, offsets for times, watermarks.
 
 use super::assignors::TopicPartition;
-use super::machine::{Cluster, Consumer, ConsumerEvent, OperationResult, PartitionOffset, Purpose, To};
+use super::machine::{
+    Cluster, Consumer, ConsumerEvent, OperationResult, PartitionOffset, Purpose, To,
+};
 use super::offset;
 use super::start_offsets::{read_list_offsets, read_offset_fetch};
 use crate::error::{ErrCode, KafkaError};
@@ -47,13 +49,17 @@ pub(super) struct Query {
 impl Query {
     /// When it has to be looked at again.
     pub(super) fn due(&self) -> u64 {
-        self.retry_at.map_or(self.deadline, |at| at.min(self.deadline))
+        self.retry_at
+            .map_or(self.deadline, |at| at.min(self.deadline))
     }
 
     /// The topics whose leaders it needs.
     pub(super) fn topics(&self) -> impl Iterator<Item = &Str> {
         let needs_leaders = self.kind != Kind::Committed;
-        self.asked.iter().filter(move |_| needs_leaders).map(|asked| &asked.wanted.topic)
+        self.asked
+            .iter()
+            .filter(move |_| needs_leaders)
+            .map(|asked| &asked.wanted.topic)
     }
 }
 
@@ -75,7 +81,13 @@ impl Consumer {
 
     /// Asks for each partition's first offset whose record is at least as young as the timestamp in `offset`; the end
     /// (-1) where there is none. -1 and -2 stand for the end and the beginning, -3 for the youngest record.
-    pub(crate) fn query_offsets_for_times(&mut self, now: Now, id: u64, times: Vec<PartitionOffset>, timeout_ms: i32) {
+    pub(crate) fn query_offsets_for_times(
+        &mut self,
+        now: Now,
+        id: u64,
+        times: Vec<PartitionOffset>,
+        timeout_ms: i32,
+    ) {
         let asked = times.into_iter().map(|wanted| {
             let timestamp = wanted.offset;
             (wanted, timestamp)
@@ -84,7 +96,13 @@ impl Consumer {
     }
 
     /// Asks the partition's leader for the log's first offset and its end.
-    pub(crate) fn query_watermarks(&mut self, now: Now, id: u64, partition: TopicPartition, timeout_ms: i32) {
+    pub(crate) fn query_watermarks(
+        &mut self,
+        now: Now,
+        id: u64,
+        partition: TopicPartition,
+        timeout_ms: i32,
+    ) {
         let wanted = PartitionOffset::new(partition.0, partition.1, offset::INVALID);
         let asked = [(wanted.clone(), offset::BEGINNING), (wanted, offset::END)].into_iter();
         self.ask(now, id, Kind::Watermarks, asked, timeout_ms);
@@ -109,7 +127,15 @@ impl Consumer {
             state: State::ToSend,
         });
         let deadline = now.after_ms(i64::from(timeout_ms));
-        self.queries.insert(id, Query { kind, asked: asked.collect(), deadline, retry_at: None });
+        self.queries.insert(
+            id,
+            Query {
+                kind,
+                asked: asked.collect(),
+                deadline,
+                retry_at: None,
+            },
+        );
         if kind != Kind::Committed {
             self.want_topics(&[], false);
         }
@@ -125,8 +151,14 @@ impl Consumer {
 
     fn serve_query(&mut self, now: Now, id: u64, cluster: &dyn Cluster) {
         let retry_at = now.after_ms(i64::from(self.config.retry_backoff_ms));
-        let Some(query) = self.queries.get_mut(&id) else { return };
-        if query.asked.iter().all(|asked| asked.state == State::Answered) {
+        let Some(query) = self.queries.get_mut(&id) else {
+            return;
+        };
+        if query
+            .asked
+            .iter()
+            .all(|asked| asked.state == State::Answered)
+        {
             return self.end_query(id, None);
         }
         if query.deadline <= now.mono_us {
@@ -140,13 +172,21 @@ impl Consumer {
         let timeout_ms = i32::try_from(left).unwrap_or(i32::MAX);
         if query.kind == Kind::Committed {
             let mut keys = Vec::new();
-            for asked in query.asked.iter_mut().filter(|asked| asked.state == State::ToSend) {
+            for asked in query
+                .asked
+                .iter_mut()
+                .filter(|asked| asked.state == State::ToSend)
+            {
                 asked.state = State::UnderWay;
                 keys.push(asked.wanted.key());
             }
             if !keys.is_empty() {
                 let request = self.offset_fetch_request(keys.iter().cloned());
-                let purpose = Purpose::Query { query: id, partitions: keys, timestamp: 0 };
+                let purpose = Purpose::Query {
+                    query: id,
+                    partitions: keys,
+                    timestamp: 0,
+                };
                 self.send(To::Coordinator, request, timeout_ms, purpose);
             }
             return;
@@ -155,16 +195,29 @@ impl Consumer {
         let watermarks = query.kind == Kind::Watermarks;
         let mut requests: BTreeMap<(i32, i64), Vec<(TopicPartition, i32, i64)>> = BTreeMap::new();
         let mut leaderless = false;
-        for asked in query.asked.iter_mut().filter(|asked| asked.state == State::ToSend) {
+        for asked in query
+            .asked
+            .iter_mut()
+            .filter(|asked| asked.state == State::ToSend)
+        {
             let key = asked.wanted.key();
             if let Some((node, epoch)) = cluster.leader(&key.0, key.1) {
                 asked.state = State::UnderWay;
                 let part = if watermarks { asked.timestamp } else { 0 };
-                requests.entry((node, part)).or_default().push((key, epoch, asked.timestamp));
-            } else if cluster.partition_count(&key.0).is_some_and(|count| key.1 >= count || key.1 < 0) {
+                requests
+                    .entry((node, part))
+                    .or_default()
+                    .push((key, epoch, asked.timestamp));
+            } else if cluster
+                .partition_count(&key.0)
+                .is_some_and(|count| key.1 >= count || key.1 < 0)
+            {
                 asked.state = State::Answered;
                 asked.wanted.error = ErrCode::UNKNOWN_PARTITION;
-            } else if !matches!(cluster.topic_error(&key.0), ErrorCode::NONE | ErrorCode::LEADER_NOT_AVAILABLE) {
+            } else if !matches!(
+                cluster.topic_error(&key.0),
+                ErrorCode::NONE | ErrorCode::LEADER_NOT_AVAILABLE
+            ) {
                 asked.state = State::Answered;
                 asked.wanted.error = ErrCode::from(cluster.topic_error(&key.0));
             } else {
@@ -174,14 +227,26 @@ impl Consumer {
         if leaderless {
             query.retry_at = Some(retry_at);
         }
-        let complete = query.asked.iter().all(|asked| asked.state == State::Answered);
+        let complete = query
+            .asked
+            .iter()
+            .all(|asked| asked.state == State::Answered);
         if leaderless {
             self.want_topics(&[], true);
         }
         for ((node, timestamp), wanted) in requests {
             let partitions = wanted.iter().map(|(key, ..)| key.clone()).collect();
             let request = self.list_offsets_request(wanted);
-            self.send(To::Node(node), request, timeout_ms, Purpose::Query { query: id, partitions, timestamp });
+            self.send(
+                To::Node(node),
+                request,
+                timeout_ms,
+                Purpose::Query {
+                    query: id,
+                    partitions,
+                    timestamp,
+                },
+            );
         }
         if complete {
             self.end_query(id, None);
@@ -198,45 +263,71 @@ impl Consumer {
         reply: Result<Response, KafkaError>,
     ) {
         let retry_at = now.after_ms(i64::from(self.config.retry_backoff_ms));
-        let Some(query) = self.queries.get_mut(&id) else { return };
+        let Some(query) = self.queries.get_mut(&id) else {
+            return;
+        };
         let watermarks = query.kind == Kind::Watermarks;
         let mut refresh = false;
         let mut coordinator_lost = false;
-        let mut set = |asked: &mut Asked, found: Option<(i64, i32, Option<Str>, ErrorCode)>| match found {
-            Some((offset, leader_epoch, metadata, error)) if !error.is_retriable() => {
-                asked.state = State::Answered;
-                asked.wanted.error = ErrCode::from(error);
-                asked.wanted.leader_epoch = leader_epoch;
-                asked.wanted.offset = offset;
-                asked.wanted.metadata = metadata;
-            }
-            _ => {
-                asked.state = State::ToSend;
-                refresh = true;
-            }
-        };
+        let mut set =
+            |asked: &mut Asked, found: Option<(i64, i32, Option<Str>, ErrorCode)>| match found {
+                Some((offset, leader_epoch, metadata, error)) if !error.is_retriable() => {
+                    asked.state = State::Answered;
+                    asked.wanted.error = ErrCode::from(error);
+                    asked.wanted.leader_epoch = leader_epoch;
+                    asked.wanted.offset = offset;
+                    asked.wanted.metadata = metadata;
+                }
+                _ => {
+                    asked.state = State::ToSend;
+                    refresh = true;
+                }
+            };
         let of_this_request = |asked: &&mut Asked| {
             asked.state == State::UnderWay
                 && (!watermarks || asked.timestamp == timestamp)
-                && partitions.iter().any(|(topic, p)| *p == asked.wanted.partition && *topic == asked.wanted.topic)
+                && partitions
+                    .iter()
+                    .any(|(topic, p)| *p == asked.wanted.partition && *topic == asked.wanted.topic)
         };
         let mut failed = None;
         if query.kind == Kind::Committed {
             let answer = read_offset_fetch(reply);
             for asked in query.asked.iter_mut().filter(of_this_request) {
-                let found = answer.as_ref().ok().and_then(|answer| answer.get(&asked.wanted.key()));
-                set(asked, found.map(|c| {
-                    let offset = if c.offset < 0 { offset::INVALID } else { c.offset };
-                    (offset, c.leader_epoch, c.metadata.clone().filter(|m| !m.is_empty()), c.error)
-                }));
+                let found = answer
+                    .as_ref()
+                    .ok()
+                    .and_then(|answer| answer.get(&asked.wanted.key()));
+                set(
+                    asked,
+                    found.map(|c| {
+                        let offset = if c.offset < 0 {
+                            offset::INVALID
+                        } else {
+                            c.offset
+                        };
+                        (
+                            offset,
+                            c.leader_epoch,
+                            c.metadata.clone().filter(|m| !m.is_empty()),
+                            c.error,
+                        )
+                    }),
+                );
             }
             failed = answer.err();
             coordinator_lost = failed.as_ref().is_some_and(KafkaError::is_coordinator_lost);
         } else {
             let answer = read_list_offsets(reply);
             for asked in query.asked.iter_mut().filter(of_this_request) {
-                let found = answer.as_ref().ok().and_then(|answer| answer.get(&asked.wanted.key()));
-                set(asked, found.map(|l| (l.offset, l.leader_epoch, None, l.error)));
+                let found = answer
+                    .as_ref()
+                    .ok()
+                    .and_then(|answer| answer.get(&asked.wanted.key()));
+                set(
+                    asked,
+                    found.map(|l| (l.offset, l.leader_epoch, None, l.error)),
+                );
             }
             failed = failed.or(answer.err());
         }
@@ -257,7 +348,9 @@ impl Consumer {
     }
 
     fn end_query(&mut self, id: u64, error: Option<KafkaError>) {
-        let Some(query) = self.queries.remove(&id) else { return };
+        let Some(query) = self.queries.remove(&id) else {
+            return;
+        };
         let asked = || query.asked.iter().map(|asked| asked.wanted.clone());
         let result = match (error, query.kind) {
             (Some(error), _) => Err(error),
@@ -267,7 +360,10 @@ impl Consumer {
                     Some(failed) => Err(KafkaError::from(failed.error)),
                     None => {
                         let offset = |i: usize| found.get(i).map_or(offset::INVALID, |p| p.offset);
-                        Ok(OperationResult::Watermarks { low: offset(0), high: offset(1) })
+                        Ok(OperationResult::Watermarks {
+                            low: offset(0),
+                            high: offset(1),
+                        })
                     }
                 }
             }
@@ -293,26 +389,43 @@ mod tests {
     #[test]
     fn committed_offsets() {
         let mut rig = Rig::new(|_| {});
-        rig.consumer.query_committed(rig.now, 1, vec![tp("a", 0), tp("b", 1)], 1_000).unwrap();
+        rig.consumer
+            .query_committed(rig.now, 1, vec![tp("a", 0), tp("b", 1)], 1_000)
+            .unwrap();
         rig.committed(-1);
-        let Some(Ok(OperationResult::Offsets(found))) = done(&mut rig) else { panic!() };
+        let Some(Ok(OperationResult::Offsets(found))) = done(&mut rig) else {
+            panic!()
+        };
         assert_eq!((found.len(), found[0].offset), (2, offset::INVALID));
     }
 
     #[test]
     fn watermarks_and_times() {
         let mut rig = Rig::new(|c| c.group_id = None);
-        rig.consumer.query_watermarks(rig.now, 1, ("a".into(), 0), 1_000);
+        rig.consumer
+            .query_watermarks(rig.now, 1, ("a".into(), 0), 1_000);
         rig.lists(ErrorCode::NONE);
         rig.lists(ErrorCode::NONE);
-        assert_eq!(done(&mut rig), Some(Ok(OperationResult::Watermarks { low: 100, high: 200 })));
+        assert_eq!(
+            done(&mut rig),
+            Some(Ok(OperationResult::Watermarks {
+                low: 100,
+                high: 200
+            }))
+        );
 
-        let times = vec![PartitionOffset::new("a", 0, 1234), PartitionOffset::new("a", 9, 5)];
-        rig.consumer.query_offsets_for_times(rig.now, 2, times, 1_000);
+        let times = vec![
+            PartitionOffset::new("a", 0, 1234),
+            PartitionOffset::new("a", 9, 5),
+        ];
+        rig.consumer
+            .query_offsets_for_times(rig.now, 2, times, 1_000);
         rig.lists(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         let listed = rig.run(100).lists(ErrorCode::NONE);
         assert_eq!(listed.topics[0].partitions[0].timestamp, 1234);
-        let Some(Ok(OperationResult::Offsets(found))) = done(&mut rig) else { panic!() };
+        let Some(Ok(OperationResult::Offsets(found))) = done(&mut rig) else {
+            panic!()
+        };
         assert_eq!((found[0].offset, found[0].error), (200, ErrCode::NO_ERROR));
         assert_eq!(found[1].error, ErrCode::UNKNOWN_PARTITION);
     }
@@ -320,11 +433,15 @@ mod tests {
     #[test]
     fn a_query_ends_in_time() {
         let mut rig = Rig::new(|_| {});
-        rig.consumer.query_watermarks(rig.now, 1, ("unknown".into(), 0), 1_000);
+        rig.consumer
+            .query_watermarks(rig.now, 1, ("unknown".into(), 0), 1_000);
         rig.run(999);
         assert_eq!(done(&mut rig), None);
         rig.run(1);
-        assert_eq!(done(&mut rig).unwrap().unwrap_err().code, ErrCode::TIMED_OUT);
+        assert_eq!(
+            done(&mut rig).unwrap().unwrap_err().code,
+            ErrCode::TIMED_OUT
+        );
         assert_eq!(rig.consumer.poll_timeout(), None);
     }
 }

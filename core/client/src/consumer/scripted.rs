@@ -32,8 +32,14 @@ impl Cluster for Table {
         self.errors.get(topic).copied().unwrap_or(ErrorCode::NONE)
     }
     fn leader(&self, topic: &Str, partition: i32) -> Option<(i32, i32)> {
-        let exists = self.topics.get(topic).is_some_and(|count| partition < *count);
-        self.leaders.get(&(topic.clone(), partition)).copied().unwrap_or(exists.then_some((1, 5)))
+        let exists = self
+            .topics
+            .get(topic)
+            .is_some_and(|count| partition < *count);
+        self.leaders
+            .get(&(topic.clone(), partition))
+            .copied()
+            .unwrap_or(exists.then_some((1, 5)))
     }
     fn topic_id(&self, _: &Str) -> Uuid {
         Uuid::ZERO
@@ -58,12 +64,25 @@ pub(crate) struct Rig {
 impl Rig {
     /// With a group `g`, topics a (4 partitions) and b (2), and auto commit and EOFs as the test sets them.
     pub(crate) fn new(change: impl FnOnce(&mut ConsumerConfig)) -> Self {
-        let mut config = ConsumerConfig { group_id: Some("g".into()), ..Default::default() };
+        let mut config = ConsumerConfig {
+            group_id: Some("g".into()),
+            ..Default::default()
+        };
         change(&mut config);
         let now = Now::new(1_000_000, 1_000);
         let topics = BTreeMap::from([("a".into(), 4), ("b".into(), 2)]);
-        let table = Table { version: 1, topics, ..Default::default() };
-        Self { consumer: Consumer::new(config, now), table, now, sent: VecDeque::new(), forgotten: 0 }
+        let table = Table {
+            version: 1,
+            topics,
+            ..Default::default()
+        };
+        Self {
+            consumer: Consumer::new(config, now),
+            table,
+            now,
+            sent: VecDeque::new(),
+            forgotten: 0,
+        }
     }
 
     /// Lets `ms` pass and the consumer do what is due.
@@ -72,7 +91,9 @@ impl Rig {
         self.consumer.serve(self.now, &self.table);
         while let Some(want) = self.consumer.poll_want() {
             match want {
-                Want::Send { token, to, request, .. } => self.sent.push_back((token, to, request)),
+                Want::Send {
+                    token, to, request, ..
+                } => self.sent.push_back((token, to, request)),
                 Want::Topics(_) => {}
                 Want::ForgetCoordinator => self.forgotten += 1,
             }
@@ -83,14 +104,20 @@ impl Rig {
     /// Takes the oldest unanswered request that `pick` picks.
     pub(crate) fn take<T>(&mut self, pick: impl Fn(&Request) -> Option<T>) -> (u64, T) {
         self.run(0);
-        let found = self.sent.iter().enumerate().find_map(|(i, (token, _, r))| Some((i, *token, pick(r)?)));
-        let (i, token, picked) = found.unwrap_or_else(|| panic!("no such request in {:?}", self.sent));
+        let found = self
+            .sent
+            .iter()
+            .enumerate()
+            .find_map(|(i, (token, _, r))| Some((i, *token, pick(r)?)));
+        let (i, token, picked) =
+            found.unwrap_or_else(|| panic!("no such request in {:?}", self.sent));
         self.sent.remove(i);
         (token, picked)
     }
 
     pub(crate) fn reply(&mut self, token: u64, reply: Result<Response, KafkaError>) -> &mut Self {
-        self.consumer.handle_reply(self.now, token, reply, &self.table);
+        self.consumer
+            .handle_reply(self.now, token, reply, &self.table);
         self.run(0)
     }
 
@@ -105,9 +132,24 @@ impl Rig {
     }
 
     /// Answers a JoinGroup: the consumer is `leader` or not.
-    pub(crate) fn joins(&mut self, generation_id: i32, leader: bool, protocol: &str) -> JoinGroupRequest {
-        let (token, join) = self.take(|r| if let Request::JoinGroup(j) = r { Some(j.clone()) } else { None });
-        let metadata = join.protocols.iter().find(|p| p.name == protocol).map(|p| p.metadata.clone());
+    pub(crate) fn joins(
+        &mut self,
+        generation_id: i32,
+        leader: bool,
+        protocol: &str,
+    ) -> JoinGroupRequest {
+        let (token, join) = self.take(|r| {
+            if let Request::JoinGroup(j) = r {
+                Some(j.clone())
+            } else {
+                None
+            }
+        });
+        let metadata = join
+            .protocols
+            .iter()
+            .find(|p| p.name == protocol)
+            .map(|p| p.metadata.clone());
         let me = JoinGroupResponseMember {
             member_id: "me".into(),
             group_instance_id: join.group_instance_id.clone(),
@@ -128,17 +170,32 @@ impl Rig {
 
     /// Answers a SyncGroup with these partitions, or with what the consumer itself made up for `me`.
     pub(crate) fn syncs(&mut self, partitions: Option<&[(&str, i32)]>) -> SyncGroupRequest {
-        let (token, sync) = self.take(|r| if let Request::SyncGroup(s) = r { Some(s.clone()) } else { None });
+        let (token, sync) = self.take(|r| {
+            if let Request::SyncGroup(s) = r {
+                Some(s.clone())
+            } else {
+                None
+            }
+        });
         let assignment = match partitions {
             Some(partitions) => super::group_messages::encode_assignment(
-                &partitions.iter().map(|&(topic, p)| (topic.into(), p)).collect(),
+                &partitions
+                    .iter()
+                    .map(|&(topic, p)| (topic.into(), p))
+                    .collect(),
             ),
             None => {
                 let mine = sync.assignments.iter().find(|a| a.member_id == "me");
                 mine.map(|a| a.assignment.clone()).unwrap_or_default()
             }
         };
-        self.reply(token, Ok(Response::SyncGroup(SyncGroupResponse { assignment, ..Default::default() })));
+        self.reply(
+            token,
+            Ok(Response::SyncGroup(SyncGroupResponse {
+                assignment,
+                ..Default::default()
+            })),
+        );
         sync
     }
 
@@ -154,74 +211,147 @@ impl Rig {
 
     /// Answers the waiting OffsetFetch: the same committed offset for every partition, -1 for none.
     pub(crate) fn committed(&mut self, committed_offset: i64) -> Vec<TopicPartition> {
-        let (token, request) = self.take(|r| if let Request::OffsetFetch(f) = r { Some(f.clone()) } else { None });
+        let (token, request) = self.take(|r| {
+            if let Request::OffsetFetch(f) = r {
+                Some(f.clone())
+            } else {
+                None
+            }
+        });
         let mut asked = Vec::new();
         let topics = request.topics.unwrap_or_default().into_iter().map(|topic| {
-            asked.extend(topic.partition_indexes.iter().map(|p| (topic.name.clone(), *p)));
-            let partitions = topic.partition_indexes.iter().map(|&partition_index| OffsetFetchResponsePartition {
-                partition_index,
-                committed_offset,
-                committed_leader_epoch: -1,
-                ..Default::default()
+            asked.extend(
+                topic
+                    .partition_indexes
+                    .iter()
+                    .map(|p| (topic.name.clone(), *p)),
+            );
+            let partitions = topic.partition_indexes.iter().map(|&partition_index| {
+                OffsetFetchResponsePartition {
+                    partition_index,
+                    committed_offset,
+                    committed_leader_epoch: -1,
+                    ..Default::default()
+                }
             });
             let partitions = partitions.collect();
-            OffsetFetchResponseTopic { name: topic.name, partitions, ..Default::default() }
+            OffsetFetchResponseTopic {
+                name: topic.name,
+                partitions,
+                ..Default::default()
+            }
         });
-        let response = OffsetFetchResponse { topics: topics.collect(), ..Default::default() };
+        let response = OffsetFetchResponse {
+            topics: topics.collect(),
+            ..Default::default()
+        };
         self.reply(token, Ok(Response::OffsetFetch(response)));
         asked
     }
 
     /// Answers the waiting ListOffsets with 100 for the beginning and 200 for the end, or with an error.
     pub(crate) fn lists(&mut self, error_code: ErrorCode) -> ListOffsetsRequest {
-        let (token, request) = self.take(|r| if let Request::ListOffsets(l) = r { Some(l.clone()) } else { None });
-        let topics = request.topics.iter().map(|topic| {
-            let partitions = topic.partitions.iter().map(|p| ListOffsetsPartitionResponse {
-                partition_index: p.partition_index,
-                error_code,
-                offset: if p.timestamp == -2 { 100 } else { 200 },
-                leader_epoch: 5,
-                ..Default::default()
-            });
-            let partitions = partitions.collect();
-            ListOffsetsTopicResponse { name: topic.name.clone(), partitions, ..Default::default() }
+        let (token, request) = self.take(|r| {
+            if let Request::ListOffsets(l) = r {
+                Some(l.clone())
+            } else {
+                None
+            }
         });
-        let response = ListOffsetsResponse { topics: topics.collect(), ..Default::default() };
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic
+                .partitions
+                .iter()
+                .map(|p| ListOffsetsPartitionResponse {
+                    partition_index: p.partition_index,
+                    error_code,
+                    offset: if p.timestamp == -2 { 100 } else { 200 },
+                    leader_epoch: 5,
+                    ..Default::default()
+                });
+            let partitions = partitions.collect();
+            ListOffsetsTopicResponse {
+                name: topic.name.clone(),
+                partitions,
+                ..Default::default()
+            }
+        });
+        let response = ListOffsetsResponse {
+            topics: topics.collect(),
+            ..Default::default()
+        };
         self.reply(token, Ok(Response::ListOffsets(response)));
         request
     }
 
     /// Takes the waiting fetch and tells what it asks for.
     pub(crate) fn fetch(&mut self) -> (u64, Vec<(Str, i32, i64)>) {
-        let (token, request) = self.take(|r| if let Request::Fetch(f) = r { Some(f.clone()) } else { None });
+        let (token, request) = self.take(|r| {
+            if let Request::Fetch(f) = r {
+                Some(f.clone())
+            } else {
+                None
+            }
+        });
         let asked = request.topics.iter().flat_map(|topic| {
-            topic.partitions.iter().map(|p| (topic.topic.clone(), p.partition, p.fetch_offset))
+            topic
+                .partitions
+                .iter()
+                .map(|p| (topic.topic.clone(), p.partition, p.fetch_offset))
         });
         (token, asked.collect())
     }
 
     /// Answers a fetch for one partition.
     pub(crate) fn fetches(&mut self, token: u64, topic: &str, data: PartitionData) -> &mut Self {
-        let topic = FetchableTopicResponse { topic: topic.into(), partitions: vec![data], ..Default::default() };
-        let response = FetchResponse { responses: vec![topic], ..Default::default() };
+        let topic = FetchableTopicResponse {
+            topic: topic.into(),
+            partitions: vec![data],
+            ..Default::default()
+        };
+        let response = FetchResponse {
+            responses: vec![topic],
+            ..Default::default()
+        };
         self.reply(token, Ok(Response::Fetch(response)))
     }
 
     /// Answers a commit with one error for all; gives what was to be committed.
     pub(crate) fn commits(&mut self, error_code: ErrorCode) -> Vec<(Str, i32, i64)> {
-        let (token, request) = self.take(|r| if let Request::OffsetCommit(c) = r { Some(c.clone()) } else { None });
+        let (token, request) = self.take(|r| {
+            if let Request::OffsetCommit(c) = r {
+                Some(c.clone())
+            } else {
+                None
+            }
+        });
         let mut offsets = Vec::new();
         let topics = request.topics.into_iter().map(|topic| {
-            offsets.extend(topic.partitions.iter().map(|p| (topic.name.clone(), p.partition_index, p.committed_offset)));
-            let partitions = topic.partitions.iter().map(|p| OffsetCommitResponsePartition {
-                partition_index: p.partition_index,
-                error_code,
-                ..Default::default()
-            });
+            offsets.extend(
+                topic
+                    .partitions
+                    .iter()
+                    .map(|p| (topic.name.clone(), p.partition_index, p.committed_offset)),
+            );
+            let partitions = topic
+                .partitions
+                .iter()
+                .map(|p| OffsetCommitResponsePartition {
+                    partition_index: p.partition_index,
+                    error_code,
+                    ..Default::default()
+                });
             let partitions = partitions.collect();
-            OffsetCommitResponseTopic { name: topic.name, partitions, ..Default::default() }
+            OffsetCommitResponseTopic {
+                name: topic.name,
+                partitions,
+                ..Default::default()
+            }
         });
-        let response = OffsetCommitResponse { topics: topics.collect(), ..Default::default() };
+        let response = OffsetCommitResponse {
+            topics: topics.collect(),
+            ..Default::default()
+        };
         self.reply(token, Ok(Response::OffsetCommit(response)));
         offsets
     }
@@ -230,8 +360,20 @@ impl Rig {
     pub(crate) fn beats(&mut self, error_code: ErrorCode) -> &mut Self {
         let interval = self.consumer.config.heartbeat_interval_ms;
         self.run(i64::from(interval));
-        let (token, _) = self.take(|r| if let Request::Heartbeat(_) = r { Some(()) } else { None });
-        self.reply(token, Ok(Response::Heartbeat(HeartbeatResponse { error_code, ..Default::default() })))
+        let (token, _) = self.take(|r| {
+            if let Request::Heartbeat(_) = r {
+                Some(())
+            } else {
+                None
+            }
+        });
+        self.reply(
+            token,
+            Ok(Response::Heartbeat(HeartbeatResponse {
+                error_code,
+                ..Default::default()
+            })),
+        )
     }
 
     /// The next rebalance event, in short.
@@ -250,10 +392,17 @@ impl Rig {
         self.run(0);
         match polled {
             None => String::new(),
-            Some(Consumed::Eof { partition: (topic, p), offset }) => format!("{topic}{p} eof {offset}"),
+            Some(Consumed::Eof {
+                partition: (topic, p),
+                offset,
+            }) => format!("{topic}{p} eof {offset}"),
             Some(Consumed::Error { error, .. }) => format!("error {}", error.code.0),
             Some(Consumed::Records(mut fetched)) => {
-                let mut text = format!("{}{}:", fetched.partition().topic(), fetched.partition().partition());
+                let mut text = format!(
+                    "{}{}:",
+                    fetched.partition().topic(),
+                    fetched.partition().partition()
+                );
                 while let Some(record) = fetched.next_record() {
                     text += &format!(" {}", record.unwrap().offset);
                 }
@@ -270,7 +419,11 @@ pub(crate) fn tp(topic: &str, partition: i32) -> PartitionOffset {
 
 /// A partition's fetch answer with this many records from `base` on, and an end.
 pub(crate) fn data(partition_index: i32, base: i64, count: usize, end: i64) -> PartitionData {
-    let records = if count == 0 { Records::new() } else { batch(base, count).into() };
+    let records = if count == 0 {
+        Records::new()
+    } else {
+        batch(base, count).into()
+    };
     PartitionData {
         partition_index,
         high_watermark: end,
@@ -286,5 +439,11 @@ pub(crate) fn batch(base: i64, count: usize) -> Bytes {
     for _ in 0..count {
         builder.append(1_000, None, Some(b"v"), &[]).unwrap();
     }
-    builder.finish(&FinishOptions { base_offset: base, ..Default::default() }).unwrap().encoded
+    builder
+        .finish(&FinishOptions {
+            base_offset: base,
+            ..Default::default()
+        })
+        .unwrap()
+        .encoded
 }

@@ -12,8 +12,9 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use ottla_protocol::{
-    ErrorCode, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, OffsetFetchRequest, OffsetFetchRequestGroup,
-    OffsetFetchRequestTopic, OffsetFetchRequestTopics, OffsetFetchResponse, Request, Response, Str,
+    ErrorCode, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, OffsetFetchRequest,
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    OffsetFetchResponse, Request, Response, Str,
 };
 use ottla_record::Now;
 
@@ -61,8 +62,15 @@ impl Consumer {
             };
             match cluster.leader(&key.0, key.1) {
                 Some((node, epoch)) => {
-                    let timestamp = if start == Start::Beginning { EARLIEST } else { LATEST };
-                    by_leader.entry(node).or_default().push((key.clone(), epoch, timestamp));
+                    let timestamp = if start == Start::Beginning {
+                        EARLIEST
+                    } else {
+                        LATEST
+                    };
+                    by_leader
+                        .entry(node)
+                        .or_default()
+                        .push((key.clone(), epoch, timestamp));
                 }
                 None => {
                     leaderless = true;
@@ -77,10 +85,17 @@ impl Consumer {
             let keys = committed.iter().map(|(key, _)| key.clone());
             let request = self.offset_fetch_request(keys);
             let timeout = self.config.request_timeout_ms;
-            self.send(To::Coordinator, request, timeout, Purpose::StartOffsets(committed));
+            self.send(
+                To::Coordinator,
+                request,
+                timeout,
+                Purpose::StartOffsets(committed),
+            );
         }
         for (node, wanted) in by_leader {
-            let keys = wanted.iter().filter_map(|(key, ..)| Some((key.clone(), self.partitions.get(key)?.start_number)));
+            let keys = wanted.iter().filter_map(|(key, ..)| {
+                Some((key.clone(), self.partitions.get(key)?.start_number))
+            });
             let keys: Vec<(TopicPartition, u32)> = keys.collect();
             let request = self.list_offsets_request(wanted);
             for (key, _) in &keys {
@@ -90,25 +105,37 @@ impl Consumer {
                 }
             }
             let timeout = self.config.request_timeout_ms;
-            self.send(To::Node(node), request, timeout, Purpose::ResetOffsets(keys));
+            self.send(
+                To::Node(node),
+                request,
+                timeout,
+                Purpose::ResetOffsets(keys),
+            );
         }
     }
 
     /// An OffsetFetch request in the shape of all its versions.
-    pub(super) fn offset_fetch_request(&self, keys: impl Iterator<Item = TopicPartition>) -> Request {
+    pub(super) fn offset_fetch_request(
+        &self,
+        keys: impl Iterator<Item = TopicPartition>,
+    ) -> Request {
         let group_id = self.config.group_id.clone().unwrap_or_default();
         let topics: Vec<(Str, Vec<i32>)> = by_topic(keys);
-        let old = topics.iter().map(|(name, partition_indexes)| OffsetFetchRequestTopic {
-            name: name.clone(),
-            partition_indexes: partition_indexes.clone(),
-            ..Default::default()
-        });
+        let old = topics
+            .iter()
+            .map(|(name, partition_indexes)| OffsetFetchRequestTopic {
+                name: name.clone(),
+                partition_indexes: partition_indexes.clone(),
+                ..Default::default()
+            });
         let old = old.collect();
-        let new = topics.into_iter().map(|(name, partition_indexes)| OffsetFetchRequestTopics {
-            name,
-            partition_indexes,
-            ..Default::default()
-        });
+        let new = topics
+            .into_iter()
+            .map(|(name, partition_indexes)| OffsetFetchRequestTopics {
+                name,
+                partition_indexes,
+                ..Default::default()
+            });
         let group = OffsetFetchRequestGroup {
             group_id: group_id.clone(),
             topics: Some(new.collect()),
@@ -125,13 +152,23 @@ impl Consumer {
 
     /// A ListOffsets request for partitions of one leader, with their leader epochs and timestamps.
     pub(super) fn list_offsets_request(&self, wanted: Vec<(TopicPartition, i32, i64)>) -> Request {
-        let wanted = wanted.into_iter().map(|((topic, partition_index), current_leader_epoch, timestamp)| {
-            let partition =
-                ListOffsetsPartition { partition_index, current_leader_epoch, timestamp, ..Default::default() };
-            (topic, partition)
-        });
+        let wanted = wanted.into_iter().map(
+            |((topic, partition_index), current_leader_epoch, timestamp)| {
+                let partition = ListOffsetsPartition {
+                    partition_index,
+                    current_leader_epoch,
+                    timestamp,
+                    ..Default::default()
+                };
+                (topic, partition)
+            },
+        );
         let topics = by_topic(wanted).into_iter();
-        let topics = topics.map(|(name, partitions)| ListOffsetsTopic { name, partitions, ..Default::default() });
+        let topics = topics.map(|(name, partitions)| ListOffsetsTopic {
+            name,
+            partitions,
+            ..Default::default()
+        });
         Request::ListOffsets(ListOffsetsRequest {
             replica_id: -1,
             isolation_level: i8::from(self.config.read_committed),
@@ -153,7 +190,9 @@ impl Consumer {
         let mut failed = None;
         for (key, start_number) in keys {
             let reset = self.reset_start();
-            let Some(partition) = self.partitions.get_mut(&key) else { continue };
+            let Some(partition) = self.partitions.get_mut(&key) else {
+                continue;
+            };
             if partition.start_number != start_number {
                 continue;
             }
@@ -210,12 +249,16 @@ impl Consumer {
         let mut refresh = false;
         let mut errors = Vec::new();
         for (key, start_number) in keys {
-            let Some(partition) = self.partitions.get_mut(&key) else { continue };
+            let Some(partition) = self.partitions.get_mut(&key) else {
+                continue;
+            };
             if partition.start_number != start_number {
                 continue;
             }
             partition.asked = false;
-            let Phase::NeedsOffset(start) = partition.phase else { continue };
+            let Phase::NeedsOffset(start) = partition.phase else {
+                continue;
+            };
             match answer.as_ref().ok().and_then(|answer| answer.get(&key)) {
                 Some(listed) if listed.error == ErrorCode::NONE => {
                     let offset = match start {
@@ -251,7 +294,9 @@ impl Consumer {
     /// The partition's offset is out of range: `auto.offset.reset` decides.
     pub(super) fn reset_offset(&mut self, key: &TopicPartition) {
         let reset = self.reset_start();
-        let Some(partition) = self.partitions.get_mut(key) else { return };
+        let Some(partition) = self.partitions.get_mut(key) else {
+            return;
+        };
         let at = partition.fetch_offset;
         partition.first_offset = offset::INVALID;
         partition.shared.set_position(offset::INVALID, -1);
@@ -271,8 +316,15 @@ impl Consumer {
         if let Some(partition) = self.partitions.get_mut(key) {
             partition.phase = Phase::Stuck;
         }
-        let text = format!("{} [{}]: {why}, and auto.offset.reset is error", key.0, key.1);
-        self.error(Some(key.clone()), at, KafkaError::new(ErrCode::AUTO_OFFSET_RESET, text));
+        let text = format!(
+            "{} [{}]: {why}, and auto.offset.reset is error",
+            key.0, key.1
+        );
+        self.error(
+            Some(key.clone()),
+            at,
+            KafkaError::new(ErrCode::AUTO_OFFSET_RESET, text),
+        );
     }
 }
 
@@ -280,7 +332,12 @@ impl Consumer {
 pub(super) fn read_offset_fetch(
     reply: Result<Response, KafkaError>,
 ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, KafkaError> {
-    let OffsetFetchResponse { topics, error_code, groups, .. } = match reply? {
+    let OffsetFetchResponse {
+        topics,
+        error_code,
+        groups,
+        ..
+    } = match reply? {
         Response::OffsetFetch(response) => response,
         other => return Err(KafkaError::unexpected(&other)),
     };
@@ -288,8 +345,14 @@ pub(super) fn read_offset_fetch(
     let mut errors = vec![error_code];
     for topic in topics {
         for p in topic.partitions {
-            let (offset, leader_epoch, error) = (p.committed_offset, p.committed_leader_epoch, p.error_code);
-            let committed = CommittedOffset { offset, leader_epoch, metadata: p.metadata, error };
+            let (offset, leader_epoch, error) =
+                (p.committed_offset, p.committed_leader_epoch, p.error_code);
+            let committed = CommittedOffset {
+                offset,
+                leader_epoch,
+                metadata: p.metadata,
+                error,
+            };
             answer.insert((topic.name.clone(), p.partition_index), committed);
         }
     }
@@ -297,8 +360,14 @@ pub(super) fn read_offset_fetch(
         errors.push(group.error_code);
         for topic in group.topics {
             for p in topic.partitions {
-                let (offset, leader_epoch, error) = (p.committed_offset, p.committed_leader_epoch, p.error_code);
-                let committed = CommittedOffset { offset, leader_epoch, metadata: p.metadata, error };
+                let (offset, leader_epoch, error) =
+                    (p.committed_offset, p.committed_leader_epoch, p.error_code);
+                let committed = CommittedOffset {
+                    offset,
+                    leader_epoch,
+                    metadata: p.metadata,
+                    error,
+                };
                 answer.insert((topic.name.clone(), p.partition_index), committed);
             }
         }
@@ -327,7 +396,11 @@ pub(super) fn read_list_offsets(
     let mut answer = BTreeMap::new();
     for topic in response.topics {
         for p in topic.partitions {
-            let listed = ListedOffset { offset: p.offset, leader_epoch: p.leader_epoch, error: p.error_code };
+            let listed = ListedOffset {
+                offset: p.offset,
+                leader_epoch: p.leader_epoch,
+                error: p.error_code,
+            };
             answer.insert((topic.name.clone(), p.partition_index), listed);
         }
     }
@@ -342,7 +415,9 @@ mod tests {
 
     fn assigned(start: i64, reset: OffsetReset) -> Rig {
         let mut rig = Rig::new(|config| config.auto_offset_reset = reset);
-        rig.consumer.assign(rig.now, &[PartitionOffset::new("a", 0, start)]).unwrap();
+        rig.consumer
+            .assign(rig.now, &[PartitionOffset::new("a", 0, start)])
+            .unwrap();
         rig
     }
 
@@ -364,9 +439,13 @@ mod tests {
 
     #[test]
     fn logical_offsets() {
-        for (start, offset) in
-            [(offset::BEGINNING, 100), (offset::END, 200), (offset::tail(30), 170), (offset::tail(500), 0), (7, 7)]
-        {
+        for (start, offset) in [
+            (offset::BEGINNING, 100),
+            (offset::END, 200),
+            (offset::tail(30), 170),
+            (offset::tail(500), 0),
+            (7, 7),
+        ] {
             let mut rig = assigned(start, OffsetReset::Latest);
             if start < 0 {
                 rig.lists(ErrorCode::NONE);
@@ -381,7 +460,10 @@ mod tests {
         rig.lists(ErrorCode::NONE);
         let (token, asked) = rig.fetch();
         assert_eq!(asked[0].2, 50);
-        let out = ottla_protocol::PartitionData { error_code: ErrorCode::OFFSET_OUT_OF_RANGE, ..data(0, 0, 0, 0) };
+        let out = ottla_protocol::PartitionData {
+            error_code: ErrorCode::OFFSET_OUT_OF_RANGE,
+            ..data(0, 0, 0, 0)
+        };
         rig.fetches(token, "a", out);
         rig.lists(ErrorCode::NONE);
         assert_eq!(rig.fetch().1[0].2, 100);
@@ -391,8 +473,13 @@ mod tests {
     fn without_a_group_stored_is_an_error_and_nothing_is_a_reset() {
         let mut rig = Rig::new(|config| config.group_id = None);
         let stored = [PartitionOffset::new("a", 0, offset::STORED)];
-        assert_eq!(rig.consumer.assign(rig.now, &stored).unwrap_err().code, ErrCode::INVALID_ARG);
-        rig.consumer.assign(rig.now, &[PartitionOffset::new("a", 0, offset::INVALID)]).unwrap();
+        assert_eq!(
+            rig.consumer.assign(rig.now, &stored).unwrap_err().code,
+            ErrCode::INVALID_ARG
+        );
+        rig.consumer
+            .assign(rig.now, &[PartitionOffset::new("a", 0, offset::INVALID)])
+            .unwrap();
         rig.lists(ErrorCode::NONE);
         assert_eq!(rig.fetch().1[0].2, 200);
     }
@@ -406,7 +493,13 @@ mod tests {
         assert_eq!(rig.fetch().1[0].2, 100);
 
         let mut rig = assigned(offset::STORED, OffsetReset::Latest);
-        let (token, ()) = rig.take(|r| if let Request::OffsetFetch(_) = r { Some(()) } else { None });
+        let (token, ()) = rig.take(|r| {
+            if let Request::OffsetFetch(_) = r {
+                Some(())
+            } else {
+                None
+            }
+        });
         rig.reply(token, Err(KafkaError::from(ErrCode::TRANSPORT)));
         rig.run(100).committed(4);
         assert_eq!(rig.fetch().1[0].2, 4);
@@ -426,7 +519,9 @@ mod tests {
     fn a_partition_without_a_leader_waits_for_one() {
         let mut rig = Rig::new(|_| {});
         rig.table.leaders.insert(("a".into(), 0), None);
-        rig.consumer.assign(rig.now, &[PartitionOffset::new("a", 0, offset::END)]).unwrap();
+        rig.consumer
+            .assign(rig.now, &[PartitionOffset::new("a", 0, offset::END)])
+            .unwrap();
         assert_eq!(rig.waiting(), "");
         rig.table.leaders.clear();
         rig.run(100).lists(ErrorCode::NONE);

@@ -21,7 +21,10 @@ pub(crate) struct BadSubscription(pub(crate) Str);
 impl Subscription {
     /// Reads a list of names and `^regex`es.
     pub(crate) fn new(topics: &[Str]) -> Result<Self, BadSubscription> {
-        let mut subscription = Self { given: topics.to_vec(), ..Self::default() };
+        let mut subscription = Self {
+            given: topics.to_vec(),
+            ..Self::default()
+        };
         for topic in topics {
             if topic.starts_with('^') {
                 let pattern = Regex::new(topic).map_err(|_| BadSubscription(topic.clone()))?;
@@ -59,7 +62,11 @@ impl Subscription {
     pub(crate) fn topics<'a>(&self, existing: impl Iterator<Item = &'a Str>) -> BTreeSet<Str> {
         let mut topics = self.names.clone();
         if self.has_patterns() {
-            topics.extend(existing.filter(|t| self.patterns.iter().any(|p| p.is_match(t))).cloned());
+            topics.extend(
+                existing
+                    .filter(|t| self.patterns.iter().any(|p| p.is_match(t)))
+                    .cloned(),
+            );
         }
         topics
     }
@@ -83,8 +90,14 @@ mod tests {
 
     #[test]
     fn bad_entries() {
-        assert_eq!(Subscription::new(&["^(".into()]).unwrap_err(), BadSubscription("^(".into()));
-        assert_eq!(Subscription::new(&["".into()]).unwrap_err(), BadSubscription("".into()));
+        assert_eq!(
+            Subscription::new(&["^(".into()]).unwrap_err(),
+            BadSubscription("^(".into())
+        );
+        assert_eq!(
+            Subscription::new(&["".into()]).unwrap_err(),
+            BadSubscription("".into())
+        );
         assert!(Subscription::new(&[]).unwrap().is_empty());
     }
 }

@@ -51,7 +51,9 @@ impl<'a> Plan<'a> {
         let mut claims: BTreeMap<&TopicPartition, (i32, Option<usize>)> = BTreeMap::new();
         for (i, member) in members.iter().enumerate() {
             for claimed in &member.owned {
-                let claim = claims.entry(claimed).or_insert((member.generation, Some(i)));
+                let claim = claims
+                    .entry(claimed)
+                    .or_insert((member.generation, Some(i)));
                 if claim.1 == Some(i) || claim.0 > member.generation {
                     continue;
                 }
@@ -63,7 +65,9 @@ impl<'a> Plan<'a> {
         }
         for (claimed, (_, owner)) in claims {
             let Some(owner) = owner else { continue };
-            let exists = partitions.get(&claimed.0).is_some_and(|n| (0..*n).contains(&claimed.1));
+            let exists = partitions
+                .get(&claimed.0)
+                .is_some_and(|n| (0..*n).contains(&claimed.1));
             if exists && members[owner].topics.contains(&claimed.0) {
                 plan.give(owner, &claimed.0, claimed.1);
             }
@@ -72,7 +76,10 @@ impl<'a> Plan<'a> {
     }
 
     fn give(&mut self, member: usize, topic: &Str, partition: i32) {
-        self.owned[member].entry(topic.clone()).or_default().insert(partition);
+        self.owned[member]
+            .entry(topic.clone())
+            .or_default()
+            .insert(partition);
         self.load[member] += 1;
     }
 
@@ -88,8 +95,10 @@ impl<'a> Plan<'a> {
 
     /// Each unowned partition goes to the least loaded member that may have it; those that few may have come first.
     fn deal_out_the_unowned(&mut self, partitions: &PartitionCounts) {
-        let mut topics: Vec<(usize, &Str, i32)> =
-            partitions.iter().map(|(t, &n)| (self.subscribers[t].len(), t, n)).collect();
+        let mut topics: Vec<(usize, &Str, i32)> = partitions
+            .iter()
+            .map(|(t, &n)| (self.subscribers[t].len(), t, n))
+            .collect();
         topics.retain(|&(takers, ..)| takers > 0);
         topics.sort();
         for (_, topic, count) in topics {
@@ -100,8 +109,10 @@ impl<'a> Plan<'a> {
                     unowned.retain(|p| !of_topic.contains(p));
                 }
             }
-            let mut by_load: BTreeSet<(usize, usize)> =
-                takers.iter().map(|&member| (self.load[member], member)).collect();
+            let mut by_load: BTreeSet<(usize, usize)> = takers
+                .iter()
+                .map(|&member| (self.load[member], member))
+                .collect();
             for partition in unowned {
                 if let Some((load, member)) = by_load.pop_first() {
                     self.give(member, topic, partition);
@@ -118,8 +129,12 @@ impl<'a> Plan<'a> {
             let mut fullest: Vec<usize> = (0..self.members.len()).collect();
             fullest.sort_by_key(|&member| (core::cmp::Reverse(self.load[member]), member));
             // One at a time, always from the fullest that can give: draining one member first would move more in all.
-            let next = fullest.into_iter().find_map(|from| self.next_move(from).map(|to| (from, to)));
-            let Some((from, (to, topic, partition))) = next else { return };
+            let next = fullest
+                .into_iter()
+                .find_map(|from| self.next_move(from).map(|to| (from, to)));
+            let Some((from, (to, topic, partition))) = next else {
+                return;
+            };
             self.take(from, &topic, partition);
             self.give(to, &topic, partition);
         }
@@ -130,15 +145,21 @@ impl<'a> Plan<'a> {
     fn next_move(&self, from: usize) -> Option<(usize, Str, i32)> {
         let mut best: Option<(usize, usize, &Str)> = None;
         for topic in self.owned[from].keys() {
-            let emptiest = self.subscribers[topic].iter().map(|&member| (self.load[member], member)).min();
+            let emptiest = self.subscribers[topic]
+                .iter()
+                .map(|&member| (self.load[member], member))
+                .min();
             let Some((load, to)) = emptiest else { continue };
             if load + 2 <= self.load[from] && best.is_none_or(|b| (load, to) < (b.0, b.1)) {
                 best = Some((load, to, topic));
             }
         }
         let (_, to, _) = best?;
-        let candidates = self.owned[from].iter().filter(|(topic, _)| self.members[to].topics.contains(*topic));
-        let candidates = candidates.flat_map(|(topic, of_topic)| of_topic.iter().map(move |&p| (topic.clone(), p)));
+        let candidates = self.owned[from]
+            .iter()
+            .filter(|(topic, _)| self.members[to].topics.contains(*topic));
+        let candidates = candidates
+            .flat_map(|(topic, of_topic)| of_topic.iter().map(move |&p| (topic.clone(), p)));
         let rank = |candidate: &TopicPartition| {
             if self.members[to].owned.contains(candidate) {
                 0
@@ -149,7 +170,8 @@ impl<'a> Plan<'a> {
             }
         };
         // The last of its kind: the remaining ones stay the low numbers, as with a fresh assignment.
-        let (topic, partition) = candidates.min_by_key(|c| (rank(c), core::cmp::Reverse(c.clone())))?;
+        let (topic, partition) =
+            candidates.min_by_key(|c| (rank(c), core::cmp::Reverse(c.clone())))?;
         Some((to, topic, partition))
     }
 }
@@ -164,7 +186,9 @@ fn withhold_until_revoked(members: &[&MemberSubscription], assignment: &mut Assi
     }
     for member in members {
         if let Some(got) = assignment.get_mut(&member.member_id) {
-            got.retain(|partition| member.owned.contains(partition) || !revoked.contains(partition));
+            got.retain(|partition| {
+                member.owned.contains(partition) || !revoked.contains(partition)
+            });
         }
     }
 }
@@ -180,9 +204,20 @@ mod tests {
     use std::format;
 
     /// The members after they took their assignment.
-    fn after(members: &[MemberSubscription], assignment: &Assignment, generation: i32) -> Vec<MemberSubscription> {
+    fn after(
+        members: &[MemberSubscription],
+        assignment: &Assignment,
+        generation: i32,
+    ) -> Vec<MemberSubscription> {
         let owned = |m: &MemberSubscription| assignment[&m.member_id].clone();
-        members.iter().map(|m| MemberSubscription { owned: owned(m), generation, ..m.clone() }).collect()
+        members
+            .iter()
+            .map(|m| MemberSubscription {
+                owned: owned(m),
+                generation,
+                ..m.clone()
+            })
+            .collect()
     }
 
     #[test]
@@ -196,7 +231,11 @@ mod tests {
         both.push(member("b", &["t"]));
         let second = CooperativeSticky.assign(&both, &topics);
         assert_eq!(shown(&second, "a"), "t0 t1");
-        assert_eq!(shown(&second, "b"), "", "still a's until a has given them up");
+        assert_eq!(
+            shown(&second, "b"),
+            "",
+            "still a's until a has given them up"
+        );
 
         let third = CooperativeSticky.assign(&after(&both, &second, 2), &topics);
         assert_eq!(shown(&third, "a"), "t0 t1");
@@ -211,7 +250,10 @@ mod tests {
         (old.owned, old.generation) = (BTreeSet::from([("t".into(), 0), ("t".into(), 1)]), 1);
         (new.owned, new.generation) = (BTreeSet::from([("t".into(), 1)]), 2);
         let got = CooperativeSticky.assign(&[old.clone(), new.clone()], &topics);
-        assert_eq!((shown(&got, "a").as_str(), shown(&got, "b").as_str()), ("t0", "t1"));
+        assert_eq!(
+            (shown(&got, "a").as_str(), shown(&got, "b").as_str()),
+            ("t0", "t1")
+        );
         old.generation = 2;
         let got = CooperativeSticky.assign(&[old, new], &topics);
         assert_eq!(got.values().map(|p| p.len()).sum::<usize>(), 2);
@@ -222,18 +264,39 @@ mod tests {
         let members = prop::collection::vec(1u8..16, 1..7);
         (members, prop::collection::vec(0i32..12, 4)).prop_map(|(subscriptions, sizes)| {
             let names = ["p", "q", "r", "s"];
-            let topics = |mask: u8| names.iter().enumerate().filter(move |(i, _)| mask & 1 << i != 0).map(|(_, &t)| t);
+            let topics = |mask: u8| {
+                names
+                    .iter()
+                    .enumerate()
+                    .filter(move |(i, _)| mask & 1 << i != 0)
+                    .map(|(_, &t)| t)
+            };
             let members = subscriptions.iter().enumerate();
-            let members = members.map(|(i, &mask)| member(&format!("m{i}"), &topics(mask).collect::<Vec<_>>()));
-            (members.collect(), names.iter().zip(sizes).map(|(&t, n)| (t.into(), n)).collect())
+            let members = members
+                .map(|(i, &mask)| member(&format!("m{i}"), &topics(mask).collect::<Vec<_>>()));
+            (
+                members.collect(),
+                names
+                    .iter()
+                    .zip(sizes)
+                    .map(|(&t, n)| (t.into(), n))
+                    .collect(),
+            )
         })
     }
 
-    fn check_complete_and_balanced(members: &[MemberSubscription], topics: &PartitionCounts, got: &Assignment) {
+    fn check_complete_and_balanced(
+        members: &[MemberSubscription],
+        topics: &PartitionCounts,
+        got: &Assignment,
+    ) {
         for (topic, &count) in topics {
             let wanted = members.iter().any(|m| m.topics.contains(topic));
             for p in 0..count {
-                let owners = got.values().filter(|owned| owned.contains(&(topic.clone(), p))).count();
+                let owners = got
+                    .values()
+                    .filter(|owned| owned.contains(&(topic.clone(), p)))
+                    .count();
                 assert_eq!(owners, usize::from(wanted), "{topic} {p}");
             }
         }
@@ -242,7 +305,10 @@ mod tests {
                 let (more, fewer) = (&got[&full.member_id], &got[&empty.member_id]);
                 assert!(more.iter().all(|(topic, _)| full.topics.contains(topic)));
                 if fewer.len() + 2 <= more.len() {
-                    assert!(more.iter().all(|(topic, _)| !empty.topics.contains(topic)), "{got:?}");
+                    assert!(
+                        more.iter().all(|(topic, _)| !empty.topics.contains(topic)),
+                        "{got:?}"
+                    );
                 }
             }
         }

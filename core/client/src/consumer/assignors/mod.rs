@@ -86,7 +86,11 @@ impl Assignor {
     }
 
     /// Shares the partitions out among `members`.
-    pub fn assign(self, members: &[MemberSubscription], partitions: &PartitionCounts) -> Assignment {
+    pub fn assign(
+        self,
+        members: &[MemberSubscription],
+        partitions: &PartitionCounts,
+    ) -> Assignment {
         let mut members: Vec<&MemberSubscription> = members.iter().collect();
         members.sort_by(|a, b| a.order(b));
         match self {
@@ -99,7 +103,10 @@ impl Assignor {
 
 /// An assignment that gives nobody anything.
 fn empty_assignment(members: &[&MemberSubscription]) -> Assignment {
-    members.iter().map(|m| (m.member_id.clone(), BTreeSet::new())).collect()
+    members
+        .iter()
+        .map(|m| (m.member_id.clone(), BTreeSet::new()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -124,14 +131,20 @@ pub(crate) mod tests {
 
     /// `a0 a1` for partitions 0 and 1 of topic a.
     pub(crate) fn shown(assignment: &Assignment, member: &str) -> String {
-        let all: Vec<String> =
-            assignment[member.as_bytes()].iter().map(|(t, p)| format!("{t}{p}")).collect();
+        let all: Vec<String> = assignment[member.as_bytes()]
+            .iter()
+            .map(|(t, p)| format!("{t}{p}"))
+            .collect();
         all.join(" ")
     }
 
     #[test]
     fn names() {
-        for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::CooperativeSticky] {
+        for assignor in [
+            Assignor::Range,
+            Assignor::RoundRobin,
+            Assignor::CooperativeSticky,
+        ] {
             assert_eq!(Assignor::from_name(assignor.name()), Some(assignor));
         }
         assert_eq!(Assignor::from_name("sticky"), None);

@@ -7,7 +7,10 @@ use alloc::vec::Vec;
 pub(super) fn assign(members: &[&MemberSubscription], partitions: &PartitionCounts) -> Assignment {
     let mut assignment = empty_assignment(members);
     for (topic, &count) in partitions {
-        let subscribed: Vec<_> = members.iter().filter(|m| m.topics.contains(topic)).collect();
+        let subscribed: Vec<_> = members
+            .iter()
+            .filter(|m| m.topics.contains(topic))
+            .collect();
         let takers = (subscribed.len() as i32).max(1);
         let mut next = 0;
         for (i, member) in subscribed.into_iter().enumerate() {
@@ -33,7 +36,11 @@ mod tests {
         assert_eq!(shown(&got, "C0"), "a0 a1 b0 b1");
         assert_eq!(shown(&got, "C1"), "a2 b2");
 
-        let members = [member("1", &["t"]), member("2", &["t"]), member("3", &["t"])];
+        let members = [
+            member("1", &["t"]),
+            member("2", &["t"]),
+            member("3", &["t"]),
+        ];
         let got = Range.assign(&members, &counts(&[("t", 8)]));
         assert_eq!(shown(&got, "1"), "t0 t1 t2");
         assert_eq!(shown(&got, "2"), "t3 t4 t5");
@@ -42,7 +49,11 @@ mod tests {
 
     #[test]
     fn equal_topics_are_co_partitioned() {
-        let members = [member("x", &["a", "b"]), member("y", &["a", "b"]), member("z", &["a", "b"])];
+        let members = [
+            member("x", &["a", "b"]),
+            member("y", &["a", "b"]),
+            member("z", &["a", "b"]),
+        ];
         let got = Range.assign(&members, &counts(&[("a", 6), ("b", 6)]));
         assert_eq!(shown(&got, "x"), "a0 a1 b0 b1");
         assert_eq!(shown(&got, "y"), "a2 a3 b2 b3");
@@ -51,7 +62,11 @@ mod tests {
 
     #[test]
     fn more_members_than_partitions_and_mixed_subscriptions() {
-        let members = [member("1", &["t"]), member("2", &["t", "u"]), member("3", &["u", "gone"])];
+        let members = [
+            member("1", &["t"]),
+            member("2", &["t", "u"]),
+            member("3", &["u", "gone"]),
+        ];
         let got = Range.assign(&members, &counts(&[("t", 1), ("u", 3)]));
         assert_eq!(shown(&got, "1"), "t0");
         assert_eq!(shown(&got, "2"), "u0 u1");

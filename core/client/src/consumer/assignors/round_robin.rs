@@ -40,8 +40,11 @@ mod tests {
     #[test]
     fn different_subscriptions() {
         // The example of Kafka's own documentation.
-        let members =
-            [member("C0", &["t0"]), member("C1", &["t0", "t1"]), member("C2", &["t0", "t1", "t2"])];
+        let members = [
+            member("C0", &["t0"]),
+            member("C1", &["t0", "t1"]),
+            member("C2", &["t0", "t1", "t2"]),
+        ];
         let got = RoundRobin.assign(&members, &counts(&[("t0", 1), ("t1", 2), ("t2", 3)]));
         assert_eq!(shown(&got, "C0"), "t00");
         assert_eq!(shown(&got, "C1"), "t10");
