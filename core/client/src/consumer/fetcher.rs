@@ -513,4 +513,138 @@ mod tests {
         assert_eq!(rig.polled(), "error -190");
         assert_eq!(rig.waiting(), "");
     }
+
+    /// What a test may do to a consumer of three growing partitions.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Append(i32, i64),
+        Answer(usize),
+        Poll(usize),
+        Seek(i32, i64),
+        Pause(i32),
+        Resume(i32),
+        Wait(i64),
+    }
+
+    fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+        use proptest::prelude::*;
+        let step = prop_oneof![
+            3 => (0..3i32, 1..20i64).prop_map(|(p, n)| Step::Append(p, n)),
+            6 => (0..3usize).prop_map(Step::Answer),
+            6 => (0..6usize).prop_map(Step::Poll),
+            1 => (0..3i32, 0..30i64).prop_map(|(p, offset)| Step::Seek(p, offset)),
+            1 => (0..3i32).prop_map(Step::Pause),
+            2 => (0..3i32).prop_map(Step::Resume),
+            1 => (0..600i64).prop_map(Step::Wait),
+        ];
+        prop::collection::vec(step, 1..80)
+    }
+
+    /// Answers the `nth` waiting fetch with up to seven records per partition.
+    fn answer(rig: &mut Rig, ends: &[i64; 3], nth: usize) {
+        rig.run(0);
+        if rig.sent.is_empty() {
+            return;
+        }
+        let nth = nth % rig.sent.len();
+        let Some((token, _, Request::Fetch(request))) = rig.sent.remove(nth) else {
+            panic!()
+        };
+        let partitions = request
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|p| {
+                let end = ends[p.partition as usize];
+                if p.fetch_offset > end {
+                    return PartitionData {
+                        error_code: ErrorCode::OFFSET_OUT_OF_RANGE,
+                        ..data(p.partition, 0, 0, end)
+                    };
+                }
+                data(
+                    p.partition,
+                    p.fetch_offset,
+                    (end - p.fetch_offset).min(7) as usize,
+                    end,
+                )
+            });
+        let topic = ottla_protocol::FetchableTopicResponse {
+            topic: "a".into(),
+            partitions: partitions.collect(),
+            ..Default::default()
+        };
+        let response = ottla_protocol::FetchResponse {
+            responses: alloc::vec![topic],
+            ..Default::default()
+        };
+        rig.reply(token, Ok(Response::Fetch(response)));
+    }
+
+    /// Takes at most `most` records of the next chunk and checks that none is missing or comes twice.
+    fn poll(rig: &mut Rig, expected: &mut [i64; 3], paused: &[bool; 3], most: usize) -> bool {
+        let polled = rig.consumer.poll_fetched(rig.now);
+        rig.run(0);
+        let Some(super::super::Consumed::Records(mut fetched)) = polled else {
+            return polled.is_some();
+        };
+        let p = fetched.partition().partition() as usize;
+        assert!(!paused[p]);
+        for _ in 0..most {
+            let Some(record) = fetched.next_record() else {
+                break;
+            };
+            assert_eq!(record.unwrap().offset, expected[p]);
+            expected[p] += 1;
+        }
+        // What is left of the chunk is lost with it: the application goes back to where it stopped.
+        if fetched.next_record().is_some() {
+            let mut back = [PartitionOffset::new("a", p as i32, expected[p])];
+            rig.consumer.seek(rig.now, &mut back).unwrap();
+            rig.run(0);
+        }
+        true
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn every_record_once_whatever_happens(steps in steps()) {
+            let mut rig = assigned(&[0, 1, 2], |c| {
+                c.queued_min_messages = 10;
+                c.auto_offset_reset = super::super::OffsetReset::Error;
+            });
+            let (mut ends, mut expected, mut paused) = ([0i64; 3], [0i64; 3], [false; 3]);
+            for step in steps {
+                match step {
+                    Step::Append(p, n) => ends[p as usize] += n,
+                    Step::Answer(nth) => answer(&mut rig, &ends, nth),
+                    Step::Poll(most) => _ = poll(&mut rig, &mut expected, &paused, most),
+                    Step::Seek(p, offset) => {
+                        let offset = offset.min(ends[p as usize]);
+                        rig.consumer.seek(rig.now, &mut [PartitionOffset::new("a", p, offset)]).unwrap();
+                        expected[p as usize] = offset;
+                    }
+                    Step::Pause(p) => {
+                        rig.consumer.pause(&mut [tp("a", p)]);
+                        paused[p as usize] = true;
+                    }
+                    Step::Resume(p) => {
+                        rig.consumer.resume(&mut [tp("a", p)]);
+                        paused[p as usize] = false;
+                    }
+                    Step::Wait(ms) => _ = rig.run(ms),
+                }
+            }
+            for p in 0..3 {
+                rig.consumer.resume(&mut [tp("a", p)]);
+            }
+            for _ in 0..200 {
+                answer(&mut rig, &ends, 0);
+                while poll(&mut rig, &mut expected, &[false; 3], usize::MAX) {}
+            }
+            proptest::prop_assert_eq!(expected, ends);
+            proptest::prop_assert_eq!((rig.consumer.queued_records, rig.consumer.queued_bytes), (0, 0));
+        }
+    }
 }
