@@ -2,6 +2,7 @@
 
 use super::assignors::TopicPartition;
 use super::by_topic;
+use super::failures::{coordinator_lost, unexpected};
 use super::machine::{Consumer, ConsumerEvent, OperationResult, PartitionOffset, Purpose, To};
 use super::offset;
 use crate::error::{ErrCode, KafkaError};
@@ -233,7 +234,7 @@ impl Consumer {
                     }
                 }
             }
-            Ok(other) => whole = Some(KafkaError::unexpected(&other)),
+            Ok(other) => whole = Some(unexpected(&other)),
             Err(error) => whole = Some(error),
         }
         for offset in &mut commit.offsets {
@@ -261,7 +262,7 @@ impl Consumer {
             .map(KafkaError::from)
             .or(whole.clone())
             .is_some_and(|error| {
-                if error.is_coordinator_lost() {
+                if coordinator_lost(&error) {
                     self.forget_coordinator();
                 }
                 error.retriable && error.code != ErrCode::REBALANCE_IN_PROGRESS
@@ -321,7 +322,7 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn assigned(change: impl FnOnce(&mut super::super::ConsumerConfig)) -> Rig {
+    fn assigned(change: impl FnOnce(&mut crate::consumer::config::ConsumerConfig)) -> Rig {
         let mut rig = Rig::new(change);
         rig.consumer
             .assign(

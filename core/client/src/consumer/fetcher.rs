@@ -318,8 +318,9 @@ impl Consumer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PartitionOffset;
+    use super::super::config::ConsumerConfig;
     use super::super::scripted::{Rig, data, tp};
-    use super::super::{ConsumerConfig, PartitionOffset};
     use super::*;
 
     /// A consumer without a group at offset 0 of these partitions of topic a.
@@ -430,8 +431,8 @@ mod tests {
     #[test]
     fn out_of_range_resets() {
         for (reset, then) in [
-            (super::super::OffsetReset::Earliest, 100),
-            (super::super::OffsetReset::Latest, 200),
+            (crate::config::OffsetReset::Earliest, 100),
+            (crate::config::OffsetReset::Latest, 200),
         ] {
             let mut rig = assigned(&[0], |c| c.auto_offset_reset = reset);
             let (token, _) = rig.fetch();
@@ -444,7 +445,7 @@ mod tests {
             assert_eq!(rig.fetch().1, [("a".into(), 0, then)]);
         }
         let mut rig = assigned(&[0], |c| {
-            c.auto_offset_reset = super::super::OffsetReset::Error
+            c.auto_offset_reset = crate::config::OffsetReset::Error
         });
         let (token, _) = rig.fetch();
         let out = PartitionData {
@@ -612,7 +613,7 @@ mod tests {
         fn every_record_once_whatever_happens(steps in steps()) {
             let mut rig = assigned(&[0, 1, 2], |c| {
                 c.queued_min_messages = 10;
-                c.auto_offset_reset = super::super::OffsetReset::Error;
+                c.auto_offset_reset = crate::config::OffsetReset::Error;
             });
             let (mut ends, mut expected, mut paused) = ([0i64; 3], [0i64; 3], [false; 3]);
             for step in steps {

@@ -1,6 +1,7 @@
 //! Joining a classic group: JoinGroup, the leader's sharing out, SyncGroup.
 
 use super::assignors::{Assignor, MemberSubscription};
+use super::failures::{coordinator_lost, unexpected};
 use super::group_messages;
 use super::machine::{Cluster, Consumer, Purpose, To};
 use super::membership::{Phase, Then, counts};
@@ -91,7 +92,7 @@ impl Consumer {
         }
         let response = match reply {
             Ok(Response::JoinGroup(response)) => response,
-            Ok(other) => return self.join_failed(now, KafkaError::unexpected(&other)),
+            Ok(other) => return self.join_failed(now, unexpected(&other)),
             Err(error) => return self.join_failed(now, error),
         };
         match response.error_code {
@@ -163,7 +164,7 @@ impl Consumer {
         if error.code == ErrCode::FENCED_INSTANCE_ID {
             return self.fenced(now, error);
         }
-        if error.is_coordinator_lost() {
+        if coordinator_lost(&error) {
             self.forget_coordinator();
         } else if error.code == ErrCode::UNKNOWN_MEMBER_ID {
             membership.member_id = Str::new();
@@ -242,7 +243,7 @@ impl Consumer {
         }
         let response = match reply {
             Ok(Response::SyncGroup(response)) => response,
-            Ok(other) => return self.join_failed(now, KafkaError::unexpected(&other)),
+            Ok(other) => return self.join_failed(now, unexpected(&other)),
             Err(error) => return self.join_failed(now, error),
         };
         if response.error_code != ErrorCode::NONE {

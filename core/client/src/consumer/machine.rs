@@ -68,7 +68,7 @@ pub enum RebalanceKind {
 /// What the consumer tells the application besides records.
 #[derive(Debug)]
 pub enum ConsumerEvent {
-    /// The group rebalances. With [`ConsumerConfig::rebalance_events`] it waits for the application's answer: for
+    /// The group rebalances. With `rebalance_by_application` it waits for the application's answer: for
     /// `Assign` `assign` (eager) or `incremental_assign` (cooperative), otherwise `unassign` or `incremental_unassign`.
     Rebalance {
         /// What happens.

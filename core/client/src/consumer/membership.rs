@@ -4,6 +4,7 @@
 //! `Assigning` and `Revoking`, either at once or, with `rebalance_events`, when it answers.
 
 use super::assignors::{Assignor, MemberSubscription, PartitionCounts, TopicPartition};
+use super::failures::{coordinator_lost, describe, unexpected};
 use super::machine::{Cluster, Consumer, PartitionOffset, Purpose, To};
 use super::offset::{self};
 use super::subscription::Subscription;
@@ -337,7 +338,7 @@ impl Consumer {
             if error != partition.cluster_error {
                 partition.cluster_error = error;
                 if error != ErrCode::NO_ERROR {
-                    let text = format!("{} [{}]: {}", key.0, key.1, error.message());
+                    let text = format!("{} [{}]: {}", key.0, key.1, describe(error));
                     errors.push((key.clone(), KafkaError::new(error, text)));
                 }
             }
@@ -362,7 +363,7 @@ impl Consumer {
                     error,
                     format!(
                         "Subscribed topic not available: {topic}: {}",
-                        error.message()
+                        describe(error)
                     ),
                 ));
             }
@@ -396,7 +397,7 @@ impl Consumer {
         }
         let error = match reply {
             Ok(Response::Heartbeat(response)) => KafkaError::from(response.error_code),
-            Ok(other) => KafkaError::unexpected(&other),
+            Ok(other) => unexpected(&other),
             Err(error) => error,
         };
         match error.code {
@@ -410,7 +411,7 @@ impl Consumer {
             ErrCode::FENCED_INSTANCE_ID => self.fenced(now, error),
             _ => {
                 membership.next_heartbeat = now.after_ms(i64::from(self.config.retry_backoff_ms));
-                if error.is_coordinator_lost() {
+                if coordinator_lost(&error) {
                     self.forget_coordinator();
                 }
             }

@@ -9,6 +9,7 @@ pub mod assignors;
 mod commit;
 mod config;
 mod consumed_partition;
+mod failures;
 mod fetched;
 mod fetcher;
 mod group_messages;
@@ -26,7 +27,7 @@ mod start_offsets;
 mod subscription;
 
 pub use assignors::TopicPartition;
-pub use config::{ConsumerConfig, OffsetReset};
+
 pub use consumed_partition::ConsumedPartition;
 pub use fetched::{BadBatch, ConsumeError, ConsumedRecord, Fetched, TimestampType};
 pub use machine::{Consumed, ConsumerEvent, OperationResult, PartitionOffset, RebalanceKind};

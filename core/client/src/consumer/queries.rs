@@ -1,6 +1,7 @@
 //! Questions of the application: committed offsets, offsets for times, watermarks.
 
 use super::assignors::TopicPartition;
+use super::failures::coordinator_lost;
 use super::machine::{
     Cluster, Consumer, ConsumerEvent, OperationResult, PartitionOffset, Purpose, To,
 };
@@ -268,7 +269,7 @@ impl Consumer {
         };
         let watermarks = query.kind == Kind::Watermarks;
         let mut refresh = false;
-        let mut coordinator_lost = false;
+        let mut lost = false;
         let mut set =
             |asked: &mut Asked, found: Option<(i64, i32, Option<Str>, ErrorCode)>| match found {
                 Some((offset, leader_epoch, metadata, error)) if !error.is_retriable() => {
@@ -316,7 +317,7 @@ impl Consumer {
                 );
             }
             failed = answer.err();
-            coordinator_lost = failed.as_ref().is_some_and(KafkaError::is_coordinator_lost);
+            lost = failed.as_ref().is_some_and(coordinator_lost);
         } else {
             let answer = read_list_offsets(reply);
             for asked in query.asked.iter_mut().filter(of_this_request) {
@@ -337,7 +338,7 @@ impl Consumer {
                 self.want_topics(&[], true);
             }
         }
-        if coordinator_lost {
+        if lost {
             self.forget_coordinator();
         }
         if let Some(error) = failed

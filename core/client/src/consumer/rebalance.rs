@@ -175,7 +175,7 @@ mod tests {
     use alloc::vec;
     use ottla_protocol::ErrorCode;
 
-    fn cooperative(config: &mut super::super::ConsumerConfig) {
+    fn cooperative(config: &mut crate::consumer::config::ConsumerConfig) {
         config.partition_assignment_strategy = vec![Assignor::CooperativeSticky];
     }
 

@@ -1,7 +1,9 @@
 //! For the tests: a consumer with a cluster that is a table and a broker that answers as the test says.
 
+use super::config::ConsumerConfig;
 use super::machine::{Cluster, Consumer, ConsumerEvent, To, Want};
-use super::{Consumed, ConsumerConfig, PartitionOffset, RebalanceKind, TopicPartition};
+use super::{Consumed, PartitionOffset, RebalanceKind, TopicPartition};
+use crate::config::ClientConfig;
 use crate::error::KafkaError;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
@@ -64,10 +66,11 @@ pub(crate) struct Rig {
 impl Rig {
     /// With a group `g`, topics a (4 partitions) and b (2), and auto commit and EOFs as the test sets them.
     pub(crate) fn new(change: impl FnOnce(&mut ConsumerConfig)) -> Self {
-        let mut config = ConsumerConfig {
+        let client = ClientConfig {
             group_id: Some("g".into()),
             ..Default::default()
         };
+        let mut config = ConsumerConfig::new(&client).unwrap();
         change(&mut config);
         let now = Now::new(1_000_000, 1_000);
         let topics = BTreeMap::from([("a".into(), 4), ("b".into(), 2)]);

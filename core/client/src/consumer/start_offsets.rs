@@ -2,10 +2,11 @@
 
 use super::assignors::TopicPartition;
 use super::by_topic;
-use super::config::OffsetReset;
+use super::failures::{coordinator_lost, unexpected};
 use super::machine::{Cluster, Consumer, Purpose, To};
 use super::offset::{self, Start};
 use super::partition::Phase;
+use crate::config::OffsetReset;
 use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -229,7 +230,7 @@ impl Consumer {
             }
         }
         if let Some(error) = failed {
-            if error.is_coordinator_lost() {
+            if coordinator_lost(&error) {
                 self.forget_coordinator();
             } else if !error.retriable {
                 self.error(None, offset::INVALID, error);
@@ -339,7 +340,7 @@ pub(super) fn read_offset_fetch(
         ..
     } = match reply? {
         Response::OffsetFetch(response) => response,
-        other => return Err(KafkaError::unexpected(&other)),
+        other => return Err(unexpected(&other)),
     };
     let mut answer = BTreeMap::new();
     let mut errors = vec![error_code];
@@ -391,7 +392,7 @@ pub(super) fn read_list_offsets(
 ) -> Result<BTreeMap<TopicPartition, ListedOffset>, KafkaError> {
     let response = match reply? {
         Response::ListOffsets(response) => response,
-        other => return Err(KafkaError::unexpected(&other)),
+        other => return Err(unexpected(&other)),
     };
     let mut answer = BTreeMap::new();
     for topic in response.topics {
