@@ -1,5 +1,13 @@
-//! client
+//! The client: a passive machine with a producer or a consumer on top of connections, metadata and routed requests.
 #![no_std]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+pub mod config;
+mod error;
+pub mod producer;
+mod random;
+
+pub use config::{BootstrapServer, ClientConfig, IsolationLevel, OffsetReset, Role, TopicConfig};
+pub use error::{ErrCode, KafkaError};

@@ -1,0 +1,3 @@
+//! Producing: from `produce()` to the delivery report.
+
+pub mod partitioner;
