@@ -267,7 +267,10 @@ impl Default for ClientConfig {
             topic: TopicConfig::default(),
             group_id: None,
             group_instance_id: None,
-            partition_assignment_strategy: vec![Str::from_static("range"), Str::from_static("roundrobin")],
+            partition_assignment_strategy: vec![
+                Str::from_static("range"),
+                Str::from_static("roundrobin"),
+            ],
             session_timeout_ms: 45_000,
             heartbeat_interval_ms: 3_000,
             group_protocol_type: Str::from_static("consumer"),
@@ -303,7 +306,8 @@ const LINGER_DEFAULT_US: u64 = 5_000;
 impl ClientConfig {
     /// Whether a topic that does not exist may be created by asking for it.
     pub fn auto_create_topics(&self) -> bool {
-        self.allow_auto_create_topics.unwrap_or(self.role == Role::Producer)
+        self.allow_auto_create_topics
+            .unwrap_or(self.role == Role::Producer)
     }
 
     /// Checks combinations of properties as librdkafka does when a client is made, and adjusts those that idempotence
@@ -314,7 +318,9 @@ impl ClientConfig {
             return invalid("bootstrap.servers is empty");
         }
         if self.reconnect_backoff_max_ms < self.reconnect_backoff_ms {
-            return invalid("reconnect.backoff.max.ms must not be smaller than reconnect.backoff.ms");
+            return invalid(
+                "reconnect.backoff.max.ms must not be smaller than reconnect.backoff.ms",
+            );
         }
         match self.role {
             Role::Producer => self.check_producer()?,
@@ -357,11 +363,16 @@ impl ClientConfig {
         if self.enable_idempotence && topic.acks != -1 {
             return invalid("acks must be all (-1) with enable.idempotence=true".into());
         }
-        if topic.message_timeout_ms > 0 && u64::from(topic.message_timeout_ms) * 1000 <= self.linger_us {
+        if topic.message_timeout_ms > 0
+            && u64::from(topic.message_timeout_ms) * 1000 <= self.linger_us
+        {
             return invalid("message.timeout.ms must be larger than linger.ms".into());
         }
         if !codec.is_built() {
-            return invalid(format!("compression.codec={} is not part of this build", codec.name()));
+            return invalid(format!(
+                "compression.codec={} is not part of this build",
+                codec.name()
+            ));
         }
         Ok(())
     }
@@ -386,32 +397,82 @@ mod tests {
     use super::*;
 
     fn producer() -> ClientConfig {
-        let server = BootstrapServer { host: "broker".into(), port: 9092 };
-        ClientConfig { bootstrap_servers: vec![server], ..ClientConfig::default() }
+        let server = BootstrapServer {
+            host: "broker".into(),
+            port: 9092,
+        };
+        ClientConfig {
+            bootstrap_servers: vec![server],
+            ..ClientConfig::default()
+        }
     }
 
     #[test]
     fn idempotence_decides() {
-        let config = ClientConfig { enable_idempotence: true, ..producer() };
+        let config = ClientConfig {
+            enable_idempotence: true,
+            ..producer()
+        };
         assert_eq!(config.clone().check().unwrap().max_in_flight, 5);
-        assert!(ClientConfig { max_in_flight: 6, ..config.clone() }.check().is_err());
-        assert!(ClientConfig { retries: 0, ..config.clone() }.check().is_err());
-        let topic = TopicConfig { acks: 1, ..TopicConfig::default() };
+        assert!(
+            ClientConfig {
+                max_in_flight: 6,
+                ..config.clone()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            ClientConfig {
+                retries: 0,
+                ..config.clone()
+            }
+            .check()
+            .is_err()
+        );
+        let topic = TopicConfig {
+            acks: 1,
+            ..TopicConfig::default()
+        };
         assert!(ClientConfig { topic, ..config }.check().is_err());
     }
 
     #[test]
     fn a_message_timeout_below_linger() {
-        let topic = TopicConfig { message_timeout_ms: 2, ..TopicConfig::default() };
-        let config = ClientConfig { topic, ..producer() };
+        let topic = TopicConfig {
+            message_timeout_ms: 2,
+            ..TopicConfig::default()
+        };
+        let config = ClientConfig {
+            topic,
+            ..producer()
+        };
         assert_eq!(config.clone().check().unwrap().linger_us, 1900);
-        assert_eq!(ClientConfig { linger_us: 9_000, ..config }.check().unwrap_err().code, ErrCode::INVALID_ARG);
+        assert_eq!(
+            ClientConfig {
+                linger_us: 9_000,
+                ..config
+            }
+            .check()
+            .unwrap_err()
+            .code,
+            ErrCode::INVALID_ARG
+        );
     }
 
     #[test]
     fn refusals() {
-        assert_eq!(ClientConfig::default().check().unwrap_err().code, ErrCode::INVALID_ARG);
-        let config = ClientConfig { transactional_id: Some("t".into()), ..producer() };
-        assert_eq!(config.check().unwrap_err().code, ErrCode::UNSUPPORTED_FEATURE);
+        assert_eq!(
+            ClientConfig::default().check().unwrap_err().code,
+            ErrCode::INVALID_ARG
+        );
+        let config = ClientConfig {
+            transactional_id: Some("t".into()),
+            ..producer()
+        };
+        assert_eq!(
+            config.check().unwrap_err().code,
+            ErrCode::UNSUPPORTED_FEATURE
+        );
     }
 }

@@ -5,9 +5,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod config;
-mod error;
+pub mod error;
 pub mod producer;
-mod random;
 
 pub use config::{BootstrapServer, ClientConfig, IsolationLevel, OffsetReset, Role, TopicConfig};
 pub use error::{ErrCode, KafkaError};

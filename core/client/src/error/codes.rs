@@ -2,6 +2,12 @@
 
 use super::ErrCode;
 
+/// The brokers' errors after which Kafka's clients try again.
+pub(super) const RETRIABLE: &[i32] = &[
+    2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 70, 71, 72, 74, 75, 78, 83, 88, 89,
+    100, 103,
+];
+
 macro_rules! codes {
     ($($number:literal $name:ident $label:literal $meaning:literal;)*) => {
         impl ErrCode {

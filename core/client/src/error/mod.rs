@@ -4,7 +4,6 @@ mod codes;
 
 use alloc::borrow::Cow;
 use core::fmt;
-use ottla_protocol::ErrorCode;
 
 /// The number of an error as `rd_kafka_resp_err_t` has it: Kafka's own codes from -1 up, and librdkafka's local errors
 /// from -199 to -137, here without the leading underscore of their names (`ErrCode::MSG_TIMED_OUT` is `_MSG_TIMED_OUT`).
@@ -30,25 +29,29 @@ impl ErrCode {
     /// Whether a broker's error of this kind passes, so that the same request may succeed later.
     pub fn is_retriable(self) -> bool {
         match self {
-            Self::TRANSPORT | Self::TIMED_OUT | Self::TIMED_OUT_QUEUE | Self::ALL_BROKERS_DOWN | Self::WAIT_COORD | Self::RETRY => true,
+            Self::TRANSPORT
+            | Self::TIMED_OUT
+            | Self::TIMED_OUT_QUEUE
+            | Self::ALL_BROKERS_DOWN
+            | Self::WAIT_COORD
+            | Self::RETRY => true,
             Self(n) if n < -1 => false,
-            Self(n) => ErrorCode(n as i16).is_retriable(),
+            _ => codes::RETRIABLE.contains(&self.0),
         }
     }
 
     /// All known errors in ascending order: number, name, description.
     pub fn all() -> impl Iterator<Item = (ErrCode, &'static str, &'static str)> {
-        codes::TABLE.iter().map(|&(number, name, meaning)| (Self(number), name, meaning))
+        codes::TABLE
+            .iter()
+            .map(|&(number, name, meaning)| (Self(number), name, meaning))
     }
 
     fn entry(self) -> Option<&'static (i32, &'static str, &'static str)> {
-        codes::TABLE.binary_search_by_key(&self.0, |e| e.0).ok().map(|i| &codes::TABLE[i])
-    }
-}
-
-impl From<ErrorCode> for ErrCode {
-    fn from(code: ErrorCode) -> Self {
-        Self(code.0.into())
+        codes::TABLE
+            .binary_search_by_key(&self.0, |e| e.0)
+            .ok()
+            .map(|i| &codes::TABLE[i])
     }
 }
 
@@ -86,27 +89,34 @@ impl KafkaError {
     /// An error with a message of its own.
     pub fn new(code: ErrCode, message: impl Into<Cow<'static, str>>) -> Self {
         let retriable = code.is_retriable();
-        Self { code, message: message.into(), fatal: false, retriable, txn_requires_abort: false }
+        Self {
+            code,
+            message: message.into(),
+            fatal: false,
+            retriable,
+            txn_requires_abort: false,
+        }
     }
 
     /// The same error, fatal for the client instance.
     #[must_use]
     pub fn into_fatal(self) -> Self {
-        Self { fatal: true, retriable: false, ..self }
+        Self {
+            fatal: true,
+            retriable: false,
+            ..self
+        }
     }
 }
 
 /// An error whose message is its code's description.
 impl From<ErrCode> for KafkaError {
     fn from(code: ErrCode) -> Self {
-        Self::new(code, code.description().unwrap_or("An error that this version does not know"))
-    }
-}
-
-/// A broker's error with the code's description.
-impl From<ErrorCode> for KafkaError {
-    fn from(code: ErrorCode) -> Self {
-        ErrCode::from(code).into()
+        Self::new(
+            code,
+            code.description()
+                .unwrap_or("An error that this version does not know"),
+        )
     }
 }
 
@@ -131,7 +141,7 @@ mod tests {
         assert_eq!(ErrCode(3).name(), Some("UNKNOWN_TOPIC_OR_PART"));
         assert_eq!(ErrCode(98).name(), None);
         assert_eq!(ErrCode(98).to_string(), "ERR_98?");
-        assert_eq!(ErrCode::all().count(), 63 + 128);
+        assert_eq!(ErrCode::all().count(), 63 + 125);
     }
 
     #[test]

@@ -98,10 +98,17 @@ impl PartitionerKind {
         match (self, key) {
             (Self::Random, Some(_)) => Choice::Any,
             (Self::ConsistentRandom, Some([])) => Choice::Sticky,
-            (Self::Random | Self::ConsistentRandom | Self::Murmur2Random | Self::Fnv1aRandom | Self::UniformSticky, None) => {
-                Choice::Sticky
+            (
+                Self::Random
+                | Self::ConsistentRandom
+                | Self::Murmur2Random
+                | Self::Fnv1aRandom
+                | Self::UniformSticky,
+                None,
+            ) => Choice::Sticky,
+            (Self::Consistent | Self::ConsistentRandom, key) => {
+                Choice::Hash(crc32(key.unwrap_or_default()))
             }
-            (Self::Consistent | Self::ConsistentRandom, key) => Choice::Hash(crc32(key.unwrap_or_default())),
             (Self::Murmur2 | Self::Murmur2Random | Self::UniformSticky, key) => {
                 Choice::Hash(murmur2(key.unwrap_or_default()) & 0x7fff_ffff)
             }
@@ -118,7 +125,11 @@ const CRC32: [[u32; 256]; 4] = {
         let mut crc = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -167,7 +178,10 @@ pub(crate) fn murmur2(bytes: &[u8]) -> u32 {
         hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
     }
     if !rest.is_empty() {
-        let tail = rest.iter().rev().fold(0, |tail, &byte| tail << 8 | u32::from(byte));
+        let tail = rest
+            .iter()
+            .rev()
+            .fold(0, |tail, &byte| tail << 8 | u32::from(byte));
         hash = (hash ^ tail).wrapping_mul(M);
     }
     hash ^= hash >> 13;
@@ -177,7 +191,9 @@ pub(crate) fn murmur2(bytes: &[u8]) -> u32 {
 
 /// 32-bit FNV-1a, made positive as a signed number is.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u32 {
-    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, &byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     (hash as i32).unsigned_abs()
 }
 
@@ -186,19 +202,37 @@ mod tests {
     use super::*;
 
     /// Keys and hashes that librdkafka's and other clients' partitioners are known to agree on.
-    const KEYS: [&[u8]; 4] =
-        [b"", b"23456", b"this is another string with more length to it perhaps", b"hejsan"];
+    const KEYS: [&[u8]; 4] = [
+        b"",
+        b"23456",
+        b"this is another string with more length to it perhaps",
+        b"hejsan",
+    ];
 
     #[test]
     fn known_hashes() {
         let vectors: [(PartitionerKind, [u32; 4]); 3] = [
-            (PartitionerKind::Consistent, [0, 0xb1b4_51d7, 0xb015_0df7, 0xd077_037e]),
-            (PartitionerKind::Murmur2, [0x106e_08d9, 0x058d_780f, 0x4f77_03da, 0x5ec1_9395]),
-            (PartitionerKind::Fnv1a, [0x7ee3_623b, 0x27e6_f469, 0x155e_3e5f, 0x17b1_e27a]),
+            (
+                PartitionerKind::Consistent,
+                [0, 0xb1b4_51d7, 0xb015_0df7, 0xd077_037e],
+            ),
+            (
+                PartitionerKind::Murmur2,
+                [0x106e_08d9, 0x058d_780f, 0x4f77_03da, 0x5ec1_9395],
+            ),
+            (
+                PartitionerKind::Fnv1a,
+                [0x7ee3_623b, 0x27e6_f469, 0x155e_3e5f, 0x17b1_e27a],
+            ),
         ];
         for (kind, hashes) in vectors {
             for (key, hash) in KEYS.iter().zip(hashes) {
-                assert_eq!(kind.choose(Some(key)), Choice::Hash(hash), "{} {key:?}", kind.name());
+                assert_eq!(
+                    kind.choose(Some(key)),
+                    Choice::Hash(hash),
+                    "{} {key:?}",
+                    kind.name()
+                );
                 assert_eq!(kind.partition_for(Some(key), 17), Some((hash % 17) as i32));
             }
             assert_eq!(kind.choose(None), Choice::Hash(hashes[0]));
@@ -213,7 +247,10 @@ mod tests {
             (b"foobar", -790_332_482),
             (b"a-little-bit-long-string", -985_981_536),
             (b"a-little-bit-longer-string", -1_486_304_829),
-            (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            (
+                b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+                -58_897_971,
+            ),
             (b"abc", 479_470_107),
         ];
         for (key, hash) in vectors {
@@ -224,7 +261,13 @@ mod tests {
     #[test]
     fn keys_that_go_anywhere() {
         use PartitionerKind::*;
-        for kind in [Random, ConsistentRandom, Murmur2Random, Fnv1aRandom, UniformSticky] {
+        for kind in [
+            Random,
+            ConsistentRandom,
+            Murmur2Random,
+            Fnv1aRandom,
+            UniformSticky,
+        ] {
             assert_eq!(kind.choose(None), Choice::Sticky);
         }
         assert_eq!(ConsistentRandom.choose(Some(b"")), Choice::Sticky);
