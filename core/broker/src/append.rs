@@ -7,8 +7,8 @@ use bytes::Bytes;
 use ottla_log::{LogError, SequenceCheck};
 use ottla_protocol::{ErrorCode, Records};
 use ottla_record::{
-    BatchBuilder, BatchHeader, BatchRefusal, Codecs, FinishOptions, Limits, Now, RecordError, RefusalKind,
-    RefusedRecord, ValidatedBatch, ValidationRules, header::with_max_timestamp,
+    BatchBuilder, BatchHeader, BatchRefusal, Codecs, FinishOptions, Limits, Now, RecordError,
+    RefusalKind, RefusedRecord, ValidatedBatch, ValidationRules, header::with_max_timestamp,
     rebuild_batch, validate_batch,
 };
 
@@ -77,7 +77,9 @@ impl Broker {
             None => return Err(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
         };
         let batch = single_batch(version, records)?;
-        let limits = Limits { decompressed_bytes: self.config.max_decompressed_bytes };
+        let limits = Limits {
+            decompressed_bytes: self.config.max_decompressed_bytes,
+        };
         let rules = ValidationRules {
             require_keys: config.cleanup_compact,
             log_append_time: config.log_append_time,
@@ -99,11 +101,18 @@ impl Broker {
 
         match partition.log.producers().check(&header) {
             SequenceCheck::Accept => {}
-            SequenceCheck::Duplicate { base_offset, timestamp } => {
+            SequenceCheck::Duplicate {
+                base_offset,
+                timestamp,
+            } => {
                 return Ok(Appended {
                     base_offset,
                     end: base_offset + i64::from(header.last_offset_delta) + 1,
-                    log_append_time: if config.log_append_time { timestamp } else { -1 },
+                    log_append_time: if config.log_append_time {
+                        timestamp
+                    } else {
+                        -1
+                    },
                     log_start_offset: partition.log.log_start_offset(),
                 });
             }
@@ -228,7 +237,9 @@ fn single_batch(version: i16, records: Records) -> Result<Bytes, Refusal> {
     if records.is_empty() {
         return Err(Refusal::new(
             ErrorCode::INVALID_RECORD,
-            format!("Produce requests with version {version} must have at least one record batch per partition"),
+            format!(
+                "Produce requests with version {version} must have at least one record batch per partition"
+            ),
         ));
     }
     // Free where there is one chunk, and from clients there is.
@@ -242,7 +253,9 @@ fn single_batch(version: i16, records: Records) -> Result<Bytes, Refusal> {
         )),
         Err(RecordError::UnsupportedMagic(magic)) => Err(Refusal::new(
             ErrorCode::INVALID_RECORD,
-            format!("Produce requests with version {version} are only allowed to contain record batches with magic version 2, not {magic}"),
+            format!(
+                "Produce requests with version {version} are only allowed to contain record batches with magic version 2, not {magic}"
+            ),
         )),
         _ => Ok(batch),
     }
@@ -253,7 +266,9 @@ fn check_size(size: usize, config: &TopicConfig) -> Result<(), Refusal> {
     if size > max as usize {
         return Err(Refusal::new(
             ErrorCode::MESSAGE_TOO_LARGE,
-            format!("The record batch size is {size} bytes, which exceeds the maximum configured value of {max}"),
+            format!(
+                "The record batch size is {size} bytes, which exceeds the maximum configured value of {max}"
+            ),
         ));
     }
     Ok(())
@@ -276,9 +291,13 @@ fn rewritten(
     };
     let (batch, header, raw) = if target != compression || valid.must_rebuild {
         let level = config.compression_level(target);
-        let rebuilt = rebuild_batch(&valid.batch, codecs, target, level, limits).map_err(|error| {
-            Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, format!("the batch could not be compressed: {error}"))
-        })?;
+        let rebuilt =
+            rebuild_batch(&valid.batch, codecs, target, level, limits).map_err(|error| {
+                Refusal::new(
+                    ErrorCode::UNKNOWN_SERVER_ERROR,
+                    format!("the batch could not be compressed: {error}"),
+                )
+            })?;
         check_size(rebuilt.encoded.len(), config)?;
         (rebuilt.encoded, rebuilt.header, rebuilt.header.to_bytes())
     } else {
@@ -291,7 +310,10 @@ fn rewritten(
     };
     match BatchHeader::parse(&patched) {
         Ok(header) => Ok((batch, header)),
-        Err(error) => Err(Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, format!("{error}"))),
+        Err(error) => Err(Refusal::new(
+            ErrorCode::UNKNOWN_SERVER_ERROR,
+            format!("{error}"),
+        )),
     }
 }
 

@@ -261,7 +261,7 @@ impl Broker {
     /// The sync `id` is done. A failed one is never tried again: what is in memory of the operating system may be gone,
     /// so that the partition answers `KAFKA_STORAGE_ERROR` until the broker is opened anew.
     pub fn handle_synced(&mut self, now: Now, id: SyncId, result: Result<(), StorageError>) {
-        let Some(index) = self.syncing.remove(&id) else {
+        let Some(index) = self.syncing.remove(&id).filter(|_| !self.closed) else {
             return;
         };
         let Some(partition) = self.partitions.get_mut(index) else {
@@ -290,6 +290,9 @@ impl Broker {
 
     /// Whatever is due at `now`: deadlines of waiting requests, group timers, retention, checkpoints.
     pub fn handle_timeout(&mut self, now: Now) {
+        if self.closed {
+            return;
+        }
         while let Some(expired) = self.purgatory.next_expired(now.mono_us) {
             match expired {
                 Expired::Produce(produce) => {
@@ -350,6 +353,7 @@ impl Broker {
             return;
         };
         partition.count_appended(bytes);
+        self.housekeeping.note_appended(&self.config, now);
         match self.config.durability {
             Durability::Os => {
                 let advance = partition.commit_all();
@@ -360,7 +364,8 @@ impl Broker {
         }
     }
 
-    /// `Durability::Os`: `flush.messages` and `flush.ms` of the topic.
+    /// `Durability::Os`: a segment that is full is synced, as in Kafka, so that recovery after a crash has no more than one to
+    /// read; besides, `flush.messages` and `flush.ms` of the topic.
     fn note_flush_due(&mut self, now: Now, index: PartitionIndex) {
         let Some(partition) = self.partitions.get_mut(index) else {
             return;
@@ -368,6 +373,10 @@ impl Broker {
         let Some(config) = self.topics.get(partition.topic).map(|topic| &topic.config) else {
             return;
         };
+        if partition.note_new_segment() {
+            self.note_unsynced(index);
+            return;
+        }
         if config.flush_messages == i64::MAX && config.flush_ms == i64::MAX {
             return;
         }
@@ -493,8 +502,12 @@ impl Broker {
                         partition,
                         records,
                         token,
-                    } => {
+                    } if !self.closed => {
                         self.append_for_group(now, partition, &records, token);
+                    }
+                    GroupOutput::Append { token, .. } => {
+                        self.groups
+                            .handle_appended(now, token, Err(ErrorCode::NOT_COORDINATOR));
                     }
                 }
             } else {

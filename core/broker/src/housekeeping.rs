@@ -6,7 +6,7 @@ use alloc::{string::String, vec::Vec};
 
 use ottla_log::{
     LogError,
-    data_dir::{self, Offsets},
+    data_dir::{self, Offsets, partition_dir},
 };
 use ottla_record::Now;
 
@@ -145,7 +145,10 @@ impl Broker {
     }
 
     fn offsets_of(&self, offset: impl Fn(&Partition) -> i64) -> Offsets {
-        self.partitions.iter().map(|(_, p)| ((String::from(&*p.topic_name), p.number), offset(p))).collect()
+        self.partitions
+            .iter()
+            .map(|(_, p)| ((String::from(&*p.topic_name), p.number), offset(p)))
+            .collect()
     }
 
     fn write_high_watermarks(&self) -> Result<(), LogError> {
@@ -153,7 +156,7 @@ impl Broker {
         data_dir::write_offsets(&*self.storage, data_dir::HIGH_WATERMARKS, &high_watermarks)
     }
 
-    fn write_recovery_points(&self) -> Result<(), LogError> {
+    pub(crate) fn write_recovery_points(&self) -> Result<(), LogError> {
         let synced = self.offsets_of(|p| p.log.synced_offset());
         data_dir::write_offsets(&*self.storage, data_dir::RECOVERY_POINTS, &synced)?;
         let starts = self.offsets_of(|p| p.log.log_start_offset());
@@ -169,34 +172,145 @@ impl Broker {
         if self.closed {
             return Ok(());
         }
+        // From here on nothing is appended, so that what is synced now is all there is.
+        self.closed = true;
         let mut first_error = None;
-        let mut closed = Vec::new();
+        let mut results = Vec::new();
         for (index, partition) in self.partitions.iter_mut() {
-            if partition.is_failed() {
-                first_error
-                    .get_or_insert(BrokerError::Internal("a partition failed before the stop"));
-                continue;
+            let result = match partition.log.stopped() {
+                Some(why) => Err(LogError::Stopped(why.into())),
+                None => partition.log.close(),
+            };
+            if let Err(error) = &result {
+                let partition = partition_dir(&partition.topic_name, partition.number);
+                first_error.get_or_insert(BrokerError::Log {
+                    partition,
+                    error: error.clone(),
+                });
             }
-            let result = partition.log.close();
-            closed.push((index, result));
+            results.push((index, result.is_ok()));
         }
-        for (index, result) in closed {
-            match result {
-                Ok(()) => self.note_closed(index),
-                Err(error) => {
-                    self.fail_partition(index);
-                    first_error.get_or_insert(BrokerError::Log { partition: "a partition".into(), error });
-                }
+        for (index, closed) in results {
+            if closed {
+                self.note_closed(index)
+            } else {
+                self.fail_partition(index)
             }
         }
         self.settle(now);
-        self.closed = true;
         if let Some(error) = first_error {
             return Err(error);
         }
         self.write_high_watermarks()
             .and_then(|()| self.write_recovery_points())
             .and_then(|()| data_dir::mark_clean_shutdown(&*self.storage))
-            .map_err(|error| BrokerError::Log { partition: "the checkpoints".into(), error })
+            .map_err(|error| BrokerError::Log {
+                partition: "the checkpoints".into(),
+                error,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Durability,
+        testing::{Harness, batch, batch_at, values},
+    };
+    use ottla_log::Storage;
+    use ottla_record::FinishOptions;
+
+    fn file(h: &Harness, path: &str) -> String {
+        let bytes = ottla_log::read_file(&*h.storage, path, 1 << 20)
+            .unwrap()
+            .unwrap_or_default();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn an_idle_broker_sleeps() {
+        let mut h = Harness::new(Durability::Fsync);
+        h.create_topic("t", 1, &[]);
+        h.pass_ms(30_000);
+        let next = h.broker.poll_timeout().unwrap();
+        assert_eq!(
+            next,
+            h.now.mono_us + 300_000_000,
+            "only the retention check is ahead"
+        );
+        assert!(h.syncs.is_empty());
+    }
+
+    #[test]
+    fn checkpoints_follow_appends() {
+        let mut h = Harness::new(Durability::Fsync);
+        h.create_topic("t", 1, &[]);
+        h.send_produce("t", 0, -1, batch(&["a", "b"]));
+        h.sync_all();
+        h.pass_ms(5_000);
+        assert_eq!(file(&h, data_dir::HIGH_WATERMARKS), "0\n1\nt 0 2\n");
+        h.pass_ms(55_000);
+        assert_eq!(file(&h, data_dir::RECOVERY_POINTS), "0\n1\nt 0 2\n");
+        assert_eq!(file(&h, data_dir::LOG_STARTS), "0\n1\nt 0 0\n");
+    }
+
+    #[test]
+    fn old_segments_go() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic(
+            "t",
+            1,
+            &[("retention.ms", "60000"), ("segment.bytes", "150")],
+        );
+        h.create_topic(
+            "kept",
+            1,
+            &[
+                ("retention.ms", "60000"),
+                ("segment.bytes", "150"),
+                ("cleanup.policy", ""),
+            ],
+        );
+        let old = || {
+            batch_at(
+                crate::testing::START_MS,
+                None,
+                &["old"],
+                FinishOptions::default(),
+            )
+        };
+        for topic in ["t", "kept"] {
+            for _ in 0..6 {
+                h.produce(topic, 0, old());
+            }
+        }
+        h.pass_ms(100_000);
+        let new = batch_at(h.now.wall_ms, None, &["new"], FinishOptions::default());
+        h.produce("t", 0, new);
+        h.pass_ms(300_000);
+        let data = h.fetch("t", 0, 7);
+        assert_eq!((data.log_start_offset, data.high_watermark), (7, 7));
+        assert_eq!(h.fetch("kept", 0, 0).log_start_offset, 0);
+    }
+
+    #[test]
+    fn a_clean_stop_leaves_its_mark_and_what_kafka_wants() {
+        let mut h = Harness::new(Durability::Fsync);
+        h.create_topic("t", 2, &[]);
+        h.send_produce("t", 1, -1, batch(&["a"]));
+        h.broker.close(h.now).unwrap();
+        assert!(h.storage.exists(data_dir::CLEAN_SHUTDOWN).unwrap());
+        assert_eq!(file(&h, data_dir::RECOVERY_POINTS), "0\n2\nt 0 0\nt 1 1\n");
+        let id = h.broker.topics.by_name("t").unwrap().id;
+        assert_eq!(
+            file(&h, "t-1/partition.metadata"),
+            alloc::format!("version: 0\ntopic_id: {id}")
+        );
+        assert!(file(&h, data_dir::META_PROPERTIES).contains("node.id=1\nversion=1\n"));
+        let mut h = h.restart(false);
+        assert!(!h.storage.exists(data_dir::CLEAN_SHUTDOWN).unwrap());
+        assert!(h.syncs.is_empty(), "after a clean stop all is synced");
+        assert_eq!(values(&h.fetch("t", 1, 0).records), ["a"]);
     }
 }

@@ -76,14 +76,23 @@ fn open_identity(
     storage: &dyn Storage,
     random: &mut Random,
 ) -> Result<Identity, BrokerError> {
-    let failed = |error| BrokerError::Log { partition: data_dir::META_PROPERTIES.into(), error };
+    let failed = |error| BrokerError::Log {
+        partition: data_dir::META_PROPERTIES.into(),
+        error,
+    };
     if let Some(stored) = MetaProperties::read(storage).map_err(failed)? {
         let stored_id = Str::from(stored.cluster_id);
         return match &config.cluster_id {
             Some(configured) if *configured != stored_id => {
-                Err(BrokerError::InconsistentClusterId { stored: stored_id, configured: configured.clone() })
+                Err(BrokerError::InconsistentClusterId {
+                    stored: stored_id,
+                    configured: configured.clone(),
+                })
             }
-            _ => Ok(Identity { cluster_id: stored_id, node_id: stored.node_id }),
+            _ => Ok(Identity {
+                cluster_id: stored_id,
+                node_id: stored.node_id,
+            }),
         };
     }
     if storage.exists(state_files::TOPICS)? {
@@ -102,19 +111,27 @@ fn open_identity(
         directory_id: Some(Uuid::from_random(random.next_u128()).to_string()),
     };
     made.write(storage, "written by Ottla").map_err(failed)?;
-    Ok(Identity { cluster_id, node_id: config.node_id })
+    Ok(Identity {
+        cluster_id,
+        node_id: config.node_id,
+    })
 }
 
 /// Reads the checkpoints, and takes the mark of a clean stop away: from here on a crash is a crash.
 fn read_checkpoints(storage: &dyn Storage) -> Result<Checkpoints, BrokerError> {
     let read = |path: &str| {
-        data_dir::read_offsets(storage, path).map_err(|error| BrokerError::Log { partition: path.into(), error })
+        data_dir::read_offsets(storage, path).map_err(|error| BrokerError::Log {
+            partition: path.into(),
+            error,
+        })
     };
     Ok(Checkpoints {
         recovery_points: read(data_dir::RECOVERY_POINTS)?,
         log_starts: read(data_dir::LOG_STARTS)?,
-        clean: data_dir::take_clean_shutdown(storage)
-            .map_err(|error| BrokerError::Log { partition: data_dir::CLEAN_SHUTDOWN.into(), error })?,
+        clean: data_dir::take_clean_shutdown(storage).map_err(|error| BrokerError::Log {
+            partition: data_dir::CLEAN_SHUTDOWN.into(),
+            error,
+        })?,
     })
 }
 
@@ -125,7 +142,9 @@ fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
         Some(topic) => topic.partitions.clone(),
         None => return Ok(()),
     };
-    let limits = Limits { decompressed_bytes: broker.config.max_decompressed_bytes };
+    let limits = Limits {
+        decompressed_bytes: broker.config.max_decompressed_bytes,
+    };
     for index in partitions {
         let Some(partition) = broker.partitions.get_mut(index) else {
             continue;
@@ -177,4 +196,121 @@ fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Durability,
+        testing::{Harness, START_MS, batch, values},
+    };
+    use ottla_log::{MemoryStorage, OpenHow};
+    use std::vec;
+
+    fn open_again(h: &Harness, config: BrokerConfig) -> Result<Broker, BrokerError> {
+        Broker::open(config, h.storage.clone(), Now::new(0, START_MS), 7)
+    }
+
+    #[test]
+    fn a_directory_keeps_its_identity() {
+        let h = Harness::new(Durability::Os);
+        let cluster_id = h.broker.cluster_id().clone();
+        let other = BrokerConfig {
+            node_id: 5,
+            ..BrokerConfig::default()
+        };
+        let again = open_again(&h, other).unwrap();
+        assert_eq!((again.cluster_id(), again.node_id()), (&cluster_id, 1));
+        let wrong = BrokerConfig {
+            cluster_id: Some("other".into()),
+            ..BrokerConfig::default()
+        };
+        assert!(matches!(
+            open_again(&h, wrong),
+            Err(BrokerError::InconsistentClusterId { .. })
+        ));
+    }
+
+    #[test]
+    fn damage_is_an_error_not_a_guess() {
+        for path in [
+            state_files::TOPICS,
+            state_files::PRODUCER_IDS,
+            data_dir::META_PROPERTIES,
+            data_dir::RECOVERY_POINTS,
+        ] {
+            let mut h = Harness::new(Durability::Os);
+            h.create_topic("t", 1, &[]);
+            h.broker.producer_ids.take(&*h.storage).unwrap();
+            h.broker.close(h.now).unwrap();
+            let mut file = h.storage.open(path, OpenHow::Existing).unwrap();
+            let half = file.len() / 2;
+            file.truncate(half).unwrap();
+            assert!(open_again(&h, BrokerConfig::default()).is_err(), "{path}");
+        }
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        h.storage.remove_file(data_dir::META_PROPERTIES).unwrap();
+        assert!(
+            open_again(&h, BrokerConfig::default()).is_err(),
+            "topics without an identity"
+        );
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_and_reported() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        h.produce("t", 0, batch(&["whole"]));
+        let torn = batch(&["torn"]).to_bytes();
+        let mut file = h
+            .storage
+            .open("t-0/00000000000000000000.log", OpenHow::Existing)
+            .unwrap();
+        file.append(&[torn.slice(..torn.len() - 3)]).unwrap();
+        drop(file);
+        let mut h = h.restart(false);
+        assert_eq!(h.broker.recoveries().len(), 1);
+        assert_eq!(h.broker.recoveries()[0].0, "t-0");
+        assert_eq!(values(&h.fetch("t", 0, 0).records), ["whole"]);
+        assert_eq!(h.produce("t", 0, batch(&["next"])).base_offset, 1);
+    }
+
+    #[test]
+    fn bad_settings() {
+        for config in [
+            BrokerConfig {
+                node_id: -1,
+                ..BrokerConfig::default()
+            },
+            BrokerConfig {
+                num_partitions: 0,
+                ..BrokerConfig::default()
+            },
+        ] {
+            let opened = Broker::open(config, Arc::new(MemoryStorage::new()), Now::default(), 1);
+            assert!(matches!(opened, Err(BrokerError::InvalidConfig(_))));
+        }
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_outputs() {
+        let run = || {
+            let mut h = Harness::new(Durability::Fsync);
+            let mut seen = vec![alloc::format!("{:?}", h.broker.cluster_id())];
+            h.create_topic("t", 3, &[]);
+            for i in 0..30 {
+                h.send_produce("t", i % 3, -1, batch(&["v"]));
+                h.send(11, crate::testing::fetch_request("t", i % 3, 0, 100));
+                if i % 4 == 0 {
+                    h.sync_all();
+                }
+                h.pass_ms(30);
+            }
+            seen.extend(h.answers.iter().map(|answer| alloc::format!("{answer:?}")));
+            seen
+        };
+        assert_eq!(run(), run());
+    }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Partition {
     failed: bool,
     commit_waiters: VecDeque<(i64, CommitWaiter)>,
     pub(crate) fetch_waiters: Vec<WaitId>,
+    /// Segments when last looked at.
+    segments: usize,
     /// With `flush.ms`: when the oldest record that is not synced was appended.
     pub(crate) unsynced_since_us: Option<u64>,
 }
@@ -88,6 +90,7 @@ impl Partition {
             failed: false,
             commit_waiters: VecDeque::new(),
             fetch_waiters: Vec::new(),
+            segments: 1,
             unsynced_since_us: None,
         }
     }
@@ -128,6 +131,12 @@ impl Partition {
     /// Counts an append of `bytes` bytes.
     pub(crate) fn count_appended(&mut self, bytes: usize) {
         self.appended_bytes += bytes as u64;
+    }
+
+    /// Whether a segment was begun since this was last asked.
+    pub(crate) fn note_new_segment(&mut self) -> bool {
+        let segments = self.log.segment_count();
+        core::mem::replace(&mut self.segments, segments) < segments
     }
 
     /// Everything in the log is committed (`Durability::Os`).

@@ -3,10 +3,7 @@
 use alloc::{collections::VecDeque, sync::Arc, vec, vec::Vec};
 
 use bytes::Bytes;
-use ottla_log::{
-    MemoryStorage, SyncJob,
-    storage::{StorageError, StorageErrorKind},
-};
+use ottla_log::{MemoryStorage, StorageError, StorageErrorKind, SyncJob};
 use ottla_protocol::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, ErrorCode, FetchPartition,
     FetchRequest, FetchResponse, FetchTopic, PartitionData, PartitionProduceData,

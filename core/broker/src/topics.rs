@@ -205,7 +205,6 @@ pub(crate) fn effective_config<'a>(
     Ok((config, stored))
 }
 
-
 /// What is known of partitions from the checkpoint files of the last run.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
@@ -281,16 +280,25 @@ impl Broker {
         number: i32,
         checkpoints: Option<&Checkpoints>,
     ) -> Result<Partition, BrokerError> {
-        let topic = self.topics.get(index).ok_or(BrokerError::Internal("a partition without its topic"))?;
+        let topic = self
+            .topics
+            .get(index)
+            .ok_or(BrokerError::Internal("a partition without its topic"))?;
         let dir = partition_dir(&topic.name, number);
-        let failed = |error| BrokerError::Log { partition: dir.clone(), error };
+        let failed = |error| BrokerError::Log {
+            partition: dir.clone(),
+            error,
+        };
         self.storage.create_dir(&dir)?;
         let id = topic.id.to_string();
         match data_dir::read_topic_id(&*self.storage, &dir).map_err(failed)? {
             Some(found) if found == id => {}
             Some(found) => {
                 return Err(BrokerError::Corrupt {
-                    why: format!("it belongs to topic id {found}, but {} has {id}", topic.name),
+                    why: format!(
+                        "it belongs to topic id {found}, but {} has {id}",
+                        topic.name
+                    ),
                     path: dir,
                 });
             }
@@ -298,7 +306,12 @@ impl Broker {
         }
         let options = match checkpoints {
             Some(c) => {
-                let of = |offsets: &Offsets| offsets.get(&(String::from(&*topic.name), number)).copied().unwrap_or(0);
+                let of = |offsets: &Offsets| {
+                    offsets
+                        .get(&(String::from(&*topic.name), number))
+                        .copied()
+                        .unwrap_or(0)
+                };
                 OpenOptions {
                     clean: c.clean,
                     recovery_point: of(&c.recovery_points),
@@ -308,7 +321,8 @@ impl Broker {
             None => OpenOptions::default(),
         };
         let config = self.log_config(&topic.config);
-        let (log, recovery) = PartitionLog::open(self.storage.clone(), &dir, config, now, options).map_err(failed)?;
+        let (log, recovery) =
+            PartitionLog::open(self.storage.clone(), &dir, config, now, options).map_err(failed)?;
         let high_watermark = match self.config.durability {
             Durability::Fsync => log.synced_offset(),
             Durability::Os => log.log_end_offset(),

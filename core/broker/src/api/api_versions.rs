@@ -2,11 +2,10 @@
 
 use alloc::vec::Vec;
 
-use ottla_protocol::{
-    ApiKey, ApiVersion, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Response,
-};
+use ottla_protocol::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Response};
 use ottla_record::Now;
 
+use super::SERVED;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -44,7 +43,7 @@ fn answer(error_code: ErrorCode, api_keys: Vec<ApiVersion>) -> Response {
 }
 
 fn served() -> Vec<ApiVersion> {
-    ApiKey::ALL
+    SERVED
         .iter()
         .map(|key| {
             let versions = key.valid_versions();

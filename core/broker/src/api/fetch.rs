@@ -223,7 +223,10 @@ fn read_one(
     }
     partition.check_usable()?;
     partition.check_leader_epoch(target.current_leader_epoch)?;
-    let (start, end) = (partition.log.log_start_offset(), partition.log.log_end_offset());
+    let (start, end) = (
+        partition.log.log_start_offset(),
+        partition.log.log_end_offset(),
+    );
     if !(start..=end).contains(&target.fetch_offset) {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }

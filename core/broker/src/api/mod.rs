@@ -1,8 +1,8 @@
 //! What the broker answers: one file per API key.
 //!
 //! A handler is `fn handle(&mut Broker, Now, &RequestContext, XRequest) -> Handled`. To add a key: its field table in
-//! `core/protocol`, its file here, its line in [`dispatch`]. What is not served is not advertised: `ApiVersions` lists
-//! what `ApiKey::valid_versions` has.
+//! `core/protocol`, its file here, its lines in [`SERVED`] and [`dispatch`]. What is not served is not
+//! advertised: `ApiVersions` lists what is here, in the versions of `ApiKey::valid_versions`.
 
 use ottla_protocol::{ApiKey, Request};
 use ottla_record::Now;
@@ -16,6 +16,7 @@ pub(crate) mod api_versions;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -39,9 +40,37 @@ mod sync_group;
 /// to learn about compression, and serves it from 3 on.
 const PRODUCE_MIN_SERVED: i16 = 3;
 
+/// The keys that are served, in the order of their numbers.
+pub(crate) const SERVED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
+    ApiKey::DescribeConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::DeleteGroups,
+    ApiKey::OffsetDelete,
+    ApiKey::DescribeCluster,
+];
+
 /// Whether a request of this key and version is answered.
 pub(crate) fn is_served(key: ApiKey, version: i16) -> bool {
-    key.valid_versions().contains(&version)
+    SERVED.contains(&key)
+        && key.valid_versions().contains(&version)
         && (key != ApiKey::Produce || version >= PRODUCE_MIN_SERVED)
 }
 
@@ -70,10 +99,13 @@ pub(crate) fn dispatch(
         Request::CreateTopics(r) => create_topics::handle(broker, now, context, r),
         Request::DeleteTopics(r) => delete_topics::handle(broker, now, context, r),
         Request::InitProducerId(r) => init_producer_id::handle(broker, now, context, r),
+        Request::DeleteRecords(r) => delete_records::handle(broker, now, context, r),
         Request::DescribeConfigs(r) => describe_configs::handle(broker, now, context, r),
         Request::CreatePartitions(r) => create_partitions::handle(broker, now, context, r),
         Request::DeleteGroups(r) => delete_groups::handle(broker, now, context, r),
         Request::OffsetDelete(r) => offset_delete::handle(broker, now, context, r),
         Request::DescribeCluster(r) => describe_cluster::handle(broker, now, context, r),
+        // `is_served` let none of the others through.
+        _ => Handled::Disconnect,
     }
 }

@@ -169,7 +169,9 @@ fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
         log_start_offset: -1,
         record_errors: records
             .into_iter()
-            .map(|record| BatchIndexAndErrorMessage { batch_index: record.index, batch_index_error_message: Some(Str::from_static(record.message)),
+            .map(|record| BatchIndexAndErrorMessage {
+                batch_index: record.index,
+                batch_index_error_message: Some(Str::from_static(record.message)),
             })
             .collect(),
         error_message: (!message.is_empty()).then(|| message.into()),
@@ -423,7 +425,7 @@ mod tests {
         }
         let id = h.send(
             3,
-            produce_request("t", 0, -1, compressed(Compression::Zstd, &["z"])),
+            produce_request("t", 0, -1, compressed(Compression::Zstd, &[&long])),
         );
         assert_eq!(
             produced(h.take_answer(id).unwrap()).error_code,
@@ -524,7 +526,10 @@ mod tests {
                 [&long, "two"].repeat(Compression::ALL.len())
             );
             for stored in Batches::new(records.into_chunks()) {
-                assert_eq!(stored.unwrap().header().attributes.compression(), Ok(target));
+                assert_eq!(
+                    stored.unwrap().header().attributes.compression(),
+                    Ok(target)
+                );
             }
         }
     }
