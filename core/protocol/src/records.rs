@@ -17,7 +17,10 @@ pub struct Records {
 impl Records {
     /// No bytes at all.
     pub const fn new() -> Self {
-        Self { first: Bytes::new(), rest: Vec::new() }
+        Self {
+            first: Bytes::new(),
+            rest: Vec::new(),
+        }
     }
 
     /// Adds a chunk at the end; empty chunks are left out.
@@ -32,13 +35,19 @@ impl Records {
 
     /// The chunks, in order.
     pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
-        (!self.first.is_empty()).then_some(&self.first).into_iter().chain(self.rest.iter())
+        (!self.first.is_empty())
+            .then_some(&self.first)
+            .into_iter()
+            .chain(self.rest.iter())
     }
 
     /// The chunks by value, in order.
     pub fn into_chunks(self) -> impl Iterator<Item = Bytes> {
         let first = self.first;
-        (!first.is_empty()).then_some(first).into_iter().chain(self.rest)
+        (!first.is_empty())
+            .then_some(first)
+            .into_iter()
+            .chain(self.rest)
     }
 
     /// Bytes in all chunks.
@@ -64,7 +73,10 @@ impl Records {
 
 impl From<Bytes> for Records {
     fn from(chunk: Bytes) -> Self {
-        Self { first: chunk, rest: Vec::new() }
+        Self {
+            first: chunk,
+            rest: Vec::new(),
+        }
     }
 }
 
@@ -80,7 +92,10 @@ impl FromIterator<Bytes> for Records {
 impl PartialEq for Records {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len()
-            && self.chunks().flat_map(|c| c.iter()).eq(other.chunks().flat_map(|c| c.iter()))
+            && self
+                .chunks()
+                .flat_map(|c| c.iter())
+                .eq(other.chunks().flat_map(|c| c.iter()))
     }
 }
 
