@@ -304,3 +304,382 @@ fn replacement_answer(group: &Group, id: &Str, old_leader: Str, version: i16) ->
         ..response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, JOIN, config, join_request, subscription};
+    use super::*;
+    use crate::groups::GroupConfig;
+    use ottla_protocol::JoinGroupRequestProtocol;
+
+    fn instance(group: &str, member: &Str, instance: &str) -> JoinGroupRequest {
+        JoinGroupRequest {
+            group_instance_id: Some(Str::from(instance)),
+            ..join_request(group, member)
+        }
+    }
+
+    fn protocols(names: &[&str]) -> Vec<JoinGroupRequestProtocol> {
+        names
+            .iter()
+            .map(|n| JoinGroupRequestProtocol {
+                name: Str::from(*n),
+                metadata: subscription(n),
+                ..JoinGroupRequestProtocol::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn refusals() {
+        let mut h = Harness::new(config());
+        let nobody = Str::new();
+        let error = |h: &mut Harness, r| h.join_now(JOIN, r).error_code;
+        assert_eq!(error(&mut h, join_request("", &nobody)), ErrorCode::INVALID_GROUP_ID);
+        for session_timeout_ms in [5_999, 1_800_001, -1] {
+            let r = JoinGroupRequest { session_timeout_ms, ..join_request("g", &nobody) };
+            assert_eq!(error(&mut h, r), ErrorCode::INVALID_SESSION_TIMEOUT);
+        }
+        let r = join_request("g", &Str::from("made up"));
+        assert_eq!(error(&mut h, r), ErrorCode::UNKNOWN_MEMBER_ID);
+        let r = JoinGroupRequest { protocols: Vec::new(), ..join_request("g", &nobody) };
+        assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        let r = JoinGroupRequest { protocol_type: nobody.clone(), ..join_request("g", &nobody) };
+        assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        assert_eq!(h.state("g"), GroupState::Dead, "a refused request makes no group");
+
+        h.stable("g", 1);
+        let r = join_request("g", &Str::from("made up"));
+        assert_eq!(error(&mut h, r), ErrorCode::UNKNOWN_MEMBER_ID);
+        let r = JoinGroupRequest { protocol_type: "connect".into(), ..join_request("g", &nobody) };
+        assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        let r = JoinGroupRequest { protocols: protocols(&["x"]), ..join_request("g", &nobody) };
+        assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+    }
+
+    #[test]
+    fn error_answers_have_no_generation() {
+        let mut h = Harness::new(config());
+        for (version, name) in [(0, Some("")), (6, Some("")), (7, None)] {
+            let answer = h.join_now(version, join_request("", &Str::new()));
+            assert_eq!(answer.generation_id, -1);
+            assert_eq!(answer.protocol_name.as_deref(), name);
+        }
+    }
+
+    #[test]
+    fn the_first_member_is_answered_at_once() {
+        let mut h = Harness::new(config());
+        let id = h.member_id("g");
+        assert!(id.starts_with("app-"));
+        assert_eq!(id.len(), "app-".len() + 36);
+        let answer = h.join_now(JOIN, join_request("g", &id));
+        assert_eq!((answer.error_code, answer.generation_id), (ErrorCode::NONE, 1));
+        assert_eq!((&answer.leader, &answer.member_id), (&id, &id));
+        assert_eq!(answer.protocol_type.as_deref(), Some("consumer"));
+        assert_eq!(answer.protocol_name.as_deref(), Some("range"));
+        assert_eq!(answer.members.len(), 1);
+        assert_eq!(answer.members[0].metadata, subscription("t"));
+        assert_eq!(h.state("g"), GroupState::CompletingRebalance);
+    }
+
+    #[test]
+    fn old_clients_need_no_id() {
+        for version in 0..4 {
+            let mut h = Harness::new(config());
+            let answer = h.join_now(version, join_request("g", &Str::new()));
+            assert_eq!(answer.error_code, ErrorCode::NONE);
+            assert!(!answer.member_id.is_empty());
+            assert_eq!(answer.protocol_type, None);
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_not_used_is_forgotten_with_its_group() {
+        let mut h = Harness::new(config());
+        let id = h.member_id("g");
+        assert_eq!(h.state("g"), GroupState::Empty);
+        h.advance(9_999);
+        assert_eq!(h.state("g"), GroupState::Empty);
+        h.advance(1);
+        assert_eq!(h.state("g"), GroupState::Dead);
+        let answer = h.join_now(JOIN, join_request("g", &id));
+        assert_eq!(answer.error_code, ErrorCode::UNKNOWN_MEMBER_ID);
+    }
+
+    #[test]
+    fn a_second_member_waits_for_the_first() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 1);
+        let second = h.member_id("g");
+        let join = h.join(JOIN, join_request("g", &second));
+        assert_eq!(h.joined(join), None);
+        assert_eq!(h.state("g"), GroupState::PreparingRebalance);
+        assert_eq!(h.heartbeat("g", generation, &ids[0]), ErrorCode::REBALANCE_IN_PROGRESS);
+        let first = h.join_now(JOIN, join_request("g", &ids[0]));
+        assert_eq!((first.generation_id, first.members.len()), (2, 2));
+        let answer = h.joined(join).unwrap();
+        assert_eq!((answer.generation_id, &answer.leader), (2, &ids[0]));
+        assert!(answer.members.is_empty(), "only the leader sees the members");
+    }
+
+    #[test]
+    fn who_does_not_rejoin_in_time_is_out() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("g", 2);
+        let id = h.member_id("g");
+        let join = h.join(JOIN, join_request("g", &id));
+        let rejoin = h.join(JOIN, join_request("g", &ids[1]));
+        // The leader heartbeats on, but does not rejoin.
+        for _ in 0..11 {
+            h.advance(5_000);
+            assert_eq!(h.heartbeat("g", 2, &ids[0]), ErrorCode::REBALANCE_IN_PROGRESS);
+        }
+        assert_eq!(h.joined(join), None);
+        h.advance(5_000);
+        let new = h.joined(join).unwrap();
+        assert_eq!(new.generation_id, 3);
+        assert_eq!(new.leader, ids[1], "the first of those that came leads");
+        assert_eq!(h.joined(rejoin).unwrap().members.len(), 2);
+        assert_eq!(h.heartbeat("g", 3, &ids[0]), ErrorCode::UNKNOWN_MEMBER_ID);
+    }
+
+    #[test]
+    fn a_pending_id_is_waited_for() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("g", 1);
+        let pending = h.member_id("g");
+        let leader = h.join(JOIN, join_request("g", &ids[0]));
+        assert_eq!(h.joined(leader), None, "the id that was handed out may still come");
+        let join = h.join_now(JOIN, join_request("g", &pending));
+        assert_eq!(join.generation_id, 2);
+        assert!(h.joined(leader).is_some());
+
+        h.member_id("g");
+        let leader = h.join(JOIN, join_request("g", &ids[0]));
+        let other = h.join(JOIN, join_request("g", &pending));
+        h.advance(10_000);
+        assert!(h.joined(leader).is_some() && h.joined(other).is_some());
+    }
+
+    #[test]
+    fn a_new_member_waits_no_longer_than_five_minutes() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("g", 1);
+        let slow = JoinGroupRequest { rebalance_timeout_ms: 900_000, ..join_request("g", &ids[0]) };
+        let first = h.join_now(JOIN, slow);
+        let sync = h.sync("g", first.generation_id, &ids[0], &[]);
+        assert!(h.synced(sync).is_some());
+        let new = h.member_id("g");
+        let join = h.join(JOIN, join_request("g", &new));
+        for _ in 0..59 {
+            h.advance(5_000);
+            h.heartbeat("g", first.generation_id, &ids[0]);
+        }
+        assert_eq!(h.joined(join), None);
+        h.advance(5_000);
+        let answer = h.joined(join).unwrap();
+        assert_eq!(answer.error_code, ErrorCode::UNKNOWN_MEMBER_ID);
+        assert!(answer.member_id.is_empty());
+    }
+
+    #[test]
+    fn rejoining_with_the_same_metadata_repeats_the_answer() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 2);
+        let again = h.join_now(JOIN, join_request("g", &ids[1]));
+        assert_eq!((again.generation_id, h.state("g")), (generation, GroupState::Stable));
+        let r = JoinGroupRequest { protocols: protocols(&["range"]), ..join_request("g", &ids[1]) };
+        let changed = h.join(JOIN, r);
+        assert_eq!(h.joined(changed), None);
+        assert_eq!(h.state("g"), GroupState::PreparingRebalance);
+        let leader = h.join_now(JOIN, join_request("g", &ids[0]));
+        assert_eq!(leader.generation_id, generation + 1);
+        // In CompletingRebalance the leader too gets its answer again, with the members.
+        let leader = h.join_now(JOIN, join_request("g", &ids[0]));
+        assert_eq!((leader.generation_id, leader.members.len()), (generation + 1, 2));
+    }
+
+    #[test]
+    fn a_leader_that_rejoins_a_stable_group_rebalances_it() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 1);
+        let again = h.join_now(JOIN, join_request("g", &ids[0]));
+        assert_eq!(again.generation_id, generation + 1);
+    }
+
+    #[test]
+    fn a_member_that_asks_twice_is_answered_twice() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("g", 2);
+        let id = h.member_id("g");
+        let first = h.join(JOIN, join_request("g", &id));
+        let second = h.join(JOIN, join_request("g", &id));
+        assert_eq!(h.joined(first).unwrap().error_code, ErrorCode::REBALANCE_IN_PROGRESS);
+        h.join(JOIN, join_request("g", &ids[0]));
+        h.join(JOIN, join_request("g", &ids[1]));
+        assert_eq!(h.joined(second).unwrap().error_code, ErrorCode::NONE);
+    }
+
+    #[test]
+    fn votes_choose_the_protocol() {
+        let mut h = Harness::new(config());
+        let a = JoinGroupRequest {
+            protocols: protocols(&["sticky", "range", "own"]),
+            ..join_request("g", &Str::new())
+        };
+        let b = JoinGroupRequest {
+            protocols: protocols(&["range", "sticky"]),
+            ..join_request("g", &Str::new())
+        };
+        let first = h.join_now(3, a.clone());
+        assert_eq!(first.protocol_name.as_deref(), Some("sticky"));
+        let second = h.join(3, b.clone());
+        h.join(3, JoinGroupRequest { member_id: first.member_id.clone(), ..a.clone() });
+        let second = h.joined(second).unwrap();
+        assert_eq!(second.protocol_name.as_deref(), Some("sticky"), "the leader breaks the tie");
+        let third = h.join(3, b.clone());
+        h.join(3, JoinGroupRequest { member_id: first.member_id, ..a });
+        h.join(3, JoinGroupRequest { member_id: second.member_id, ..b });
+        assert_eq!(h.joined(third).unwrap().protocol_name.as_deref(), Some("range"));
+    }
+
+    #[test]
+    fn the_size_of_a_group_is_bounded() {
+        let mut h = Harness::new(GroupConfig { max_size: 2, ..config() });
+        let (generation, ids) = h.stable("g", 2);
+        let answer = h.join_now(JOIN, join_request("g", &Str::new()));
+        assert_eq!(answer.error_code, ErrorCode::GROUP_MAX_SIZE_REACHED);
+        assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::NONE);
+        let again = h.join_now(JOIN, join_request("g", &ids[1]));
+        assert_eq!(again.error_code, ErrorCode::NONE);
+    }
+
+    #[test]
+    fn the_initial_delay_grows_with_newcomers() {
+        let mut h =
+            Harness::new(GroupConfig { initial_rebalance_delay_ms: 3_000, ..config() });
+        let mut request = join_request("g", &Str::new());
+        request.rebalance_timeout_ms = 8_000;
+        let first = h.join(3, request.clone());
+        h.advance(2_000);
+        let second = h.join(3, request.clone());
+        h.advance(1_000);
+        assert_eq!(h.joined(first), None, "a newcomer puts it off by 3 s");
+        let third = h.join(3, request);
+        h.advance(3_000);
+        assert_eq!(h.joined(first), None, "and another, by the 2 s that are left");
+        h.advance(2_000);
+        for join in [first, second, third] {
+            assert_eq!(h.joined(join).unwrap().generation_id, 1);
+        }
+    }
+
+    #[test]
+    fn the_initial_delay_ends_without_newcomers() {
+        let mut h =
+            Harness::new(GroupConfig { initial_rebalance_delay_ms: 3_000, ..config() });
+        let join = h.join(3, join_request("g", &Str::new()));
+        h.advance(2_999);
+        assert_eq!(h.joined(join), None);
+        h.advance(1);
+        assert_eq!(h.joined(join).unwrap().generation_id, 1);
+    }
+
+    #[test]
+    fn a_static_member_takes_its_place_again_without_a_rebalance() {
+        let mut h = Harness::new(config());
+        let first = h.join_now(JOIN, instance("g", &Str::new(), "i"));
+        assert_eq!(first.error_code, ErrorCode::NONE, "static members are not asked twice");
+        assert!(first.member_id.starts_with("i-"));
+        let old = first.member_id;
+        let sync = h.sync("g", 1, &old, &[(&old, "mine")]);
+        assert!(h.synced(sync).is_some());
+
+        h.hold = true;
+        let join = h.join(JOIN, instance("g", &Str::new(), "i"));
+        assert_eq!(h.joined(join), None, "it is written first");
+        h.finish_appends();
+        h.hold = false;
+        let again = h.joined(join).unwrap();
+        assert_eq!((again.generation_id, h.state("g")), (1, GroupState::Stable));
+        assert_ne!(again.member_id, old);
+        assert!(again.skip_assignment && again.leader == again.member_id);
+        assert_eq!(again.members.len(), 1);
+        let sync = h.sync("g", 1, &again.member_id, &[]);
+        assert_eq!(h.synced(sync).unwrap().assignment, Bytes::from_static(b"mine"));
+
+        let fenced = h.join_now(JOIN, instance("g", &old, "i"));
+        assert_eq!(fenced.error_code, ErrorCode::FENCED_INSTANCE_ID);
+        assert_eq!(h.heartbeat("g", 1, &old), ErrorCode::UNKNOWN_MEMBER_ID);
+
+        // Before v9 the old id is said to lead, so that the new one does not assign.
+        let v8 = h.join_now(8, instance("g", &Str::new(), "i"));
+        assert_eq!(v8.leader, again.member_id);
+        assert!(!v8.skip_assignment && v8.members.is_empty());
+
+        h.restart();
+        assert_eq!(h.heartbeat("g", 1, &v8.member_id), ErrorCode::NONE, "the log knows the new id");
+    }
+
+    #[test]
+    fn a_replacement_that_cannot_be_written_is_refused() {
+        let mut h = Harness::new(config());
+        let old = h.join_now(JOIN, instance("g", &Str::new(), "i")).member_id;
+        h.sync("g", 1, &old, &[(&old, "mine")]);
+        h.hold = true;
+        let join = h.join(JOIN, instance("g", &Str::new(), "i"));
+        h.finish_append(Err(ErrorCode::NOT_ENOUGH_REPLICAS));
+        let error = h.joined(join).unwrap().error_code;
+        assert_eq!(error, ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    }
+
+    #[test]
+    fn the_requests_of_a_replaced_static_member_are_fenced() {
+        let mut h = Harness::new(config());
+        let (_, _) = h.stable("g", 1);
+        let parked = h.join(JOIN, instance("g", &Str::new(), "i"));
+        let again = h.join(JOIN, instance("g", &Str::new(), "i"));
+        assert_eq!(h.joined(parked).unwrap().error_code, ErrorCode::FENCED_INSTANCE_ID);
+        assert_eq!(h.joined(again), None);
+
+        let mut h = Harness::new(config());
+        let leader = h.join_now(JOIN, instance("h", &Str::new(), "leader")).member_id;
+        let other = h.join(JOIN, instance("h", &Str::new(), "other"));
+        h.join(JOIN, instance("h", &leader, "leader"));
+        let other = h.joined(other).unwrap();
+        let sync = h.sync("h", other.generation_id, &other.member_id, &[]);
+        let replaced = h.join(JOIN, instance("h", &Str::new(), "other"));
+        assert_eq!(h.synced(sync).unwrap().error_code, ErrorCode::FENCED_INSTANCE_ID);
+        assert_eq!(h.state("h"), GroupState::PreparingRebalance, "the leader knew the old id");
+        h.join(JOIN, instance("h", &leader, "leader"));
+        assert_eq!(h.joined(replaced).unwrap().error_code, ErrorCode::NONE);
+    }
+
+    #[test]
+    fn a_static_member_that_changes_the_vote_rebalances() {
+        let mut h = Harness::new(config());
+        let mut request = instance("g", &Str::new(), "i");
+        request.protocols = protocols(&["range", "sticky"]);
+        let old = h.join_now(JOIN, request.clone()).member_id;
+        h.sync("g", 1, &old, &[]);
+        request.protocols = protocols(&["sticky", "range"]);
+        let again = h.join_now(JOIN, request);
+        assert_eq!((again.generation_id, again.protocol_name.as_deref()), (2, Some("sticky")));
+    }
+
+    #[test]
+    fn static_members_keep_their_place_through_a_rebalance() {
+        let mut h = Harness::new(config());
+        let mut absent = instance("g", &Str::new(), "absent");
+        absent.session_timeout_ms = 600_000;
+        let absent = h.join_now(JOIN, absent).member_id;
+        h.sync("g", 1, &absent, &[]);
+        let id = h.member_id("g");
+        let join = h.join(JOIN, join_request("g", &id));
+        h.advance(60_000);
+        let answer = h.joined(join).unwrap();
+        assert_eq!((&answer.leader, answer.members.len()), (&id, 2));
+        assert_eq!(answer.members.iter().filter(|m| m.member_id == absent).count(), 1);
+    }
+}

@@ -105,3 +105,99 @@ fn remove_all(
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, JOIN, config, join_request};
+    use super::*;
+    use crate::groups::GroupState;
+    use ottla_protocol::JoinGroupRequest;
+
+    #[test]
+    fn the_last_member_leaves_once_it_is_written() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 1);
+        h.hold = true;
+        let leave = h.leave("g", &[(&ids[0], None)]);
+        assert_eq!(h.state("g"), GroupState::Empty);
+        assert_eq!(h.left(leave), None);
+        h.finish_appends();
+        let answer = h.left(leave).unwrap();
+        assert_eq!(answer.members[0].error_code, ErrorCode::NONE);
+        h.restart();
+        assert_eq!((h.state("g"), h.generation("g")), (GroupState::Empty, generation + 1));
+    }
+
+    #[test]
+    fn the_rest_rebalances() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 3);
+        let leave = h.leave("g", &[(&ids[0], None), (&Str::from("x"), None)]);
+        let errors: Vec<_> = h.left(leave).unwrap().members.iter().map(|m| m.error_code).collect();
+        assert_eq!(errors, [ErrorCode::NONE, ErrorCode::UNKNOWN_MEMBER_ID]);
+        assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::REBALANCE_IN_PROGRESS);
+        // The last one that is waited for leaves: that ends the wait.
+        let join = h.join(JOIN, join_request("g", &ids[1]));
+        h.leave("g", &[(&ids[2], None)]);
+        assert_eq!(h.joined(join).unwrap().generation_id, generation + 1);
+    }
+
+    #[test]
+    fn old_clients_are_told_at_the_top() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("g", 1);
+        for (group, id, error) in [
+            ("", &ids[0], ErrorCode::INVALID_GROUP_ID),
+            ("g", &Str::from("x"), ErrorCode::UNKNOWN_MEMBER_ID),
+            ("other", &ids[0], ErrorCode::UNKNOWN_MEMBER_ID),
+            ("g", &ids[0], ErrorCode::NONE),
+        ] {
+            let request = LeaveGroupRequest {
+                group_id: Str::from(group),
+                member_id: id.clone(),
+                ..LeaveGroupRequest::default()
+            };
+            let leave = h.request(2, |c, now, context| c.leave(now, context, request));
+            let answer = h.left(leave).unwrap();
+            assert_eq!((answer.error_code, answer.members.len()), (error, 0));
+        }
+    }
+
+    #[test]
+    fn static_and_pending_members() {
+        let mut h = Harness::new(config());
+        let request = JoinGroupRequest {
+            group_instance_id: Some(Str::from("i")),
+            ..join_request("g", &Str::new())
+        };
+        let id = h.join_now(JOIN, request).member_id;
+        let pending = h.member_id("g");
+        let nobody = Str::new();
+        let leave = h.leave(
+            "g",
+            &[(&pending, None), (&pending, Some("i")), (&nobody, Some("j")), (&nobody, Some("i"))],
+        );
+        let errors: Vec<_> = h.left(leave).unwrap().members.iter().map(|m| m.error_code).collect();
+        assert_eq!(
+            errors,
+            [
+                ErrorCode::NONE,
+                ErrorCode::FENCED_INSTANCE_ID,
+                ErrorCode::UNKNOWN_MEMBER_ID,
+                ErrorCode::NONE
+            ]
+        );
+        assert_eq!(h.heartbeat("g", 1, &id), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(h.state("g"), GroupState::Empty);
+    }
+
+    #[test]
+    fn the_parked_request_of_a_member_that_leaves_is_answered() {
+        let mut h = Harness::new(config());
+        h.stable("g", 1);
+        let id = h.member_id("g");
+        let join = h.join(JOIN, join_request("g", &id));
+        h.leave("g", &[(&id, None)]);
+        assert_eq!(h.joined(join).unwrap().error_code, ErrorCode::UNKNOWN_MEMBER_ID);
+    }
+}

@@ -174,3 +174,132 @@ fn answer(group: &mut Group, out: &mut Outbox, now: Now, id: &Str, reply: ReplyT
     };
     out.respond(reply, Response::SyncGroup(response));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, JOIN, config, join_request};
+    use super::*;
+
+    fn error(h: &mut Harness, generation: i32, id: &Str) -> ErrorCode {
+        let sync = h.sync("g", generation, id, &[]);
+        h.synced(sync).expect("an answer at once").error_code
+    }
+
+    #[test]
+    fn refusals() {
+        let mut h = Harness::new(config());
+        assert_eq!(error(&mut h, 1, &Str::from("x")), ErrorCode::UNKNOWN_MEMBER_ID);
+        let (generation, ids) = h.stable("g", 2);
+        assert_eq!(error(&mut h, generation, &Str::from("x")), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(error(&mut h, generation + 1, &ids[0]), ErrorCode::ILLEGAL_GENERATION);
+        let request = SyncGroupRequest {
+            group_id: Str::from("g"),
+            generation_id: generation,
+            member_id: ids[0].clone(),
+            ..SyncGroupRequest::default()
+        };
+        let ask = |h: &mut Harness, version, r: SyncGroupRequest| {
+            let sync = h.request(version, |c, now, context| c.sync(now, context, r));
+            h.synced(sync).unwrap()
+        };
+        let unnamed = ask(&mut h, 5, request.clone());
+        assert_eq!(unnamed.error_code, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        let old = ask(&mut h, 4, request.clone());
+        assert_eq!((old.error_code, old.protocol_name), (ErrorCode::NONE, None));
+        for (kind, name) in [("connect", "range"), ("consumer", "sticky")] {
+            let protocol_type = Some(Str::from(kind));
+            let protocol_name = Some(Str::from(name));
+            let r = SyncGroupRequest { protocol_type, protocol_name, ..request.clone() };
+            assert_eq!(ask(&mut h, 5, r).error_code, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        }
+        let nameless = SyncGroupRequest { group_id: Str::new(), ..request.clone() };
+        assert_eq!(ask(&mut h, 5, nameless).error_code, ErrorCode::INVALID_GROUP_ID);
+        let instance = SyncGroupRequest { group_instance_id: Some(Str::from("i")), ..request };
+        assert_eq!(ask(&mut h, 4, instance).error_code, ErrorCode::UNKNOWN_MEMBER_ID);
+        // A rebalance is under way.
+        h.join(JOIN, join_request("g", &ids[0]));
+        assert_eq!(error(&mut h, generation, &ids[1]), ErrorCode::REBALANCE_IN_PROGRESS);
+    }
+
+    #[test]
+    fn members_wait_for_the_leader_and_for_the_commit() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("g", 2);
+        let joins = [0, 1].map(|i| h.join(JOIN, join_request("g", &ids[i])));
+        let generation = h.joined(joins[0]).unwrap().generation_id;
+        h.hold = true;
+        let follower = h.sync("g", generation, &ids[1], &[]);
+        assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::NONE);
+        let given = [(&ids[1], "all"), (&Str::from("made up"), "x")];
+        let leader = h.sync("g", generation, &ids[0], &given);
+        assert_eq!(h.appends.len(), 1);
+        let again = h.sync("g", generation, &ids[0], &given);
+        assert_eq!(h.appends.len(), 1, "one generation is assigned once");
+        assert_eq!(h.synced(leader).unwrap().error_code, ErrorCode::REBALANCE_IN_PROGRESS);
+        assert!(h.synced(follower).is_none());
+        assert_eq!(h.state("g"), GroupState::CompletingRebalance);
+        h.finish_appends();
+        assert_eq!(h.state("g"), GroupState::Stable);
+        assert_eq!(h.synced(follower).unwrap().assignment, Bytes::from_static(b"all"));
+        let leader = h.synced(again).unwrap();
+        assert_eq!((leader.error_code, leader.assignment.len()), (ErrorCode::NONE, 0));
+        assert_eq!(leader.protocol_name.as_deref(), Some("range"));
+    }
+
+    #[test]
+    fn an_assignment_that_cannot_be_written_makes_all_rejoin() {
+        let errors = [
+            (ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (ErrorCode::REQUEST_TIMED_OUT, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_COORDINATOR),
+            (ErrorCode::MESSAGE_TOO_LARGE, ErrorCode::UNKNOWN_SERVER_ERROR),
+        ];
+        for (append, answer) in errors {
+            let mut h = Harness::new(config());
+            let id = h.member_id("g");
+            h.join_now(JOIN, join_request("g", &id));
+            h.hold = true;
+            let sync = h.sync("g", 1, &id, &[]);
+            h.finish_append(Err(append));
+            assert_eq!(h.synced(sync).unwrap().error_code, answer);
+            assert_eq!(h.state("g"), GroupState::PreparingRebalance);
+            assert_eq!(h.join_now(JOIN, join_request("g", &id)).generation_id, 2);
+        }
+    }
+
+    #[test]
+    fn an_assignment_of_a_past_generation_is_not_handed_out() {
+        let mut h = Harness::new(config());
+        let id = h.member_id("g");
+        h.join_now(JOIN, join_request("g", &id));
+        h.hold = true;
+        let sync = h.sync("g", 1, &id, &[(&id, "old")]);
+        let newcomer = h.join(3, join_request("g", &Str::new()));
+        assert_eq!(h.synced(sync).unwrap().error_code, ErrorCode::REBALANCE_IN_PROGRESS);
+        h.join_now(JOIN, join_request("g", &id));
+        h.finish_appends();
+        assert_eq!(h.state("g"), GroupState::CompletingRebalance);
+        let newcomer = h.joined(newcomer).unwrap();
+        let sync = h.sync("g", 2, &newcomer.member_id, &[]);
+        assert!(h.synced(sync).is_none());
+    }
+
+    #[test]
+    fn who_does_not_sync_in_time_is_out() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("g", 2);
+        let joins = [0, 1].map(|i| h.join(JOIN, join_request("g", &ids[i])));
+        let generation = h.joined(joins[0]).unwrap().generation_id;
+        let leader = h.sync("g", generation, &ids[0], &[]);
+        assert!(h.synced(leader).is_some());
+        for _ in 0..11 {
+            h.advance(5_000);
+            assert_eq!(h.heartbeat("g", generation, &ids[0]), ErrorCode::NONE);
+            assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::NONE);
+        }
+        h.advance(5_000);
+        assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::UNKNOWN_MEMBER_ID);
+        let rejoin = h.heartbeat("g", generation, &ids[0]);
+        assert_eq!(rejoin, ErrorCode::REBALANCE_IN_PROGRESS);
+    }
+}
