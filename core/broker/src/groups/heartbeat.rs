@@ -49,12 +49,19 @@ mod tests {
         let pending = h.member_id("g");
         assert_eq!(h.heartbeat("g", 0, &pending), ErrorCode::UNKNOWN_MEMBER_ID);
         h.join_now(JOIN, join_request("g", &pending));
-        assert_eq!(h.heartbeat("g", 1, &pending), ErrorCode::NONE, "CompletingRebalance");
+        assert_eq!(
+            h.heartbeat("g", 1, &pending),
+            ErrorCode::NONE,
+            "CompletingRebalance"
+        );
         assert_eq!(h.heartbeat("g", 0, &pending), ErrorCode::ILLEGAL_GENERATION);
         h.sync("g", 1, &pending, &[]);
         assert_eq!(h.heartbeat("g", 1, &pending), ErrorCode::NONE, "Stable");
         h.join(3, join_request("g", &Str::new()));
-        assert_eq!(h.heartbeat("g", 1, &pending), ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(
+            h.heartbeat("g", 1, &pending),
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
     }
 
     #[test]
@@ -65,14 +72,24 @@ mod tests {
         assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::NONE);
         h.advance(1_000);
         // The leader is out, and the other is to rejoin.
-        assert_eq!(h.heartbeat("g", generation, &ids[0]), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(
+            h.heartbeat("g", generation, &ids[0]),
+            ErrorCode::UNKNOWN_MEMBER_ID
+        );
         let rejoin = h.heartbeat("g", generation, &ids[1]);
         assert_eq!(rejoin, ErrorCode::REBALANCE_IN_PROGRESS);
         let answer = h.join_now(JOIN, join_request("g", &ids[1]));
-        assert_eq!((answer.generation_id, &answer.leader), (generation + 1, &ids[1]));
+        assert_eq!(
+            (answer.generation_id, &answer.leader),
+            (generation + 1, &ids[1])
+        );
         h.advance(10_000);
         assert_eq!(h.state("g"), GroupState::Empty);
         h.restart();
-        assert_eq!(h.generation("g"), generation + 2, "the empty group was written");
+        assert_eq!(
+            h.generation("g"),
+            generation + 2,
+            "the empty group was written"
+        );
     }
 }

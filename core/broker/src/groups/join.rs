@@ -335,25 +335,47 @@ mod tests {
         let mut h = Harness::new(config());
         let nobody = Str::new();
         let error = |h: &mut Harness, r| h.join_now(JOIN, r).error_code;
-        assert_eq!(error(&mut h, join_request("", &nobody)), ErrorCode::INVALID_GROUP_ID);
+        assert_eq!(
+            error(&mut h, join_request("", &nobody)),
+            ErrorCode::INVALID_GROUP_ID
+        );
         for session_timeout_ms in [5_999, 1_800_001, -1] {
-            let r = JoinGroupRequest { session_timeout_ms, ..join_request("g", &nobody) };
+            let r = JoinGroupRequest {
+                session_timeout_ms,
+                ..join_request("g", &nobody)
+            };
             assert_eq!(error(&mut h, r), ErrorCode::INVALID_SESSION_TIMEOUT);
         }
         let r = join_request("g", &Str::from("made up"));
         assert_eq!(error(&mut h, r), ErrorCode::UNKNOWN_MEMBER_ID);
-        let r = JoinGroupRequest { protocols: Vec::new(), ..join_request("g", &nobody) };
+        let r = JoinGroupRequest {
+            protocols: Vec::new(),
+            ..join_request("g", &nobody)
+        };
         assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
-        let r = JoinGroupRequest { protocol_type: nobody.clone(), ..join_request("g", &nobody) };
+        let r = JoinGroupRequest {
+            protocol_type: nobody.clone(),
+            ..join_request("g", &nobody)
+        };
         assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
-        assert_eq!(h.state("g"), GroupState::Dead, "a refused request makes no group");
+        assert_eq!(
+            h.state("g"),
+            GroupState::Dead,
+            "a refused request makes no group"
+        );
 
         h.stable("g", 1);
         let r = join_request("g", &Str::from("made up"));
         assert_eq!(error(&mut h, r), ErrorCode::UNKNOWN_MEMBER_ID);
-        let r = JoinGroupRequest { protocol_type: "connect".into(), ..join_request("g", &nobody) };
+        let r = JoinGroupRequest {
+            protocol_type: "connect".into(),
+            ..join_request("g", &nobody)
+        };
         assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
-        let r = JoinGroupRequest { protocols: protocols(&["x"]), ..join_request("g", &nobody) };
+        let r = JoinGroupRequest {
+            protocols: protocols(&["x"]),
+            ..join_request("g", &nobody)
+        };
         assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
     }
 
@@ -374,7 +396,10 @@ mod tests {
         assert!(id.starts_with("app-"));
         assert_eq!(id.len(), "app-".len() + 36);
         let answer = h.join_now(JOIN, join_request("g", &id));
-        assert_eq!((answer.error_code, answer.generation_id), (ErrorCode::NONE, 1));
+        assert_eq!(
+            (answer.error_code, answer.generation_id),
+            (ErrorCode::NONE, 1)
+        );
         assert_eq!((&answer.leader, &answer.member_id), (&id, &id));
         assert_eq!(answer.protocol_type.as_deref(), Some("consumer"));
         assert_eq!(answer.protocol_name.as_deref(), Some("range"));
@@ -415,12 +440,18 @@ mod tests {
         let join = h.join(JOIN, join_request("g", &second));
         assert_eq!(h.joined(join), None);
         assert_eq!(h.state("g"), GroupState::PreparingRebalance);
-        assert_eq!(h.heartbeat("g", generation, &ids[0]), ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(
+            h.heartbeat("g", generation, &ids[0]),
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
         let first = h.join_now(JOIN, join_request("g", &ids[0]));
         assert_eq!((first.generation_id, first.members.len()), (2, 2));
         let answer = h.joined(join).unwrap();
         assert_eq!((answer.generation_id, &answer.leader), (2, &ids[0]));
-        assert!(answer.members.is_empty(), "only the leader sees the members");
+        assert!(
+            answer.members.is_empty(),
+            "only the leader sees the members"
+        );
     }
 
     #[test]
@@ -433,7 +464,10 @@ mod tests {
         // The leader heartbeats on, but does not rejoin.
         for _ in 0..11 {
             h.advance(5_000);
-            assert_eq!(h.heartbeat("g", 2, &ids[0]), ErrorCode::REBALANCE_IN_PROGRESS);
+            assert_eq!(
+                h.heartbeat("g", 2, &ids[0]),
+                ErrorCode::REBALANCE_IN_PROGRESS
+            );
         }
         assert_eq!(h.joined(join), None);
         h.advance(5_000);
@@ -450,7 +484,11 @@ mod tests {
         let (_, ids) = h.stable("g", 1);
         let pending = h.member_id("g");
         let leader = h.join(JOIN, join_request("g", &ids[0]));
-        assert_eq!(h.joined(leader), None, "the id that was handed out may still come");
+        assert_eq!(
+            h.joined(leader),
+            None,
+            "the id that was handed out may still come"
+        );
         let join = h.join_now(JOIN, join_request("g", &pending));
         assert_eq!(join.generation_id, 2);
         assert!(h.joined(leader).is_some());
@@ -466,7 +504,10 @@ mod tests {
     fn a_new_member_waits_no_longer_than_five_minutes() {
         let mut h = Harness::new(config());
         let (_, ids) = h.stable("g", 1);
-        let slow = JoinGroupRequest { rebalance_timeout_ms: 900_000, ..join_request("g", &ids[0]) };
+        let slow = JoinGroupRequest {
+            rebalance_timeout_ms: 900_000,
+            ..join_request("g", &ids[0])
+        };
         let first = h.join_now(JOIN, slow);
         let sync = h.sync("g", first.generation_id, &ids[0], &[]);
         assert!(h.synced(sync).is_some());
@@ -488,8 +529,14 @@ mod tests {
         let mut h = Harness::new(config());
         let (generation, ids) = h.stable("g", 2);
         let again = h.join_now(JOIN, join_request("g", &ids[1]));
-        assert_eq!((again.generation_id, h.state("g")), (generation, GroupState::Stable));
-        let r = JoinGroupRequest { protocols: protocols(&["range"]), ..join_request("g", &ids[1]) };
+        assert_eq!(
+            (again.generation_id, h.state("g")),
+            (generation, GroupState::Stable)
+        );
+        let r = JoinGroupRequest {
+            protocols: protocols(&["range"]),
+            ..join_request("g", &ids[1])
+        };
         let changed = h.join(JOIN, r);
         assert_eq!(h.joined(changed), None);
         assert_eq!(h.state("g"), GroupState::PreparingRebalance);
@@ -497,7 +544,10 @@ mod tests {
         assert_eq!(leader.generation_id, generation + 1);
         // In CompletingRebalance the leader too gets its answer again, with the members.
         let leader = h.join_now(JOIN, join_request("g", &ids[0]));
-        assert_eq!((leader.generation_id, leader.members.len()), (generation + 1, 2));
+        assert_eq!(
+            (leader.generation_id, leader.members.len()),
+            (generation + 1, 2)
+        );
     }
 
     #[test]
@@ -515,7 +565,10 @@ mod tests {
         let id = h.member_id("g");
         let first = h.join(JOIN, join_request("g", &id));
         let second = h.join(JOIN, join_request("g", &id));
-        assert_eq!(h.joined(first).unwrap().error_code, ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(
+            h.joined(first).unwrap().error_code,
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
         h.join(JOIN, join_request("g", &ids[0]));
         h.join(JOIN, join_request("g", &ids[1]));
         assert_eq!(h.joined(second).unwrap().error_code, ErrorCode::NONE);
@@ -535,18 +588,46 @@ mod tests {
         let first = h.join_now(3, a.clone());
         assert_eq!(first.protocol_name.as_deref(), Some("sticky"));
         let second = h.join(3, b.clone());
-        h.join(3, JoinGroupRequest { member_id: first.member_id.clone(), ..a.clone() });
+        h.join(
+            3,
+            JoinGroupRequest {
+                member_id: first.member_id.clone(),
+                ..a.clone()
+            },
+        );
         let second = h.joined(second).unwrap();
-        assert_eq!(second.protocol_name.as_deref(), Some("sticky"), "the leader breaks the tie");
+        assert_eq!(
+            second.protocol_name.as_deref(),
+            Some("sticky"),
+            "the leader breaks the tie"
+        );
         let third = h.join(3, b.clone());
-        h.join(3, JoinGroupRequest { member_id: first.member_id, ..a });
-        h.join(3, JoinGroupRequest { member_id: second.member_id, ..b });
-        assert_eq!(h.joined(third).unwrap().protocol_name.as_deref(), Some("range"));
+        h.join(
+            3,
+            JoinGroupRequest {
+                member_id: first.member_id,
+                ..a
+            },
+        );
+        h.join(
+            3,
+            JoinGroupRequest {
+                member_id: second.member_id,
+                ..b
+            },
+        );
+        assert_eq!(
+            h.joined(third).unwrap().protocol_name.as_deref(),
+            Some("range")
+        );
     }
 
     #[test]
     fn the_size_of_a_group_is_bounded() {
-        let mut h = Harness::new(GroupConfig { max_size: 2, ..config() });
+        let mut h = Harness::new(GroupConfig {
+            max_size: 2,
+            ..config()
+        });
         let (generation, ids) = h.stable("g", 2);
         let answer = h.join_now(JOIN, join_request("g", &Str::new()));
         assert_eq!(answer.error_code, ErrorCode::GROUP_MAX_SIZE_REACHED);
@@ -557,8 +638,10 @@ mod tests {
 
     #[test]
     fn the_initial_delay_grows_with_newcomers() {
-        let mut h =
-            Harness::new(GroupConfig { initial_rebalance_delay_ms: 3_000, ..config() });
+        let mut h = Harness::new(GroupConfig {
+            initial_rebalance_delay_ms: 3_000,
+            ..config()
+        });
         let mut request = join_request("g", &Str::new());
         request.rebalance_timeout_ms = 8_000;
         let first = h.join(3, request.clone());
@@ -568,7 +651,11 @@ mod tests {
         assert_eq!(h.joined(first), None, "a newcomer puts it off by 3 s");
         let third = h.join(3, request);
         h.advance(3_000);
-        assert_eq!(h.joined(first), None, "and another, by the 2 s that are left");
+        assert_eq!(
+            h.joined(first),
+            None,
+            "and another, by the 2 s that are left"
+        );
         h.advance(2_000);
         for join in [first, second, third] {
             assert_eq!(h.joined(join).unwrap().generation_id, 1);
@@ -577,8 +664,10 @@ mod tests {
 
     #[test]
     fn the_initial_delay_ends_without_newcomers() {
-        let mut h =
-            Harness::new(GroupConfig { initial_rebalance_delay_ms: 3_000, ..config() });
+        let mut h = Harness::new(GroupConfig {
+            initial_rebalance_delay_ms: 3_000,
+            ..config()
+        });
         let join = h.join(3, join_request("g", &Str::new()));
         h.advance(2_999);
         assert_eq!(h.joined(join), None);
@@ -590,7 +679,11 @@ mod tests {
     fn a_static_member_takes_its_place_again_without_a_rebalance() {
         let mut h = Harness::new(config());
         let first = h.join_now(JOIN, instance("g", &Str::new(), "i"));
-        assert_eq!(first.error_code, ErrorCode::NONE, "static members are not asked twice");
+        assert_eq!(
+            first.error_code,
+            ErrorCode::NONE,
+            "static members are not asked twice"
+        );
         assert!(first.member_id.starts_with("i-"));
         let old = first.member_id;
         let sync = h.sync("g", 1, &old, &[(&old, "mine")]);
@@ -607,7 +700,10 @@ mod tests {
         assert!(again.skip_assignment && again.leader == again.member_id);
         assert_eq!(again.members.len(), 1);
         let sync = h.sync("g", 1, &again.member_id, &[]);
-        assert_eq!(h.synced(sync).unwrap().assignment, Bytes::from_static(b"mine"));
+        assert_eq!(
+            h.synced(sync).unwrap().assignment,
+            Bytes::from_static(b"mine")
+        );
 
         let fenced = h.join_now(JOIN, instance("g", &old, "i"));
         assert_eq!(fenced.error_code, ErrorCode::FENCED_INSTANCE_ID);
@@ -619,7 +715,11 @@ mod tests {
         assert!(!v8.skip_assignment && v8.members.is_empty());
 
         h.restart();
-        assert_eq!(h.heartbeat("g", 1, &v8.member_id), ErrorCode::NONE, "the log knows the new id");
+        assert_eq!(
+            h.heartbeat("g", 1, &v8.member_id),
+            ErrorCode::NONE,
+            "the log knows the new id"
+        );
     }
 
     #[test]
@@ -640,18 +740,30 @@ mod tests {
         let (_, _) = h.stable("g", 1);
         let parked = h.join(JOIN, instance("g", &Str::new(), "i"));
         let again = h.join(JOIN, instance("g", &Str::new(), "i"));
-        assert_eq!(h.joined(parked).unwrap().error_code, ErrorCode::FENCED_INSTANCE_ID);
+        assert_eq!(
+            h.joined(parked).unwrap().error_code,
+            ErrorCode::FENCED_INSTANCE_ID
+        );
         assert_eq!(h.joined(again), None);
 
         let mut h = Harness::new(config());
-        let leader = h.join_now(JOIN, instance("h", &Str::new(), "leader")).member_id;
+        let leader = h
+            .join_now(JOIN, instance("h", &Str::new(), "leader"))
+            .member_id;
         let other = h.join(JOIN, instance("h", &Str::new(), "other"));
         h.join(JOIN, instance("h", &leader, "leader"));
         let other = h.joined(other).unwrap();
         let sync = h.sync("h", other.generation_id, &other.member_id, &[]);
         let replaced = h.join(JOIN, instance("h", &Str::new(), "other"));
-        assert_eq!(h.synced(sync).unwrap().error_code, ErrorCode::FENCED_INSTANCE_ID);
-        assert_eq!(h.state("h"), GroupState::PreparingRebalance, "the leader knew the old id");
+        assert_eq!(
+            h.synced(sync).unwrap().error_code,
+            ErrorCode::FENCED_INSTANCE_ID
+        );
+        assert_eq!(
+            h.state("h"),
+            GroupState::PreparingRebalance,
+            "the leader knew the old id"
+        );
         h.join(JOIN, instance("h", &leader, "leader"));
         assert_eq!(h.joined(replaced).unwrap().error_code, ErrorCode::NONE);
     }
@@ -665,7 +777,10 @@ mod tests {
         h.sync("g", 1, &old, &[]);
         request.protocols = protocols(&["sticky", "range"]);
         let again = h.join_now(JOIN, request);
-        assert_eq!((again.generation_id, again.protocol_name.as_deref()), (2, Some("sticky")));
+        assert_eq!(
+            (again.generation_id, again.protocol_name.as_deref()),
+            (2, Some("sticky"))
+        );
     }
 
     #[test]
@@ -680,6 +795,13 @@ mod tests {
         h.advance(60_000);
         let answer = h.joined(join).unwrap();
         assert_eq!((&answer.leader, answer.members.len()), (&id, 2));
-        assert_eq!(answer.members.iter().filter(|m| m.member_id == absent).count(), 1);
+        assert_eq!(
+            answer
+                .members
+                .iter()
+                .filter(|m| m.member_id == absent)
+                .count(),
+            1
+        );
     }
 }

@@ -125,7 +125,10 @@ mod tests {
         let answer = h.left(leave).unwrap();
         assert_eq!(answer.members[0].error_code, ErrorCode::NONE);
         h.restart();
-        assert_eq!((h.state("g"), h.generation("g")), (GroupState::Empty, generation + 1));
+        assert_eq!(
+            (h.state("g"), h.generation("g")),
+            (GroupState::Empty, generation + 1)
+        );
     }
 
     #[test]
@@ -133,9 +136,18 @@ mod tests {
         let mut h = Harness::new(config());
         let (generation, ids) = h.stable("g", 3);
         let leave = h.leave("g", &[(&ids[0], None), (&Str::from("x"), None)]);
-        let errors: Vec<_> = h.left(leave).unwrap().members.iter().map(|m| m.error_code).collect();
+        let errors: Vec<_> = h
+            .left(leave)
+            .unwrap()
+            .members
+            .iter()
+            .map(|m| m.error_code)
+            .collect();
         assert_eq!(errors, [ErrorCode::NONE, ErrorCode::UNKNOWN_MEMBER_ID]);
-        assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(
+            h.heartbeat("g", generation, &ids[1]),
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
         // The last one that is waited for leaves: that ends the wait.
         let join = h.join(JOIN, join_request("g", &ids[1]));
         h.leave("g", &[(&ids[2], None)]);
@@ -175,9 +187,20 @@ mod tests {
         let nobody = Str::new();
         let leave = h.leave(
             "g",
-            &[(&pending, None), (&pending, Some("i")), (&nobody, Some("j")), (&nobody, Some("i"))],
+            &[
+                (&pending, None),
+                (&pending, Some("i")),
+                (&nobody, Some("j")),
+                (&nobody, Some("i")),
+            ],
         );
-        let errors: Vec<_> = h.left(leave).unwrap().members.iter().map(|m| m.error_code).collect();
+        let errors: Vec<_> = h
+            .left(leave)
+            .unwrap()
+            .members
+            .iter()
+            .map(|m| m.error_code)
+            .collect();
         assert_eq!(
             errors,
             [
@@ -198,6 +221,9 @@ mod tests {
         let id = h.member_id("g");
         let join = h.join(JOIN, join_request("g", &id));
         h.leave("g", &[(&id, None)]);
-        assert_eq!(h.joined(join).unwrap().error_code, ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(
+            h.joined(join).unwrap().error_code,
+            ErrorCode::UNKNOWN_MEMBER_ID
+        );
     }
 }

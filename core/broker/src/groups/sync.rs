@@ -188,10 +188,19 @@ mod tests {
     #[test]
     fn refusals() {
         let mut h = Harness::new(config());
-        assert_eq!(error(&mut h, 1, &Str::from("x")), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(
+            error(&mut h, 1, &Str::from("x")),
+            ErrorCode::UNKNOWN_MEMBER_ID
+        );
         let (generation, ids) = h.stable("g", 2);
-        assert_eq!(error(&mut h, generation, &Str::from("x")), ErrorCode::UNKNOWN_MEMBER_ID);
-        assert_eq!(error(&mut h, generation + 1, &ids[0]), ErrorCode::ILLEGAL_GENERATION);
+        assert_eq!(
+            error(&mut h, generation, &Str::from("x")),
+            ErrorCode::UNKNOWN_MEMBER_ID
+        );
+        assert_eq!(
+            error(&mut h, generation + 1, &ids[0]),
+            ErrorCode::ILLEGAL_GENERATION
+        );
         let request = SyncGroupRequest {
             group_id: Str::from("g"),
             generation_id: generation,
@@ -209,16 +218,38 @@ mod tests {
         for (kind, name) in [("connect", "range"), ("consumer", "sticky")] {
             let protocol_type = Some(Str::from(kind));
             let protocol_name = Some(Str::from(name));
-            let r = SyncGroupRequest { protocol_type, protocol_name, ..request.clone() };
-            assert_eq!(ask(&mut h, 5, r).error_code, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+            let r = SyncGroupRequest {
+                protocol_type,
+                protocol_name,
+                ..request.clone()
+            };
+            assert_eq!(
+                ask(&mut h, 5, r).error_code,
+                ErrorCode::INCONSISTENT_GROUP_PROTOCOL
+            );
         }
-        let nameless = SyncGroupRequest { group_id: Str::new(), ..request.clone() };
-        assert_eq!(ask(&mut h, 5, nameless).error_code, ErrorCode::INVALID_GROUP_ID);
-        let instance = SyncGroupRequest { group_instance_id: Some(Str::from("i")), ..request };
-        assert_eq!(ask(&mut h, 4, instance).error_code, ErrorCode::UNKNOWN_MEMBER_ID);
+        let nameless = SyncGroupRequest {
+            group_id: Str::new(),
+            ..request.clone()
+        };
+        assert_eq!(
+            ask(&mut h, 5, nameless).error_code,
+            ErrorCode::INVALID_GROUP_ID
+        );
+        let instance = SyncGroupRequest {
+            group_instance_id: Some(Str::from("i")),
+            ..request
+        };
+        assert_eq!(
+            ask(&mut h, 4, instance).error_code,
+            ErrorCode::UNKNOWN_MEMBER_ID
+        );
         // A rebalance is under way.
         h.join(JOIN, join_request("g", &ids[0]));
-        assert_eq!(error(&mut h, generation, &ids[1]), ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(
+            error(&mut h, generation, &ids[1]),
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
     }
 
     #[test]
@@ -235,24 +266,42 @@ mod tests {
         assert_eq!(h.appends.len(), 1);
         let again = h.sync("g", generation, &ids[0], &given);
         assert_eq!(h.appends.len(), 1, "one generation is assigned once");
-        assert_eq!(h.synced(leader).unwrap().error_code, ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(
+            h.synced(leader).unwrap().error_code,
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
         assert!(h.synced(follower).is_none());
         assert_eq!(h.state("g"), GroupState::CompletingRebalance);
         h.finish_appends();
         assert_eq!(h.state("g"), GroupState::Stable);
-        assert_eq!(h.synced(follower).unwrap().assignment, Bytes::from_static(b"all"));
+        assert_eq!(
+            h.synced(follower).unwrap().assignment,
+            Bytes::from_static(b"all")
+        );
         let leader = h.synced(again).unwrap();
-        assert_eq!((leader.error_code, leader.assignment.len()), (ErrorCode::NONE, 0));
+        assert_eq!(
+            (leader.error_code, leader.assignment.len()),
+            (ErrorCode::NONE, 0)
+        );
         assert_eq!(leader.protocol_name.as_deref(), Some("range"));
     }
 
     #[test]
     fn an_assignment_that_cannot_be_written_makes_all_rejoin() {
         let errors = [
-            (ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::COORDINATOR_NOT_AVAILABLE),
-            (ErrorCode::REQUEST_TIMED_OUT, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (
+                ErrorCode::NOT_ENOUGH_REPLICAS,
+                ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            ),
+            (
+                ErrorCode::REQUEST_TIMED_OUT,
+                ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            ),
             (ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_COORDINATOR),
-            (ErrorCode::MESSAGE_TOO_LARGE, ErrorCode::UNKNOWN_SERVER_ERROR),
+            (
+                ErrorCode::MESSAGE_TOO_LARGE,
+                ErrorCode::UNKNOWN_SERVER_ERROR,
+            ),
         ];
         for (append, answer) in errors {
             let mut h = Harness::new(config());
@@ -275,7 +324,10 @@ mod tests {
         h.hold = true;
         let sync = h.sync("g", 1, &id, &[(&id, "old")]);
         let newcomer = h.join(3, join_request("g", &Str::new()));
-        assert_eq!(h.synced(sync).unwrap().error_code, ErrorCode::REBALANCE_IN_PROGRESS);
+        assert_eq!(
+            h.synced(sync).unwrap().error_code,
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
         h.join_now(JOIN, join_request("g", &id));
         h.finish_appends();
         assert_eq!(h.state("g"), GroupState::CompletingRebalance);
@@ -298,7 +350,10 @@ mod tests {
             assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::NONE);
         }
         h.advance(5_000);
-        assert_eq!(h.heartbeat("g", generation, &ids[1]), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(
+            h.heartbeat("g", generation, &ids[1]),
+            ErrorCode::UNKNOWN_MEMBER_ID
+        );
         let rejoin = h.heartbeat("g", generation, &ids[0]);
         assert_eq!(rejoin, ErrorCode::REBALANCE_IN_PROGRESS);
     }

@@ -101,8 +101,11 @@ impl Harness {
         ask: impl FnOnce(&mut GroupCoordinator, Now, &RequestContext),
     ) -> i32 {
         self.next_id += 1;
-        let reply =
-            ReplyTo { conn: ConnId(1), correlation_id: self.next_id, api_version: version };
+        let reply = ReplyTo {
+            conn: ConnId(1),
+            correlation_id: self.next_id,
+            api_version: version,
+        };
         let context = RequestContext {
             reply,
             api_version: version,
@@ -123,7 +126,11 @@ impl Harness {
                     assert!(open.is_some(), "answered twice: {response:?}");
                     self.answers.insert(to.correlation_id, response);
                 }
-                GroupOutput::Append { partition, records, token } => {
+                GroupOutput::Append {
+                    partition,
+                    records,
+                    token,
+                } => {
                     assert!(!records.is_empty());
                     self.appends.push_back((partition, records, token));
                     if !self.hold {
@@ -136,7 +143,9 @@ impl Harness {
 
     /// Ends the oldest append.
     pub fn finish_append(&mut self, result: Result<(), ErrorCode>) {
-        let Some((partition, records, token)) = self.appends.pop_front() else { return };
+        let Some((partition, records, token)) = self.appends.pop_front() else {
+            return;
+        };
         if result.is_ok() {
             self.log.extend(records.into_iter().map(|r| (partition, r)));
         }
@@ -158,7 +167,10 @@ impl Harness {
             self.coordinator.handle_timeout(self.now);
             self.drain();
             let next = self.coordinator.poll_timeout();
-            assert!(next.is_none_or(|next| next > self.now.mono_us), "the timer does not move");
+            assert!(
+                next.is_none_or(|next| next > self.now.mono_us),
+                "the timer does not move"
+            );
         }
         self.set_time(end);
     }
@@ -193,7 +205,10 @@ impl Harness {
     }
 
     pub fn state(&self, group: &str) -> GroupState {
-        self.coordinator.groups.get(&Str::from(group)).map_or(GroupState::Dead, |g| g.state())
+        self.coordinator
+            .groups
+            .get(&Str::from(group))
+            .map_or(GroupState::Dead, |g| g.state())
     }
 
     pub fn join(&mut self, version: i16, request: JoinGroupRequest) -> i32 {
@@ -332,7 +347,9 @@ impl Harness {
     }
 
     pub fn offset(&self, group: &str, topic: &str) -> Option<i64> {
-        self.coordinator.committed(&Str::from(group), topic, 0).map(|o| o.offset)
+        self.coordinator
+            .committed(&Str::from(group), topic, 0)
+            .map(|o| o.offset)
     }
 
     /// A stable group with as many members; the first one leads. Their ids.
@@ -346,21 +363,34 @@ impl Harness {
             }
             ids.push(id);
             for join in joins {
-                assert_eq!(self.joined(join).map(|j| j.error_code), Some(ErrorCode::NONE));
+                assert_eq!(
+                    self.joined(join).map(|j| j.error_code),
+                    Some(ErrorCode::NONE)
+                );
             }
         }
         let generation = self.generation(group);
         let given: Vec<(&Str, &'static str)> = ids.iter().map(|id| (id, "mine")).collect();
         let mut syncs = vec![self.sync(group, generation, &ids[0], &given)];
-        syncs.extend(ids[1..].iter().map(|id| self.sync(group, generation, id, &[])));
+        syncs.extend(
+            ids[1..]
+                .iter()
+                .map(|id| self.sync(group, generation, id, &[])),
+        );
         self.finish_appends();
         for sync in syncs {
-            assert_eq!(self.synced(sync).map(|s| s.assignment), Some(Bytes::from_static(b"mine")));
+            assert_eq!(
+                self.synced(sync).map(|s| s.assignment),
+                Some(Bytes::from_static(b"mine"))
+            );
         }
         (generation, ids)
     }
 
     pub fn generation(&self, group: &str) -> i32 {
-        self.coordinator.groups.get(&Str::from(group)).map_or(-1, |g| g.generation)
+        self.coordinator
+            .groups
+            .get(&Str::from(group))
+            .map_or(-1, |g| g.generation)
     }
 }

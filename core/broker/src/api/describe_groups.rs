@@ -1,0 +1,32 @@
+//! DescribeGroups (15): state, protocol and members of groups.
+
+use ottla_protocol::{DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode, Response};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+/// Bits of the operations that everyone may do where there is no authorizer: READ 3, DELETE 6, DESCRIBE 8,
+/// DESCRIBE_CONFIGS 10, ALTER_CONFIGS 11.
+const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    _now: Now,
+    context: &RequestContext,
+    request: DescribeGroupsRequest,
+) -> Handled {
+    let describe = |id| {
+        let mut group = broker.groups.describe(id, context.api_version);
+        if request.include_authorized_operations && group.error_code == ErrorCode::NONE {
+            group.authorized_operations = GROUP_OPERATIONS;
+        }
+        group
+    };
+    Handled::Respond(Response::DescribeGroups(DescribeGroupsResponse {
+        groups: request.groups.iter().map(describe).collect(),
+        ..Default::default()
+    }))
+}

@@ -1,0 +1,125 @@
+//! FindCoordinator (10): this broker coordinates every group; of transactions and share groups there is no coordinator.
+
+use ottla_protocol::{
+    Coordinator, ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse, Response, Str,
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+/// From this version on a request names several keys.
+const KEYS: i16 = 4;
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    _now: Now,
+    context: &RequestContext,
+    request: FindCoordinatorRequest,
+) -> Handled {
+    // Not a retriable error: nothing will change while the client tries again.
+    let refusal = match request.key_type {
+        GROUP => None,
+        TRANSACTION => Some("This broker does not serve transactions."),
+        SHARE => Some("This broker does not serve share groups."),
+        _ => Some("There is no such type of coordinator."),
+    };
+    let find = |key: Str| match refusal {
+        None => Coordinator {
+            key,
+            node_id: broker.identity.node_id,
+            host: broker.config.host.clone(),
+            port: broker.config.port,
+            error_code: ErrorCode::NONE,
+            error_message: None,
+        },
+        Some(message) => Coordinator {
+            key,
+            node_id: -1,
+            host: Str::new(),
+            port: -1,
+            error_code: ErrorCode::INVALID_REQUEST,
+            error_message: Some(Str::from_static(message)),
+        },
+    };
+    let mut response = FindCoordinatorResponse::default();
+    if context.api_version >= KEYS {
+        response.coordinators = request.coordinator_keys.into_iter().map(find).collect();
+    } else {
+        let found = find(request.key);
+        response.error_code = found.error_code;
+        response.error_message = found.error_message;
+        response.node_id = found.node_id;
+        response.host = found.host;
+        response.port = found.port;
+    }
+    Handled::Respond(Response::FindCoordinator(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::{Durability, testing::Harness};
+    use ottla_protocol::Request;
+
+    fn find(h: &mut Harness, version: i16, key_type: i8) -> FindCoordinatorResponse {
+        let request = FindCoordinatorRequest {
+            key: "g".into(),
+            key_type,
+            coordinator_keys: vec!["g".into(), "h".into()],
+        };
+        match h.ask(version, Request::FindCoordinator(request)) {
+            Response::FindCoordinator(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn groups_are_coordinated_here() {
+        let mut h = Harness::new(Durability::Os);
+        for version in 0..4 {
+            let found = find(&mut h, version, GROUP);
+            assert_eq!(
+                (found.error_code, found.node_id, found.port),
+                (ErrorCode::NONE, 1, 9092)
+            );
+            assert_eq!(found.host, "localhost");
+        }
+        for version in 4..=6 {
+            let found = find(&mut h, version, GROUP).coordinators;
+            assert_eq!((&*found[0].key, &*found[1].key), ("g", "h"));
+            assert!(
+                found
+                    .iter()
+                    .all(|c| c.node_id == 1 && c.error_code == ErrorCode::NONE)
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_else_is() {
+        let mut h = Harness::new(Durability::Os);
+        for key_type in [TRANSACTION, SHARE, 3, -1] {
+            let found = find(&mut h, 3, key_type);
+            assert_eq!(
+                (found.error_code, found.node_id),
+                (ErrorCode::INVALID_REQUEST, -1)
+            );
+            assert!(found.error_message.is_some());
+            let found = find(&mut h, 6, key_type).coordinators;
+            assert!(
+                found
+                    .iter()
+                    .all(|c| c.error_code == ErrorCode::INVALID_REQUEST)
+            );
+        }
+    }
+}

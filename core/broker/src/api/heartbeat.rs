@@ -1,0 +1,22 @@
+//! Heartbeat (12): keeps a member's session, and tells it to rejoin.
+
+use ottla_protocol::{HeartbeatRequest, HeartbeatResponse, Response};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    now: Now,
+    _context: &RequestContext,
+    request: HeartbeatRequest,
+) -> Handled {
+    let error_code = broker.groups.heartbeat(now, &request);
+    Handled::Respond(Response::Heartbeat(HeartbeatResponse {
+        error_code,
+        ..Default::default()
+    }))
+}

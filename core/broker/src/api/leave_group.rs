@@ -1,0 +1,19 @@
+//! LeaveGroup (13): members leave or are removed.
+
+use ottla_protocol::LeaveGroupRequest;
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    request: LeaveGroupRequest,
+) -> Handled {
+    broker.groups.leave(now, context, request);
+    Handled::Deferred
+}

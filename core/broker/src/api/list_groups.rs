@@ -1,0 +1,18 @@
+//! ListGroups (16): all groups, of some states or types.
+
+use ottla_protocol::{ListGroupsRequest, Response};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    _now: Now,
+    _context: &RequestContext,
+    request: ListGroupsRequest,
+) -> Handled {
+    Handled::Respond(Response::ListGroups(broker.groups.list(&request)))
+}

@@ -1,0 +1,289 @@
+//! OffsetFetch (9): what a group committed; several groups from version 8 on, topics by id from version 10 on.
+//!
+//! Only committed offsets are read, so an answer never waits. `require_stable` has nothing to hold back, since no
+//! transaction commits offsets here.
+
+use alloc::vec::Vec;
+
+use ottla_protocol::{
+    ErrorCode, OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics, Response, Str, Uuid,
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+    groups::CommittedOffset,
+};
+
+/// From this version on a request names several groups.
+const GROUPS: i16 = 8;
+/// From this version on topics are named by id.
+const BY_ID: i16 = 10;
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    _now: Now,
+    context: &RequestContext,
+    request: OffsetFetchRequest,
+) -> Handled {
+    let mut response = OffsetFetchResponse::default();
+    if context.api_version >= GROUPS {
+        let by_id = context.api_version >= BY_ID;
+        response.groups = request
+            .groups
+            .iter()
+            .map(|g| of_group(broker, g, by_id))
+            .collect();
+    } else if let Some(topics) = &request.topics {
+        response.topics = topics
+            .iter()
+            .map(|topic| OffsetFetchResponseTopic {
+                name: topic.name.clone(),
+                partitions: topic
+                    .partition_indexes
+                    .iter()
+                    .map(|p| {
+                        let offset = broker.groups.committed(&request.group_id, &topic.name, *p);
+                        single(partition(*p, offset, ErrorCode::NONE))
+                    })
+                    .collect(),
+            })
+            .collect();
+    } else {
+        response.topics = all(broker, &request.group_id)
+            .into_iter()
+            .map(|(name, partitions)| OffsetFetchResponseTopic {
+                name,
+                partitions: partitions.into_iter().map(single).collect(),
+            })
+            .collect();
+    }
+    Handled::Respond(Response::OffsetFetch(response))
+}
+
+fn of_group(
+    broker: &Broker,
+    asked: &OffsetFetchRequestGroup,
+    by_id: bool,
+) -> OffsetFetchResponseGroup {
+    let id_of = |name: &str| broker.topics.by_name(name).map(|topic| topic.id);
+    let topics = match &asked.topics {
+        // A topic that is gone has no id to be named by.
+        None => all(broker, &asked.group_id)
+            .into_iter()
+            .filter(|(name, _)| !by_id || id_of(name).is_some())
+            .map(|(name, partitions)| OffsetFetchResponseTopics {
+                topic_id: id_of(&name).filter(|_| by_id).unwrap_or(Uuid::ZERO),
+                name,
+                partitions,
+            })
+            .collect(),
+        Some(topics) => topics
+            .iter()
+            .map(|topic| {
+                let name: Option<&Str> = if by_id {
+                    broker.topics.by_id(&topic.topic_id).map(|t| &t.name)
+                } else {
+                    Some(&topic.name)
+                };
+                let partitions = topic.partition_indexes.iter().map(|p| match name {
+                    Some(name) => {
+                        let offset = broker.groups.committed(&asked.group_id, name, *p);
+                        partition(*p, offset, ErrorCode::NONE)
+                    }
+                    None => partition(*p, None, ErrorCode::UNKNOWN_TOPIC_ID),
+                });
+                OffsetFetchResponseTopics {
+                    name: topic.name.clone(),
+                    topic_id: topic.topic_id,
+                    partitions: partitions.collect(),
+                }
+            })
+            .collect(),
+    };
+    OffsetFetchResponseGroup {
+        group_id: asked.group_id.clone(),
+        topics,
+        error_code: ErrorCode::NONE,
+    }
+}
+
+/// All that a group committed.
+fn all(broker: &Broker, group: &Str) -> Vec<(Str, Vec<OffsetFetchResponsePartitions>)> {
+    broker
+        .groups
+        .all_committed(group)
+        .map(|(name, partitions)| {
+            let partitions = partitions
+                .iter()
+                .map(|(p, o)| partition(*p, Some(o), ErrorCode::NONE));
+            (name.clone(), partitions.collect())
+        })
+        .collect()
+}
+
+/// No commit is offset -1 and no error.
+fn partition(
+    partition_index: i32,
+    offset: Option<&CommittedOffset>,
+    error_code: ErrorCode,
+) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: offset.map_or(-1, |o| o.offset),
+        committed_leader_epoch: offset.map_or(-1, |o| o.leader_epoch),
+        metadata: Some(offset.map(|o| o.metadata.clone()).unwrap_or_default()),
+        error_code,
+    }
+}
+
+/// The shape that the same has in versions for a single group.
+fn single(p: OffsetFetchResponsePartitions) -> OffsetFetchResponsePartition {
+    OffsetFetchResponsePartition {
+        partition_index: p.partition_index,
+        committed_offset: p.committed_offset,
+        committed_leader_epoch: p.committed_leader_epoch,
+        metadata: p.metadata,
+        error_code: p.error_code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::{Durability, testing::Harness};
+    use ottla_protocol::{
+        OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+        OffsetFetchRequestTopic, OffsetFetchRequestTopics, Request,
+    };
+
+    /// Topic `t` with offset 5 for partition 1, committed by `g`.
+    fn harness() -> Harness {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 2, &[]);
+        let partition = OffsetCommitRequestPartition {
+            partition_index: 1,
+            committed_offset: 5,
+            committed_leader_epoch: 3,
+            committed_metadata: Some("note".into()),
+        };
+        h.ask(
+            9,
+            Request::OffsetCommit(OffsetCommitRequest {
+                group_id: "g".into(),
+                topics: vec![OffsetCommitRequestTopic {
+                    name: "t".into(),
+                    partitions: vec![partition],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
+        );
+        h
+    }
+
+    fn fetch(h: &mut Harness, version: i16, request: OffsetFetchRequest) -> OffsetFetchResponse {
+        match h.ask(version, Request::OffsetFetch(request)) {
+            Response::OffsetFetch(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_group() {
+        let mut h = harness();
+        for version in 1..8 {
+            let request = OffsetFetchRequest {
+                group_id: "g".into(),
+                topics: Some(vec![OffsetFetchRequestTopic {
+                    name: "t".into(),
+                    partition_indexes: vec![1, 0],
+                }]),
+                ..Default::default()
+            };
+            let partitions = fetch(&mut h, version, request).topics.remove(0).partitions;
+            let read: Vec<_> = partitions
+                .iter()
+                .map(|p| {
+                    (
+                        p.committed_offset,
+                        p.committed_leader_epoch,
+                        p.metadata.as_deref(),
+                    )
+                })
+                .collect();
+            assert_eq!(read, [(5, 3, Some("note")), (-1, -1, Some(""))]);
+            assert!(partitions.iter().all(|p| p.error_code == ErrorCode::NONE));
+        }
+        let everything = OffsetFetchRequest {
+            group_id: "g".into(),
+            topics: None,
+            ..Default::default()
+        };
+        let topics = fetch(&mut h, 5, everything).topics;
+        assert_eq!((topics.len(), topics[0].partitions.len()), (1, 1));
+        assert_eq!(topics[0].partitions[0].partition_index, 1);
+    }
+
+    #[test]
+    fn many_groups_by_name_and_by_id() {
+        let mut h = harness();
+        let id = h.broker.topics.by_name("t").unwrap().id;
+        for version in 8..=10 {
+            let by_id = version >= BY_ID;
+            let topic = |topic_id| OffsetFetchRequestTopics {
+                name: if by_id { Str::new() } else { "t".into() },
+                topic_id,
+                partition_indexes: vec![1],
+            };
+            let group = |name: &str, topics| OffsetFetchRequestGroup {
+                group_id: name.into(),
+                topics,
+                ..Default::default()
+            };
+            let id = if by_id { id } else { Uuid::ZERO };
+            let groups = vec![
+                group("g", Some(vec![topic(id)])),
+                group("g", None),
+                group("nobody", Some(vec![topic(id)])),
+                group("nobody", None),
+            ];
+            let request = OffsetFetchRequest {
+                groups,
+                ..Default::default()
+            };
+            let groups = fetch(&mut h, version, request).groups;
+            let offsets = |i: usize| {
+                let topics: &Vec<OffsetFetchResponseTopics> = &groups[i].topics;
+                topics
+                    .iter()
+                    .map(|t| (t.topic_id, t.partitions[0].committed_offset))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!((offsets(0), offsets(1)), (vec![(id, 5)], vec![(id, 5)]));
+            assert_eq!((offsets(2), offsets(3)), (vec![(id, -1)], vec![]));
+        }
+        let unknown = OffsetFetchRequestTopics {
+            topic_id: Uuid::from_random(3),
+            partition_indexes: vec![1],
+            ..Default::default()
+        };
+        let groups = vec![OffsetFetchRequestGroup {
+            group_id: "g".into(),
+            topics: Some(vec![unknown]),
+            ..Default::default()
+        }];
+        let request = OffsetFetchRequest {
+            groups,
+            ..Default::default()
+        };
+        let answer = fetch(&mut h, 10, request);
+        let partition = &answer.groups[0].topics[0].partitions[0];
+        assert_eq!(partition.error_code, ErrorCode::UNKNOWN_TOPIC_ID);
+    }
+}
