@@ -85,16 +85,6 @@ fn get_long(buffer: &[u8], at: &mut usize) -> Result<u64, RecordError> {
     Err(RecordError::InvalidVarint)
 }
 
-/// Reads a 32-bit value. Wider ones are an error.
-#[inline(always)]
-pub(crate) fn get_i32(buffer: &[u8], at: &mut usize) -> Result<i32, RecordError> {
-    let raw = get(buffer, at)?;
-    if raw > u32::MAX as u64 {
-        return Err(RecordError::InvalidVarint);
-    }
-    Ok(unzigzag(raw) as i32)
-}
-
 /// Reads a 64-bit value.
 #[inline(always)]
 pub(crate) fn get_i64(buffer: &[u8], at: &mut usize) -> Result<i64, RecordError> {
@@ -122,8 +112,6 @@ mod tests {
             for cut in 0..end {
                 assert!(get_i64(&buffer[..cut], &mut 0).is_err());
             }
-            let as_i32 = get_i32(&buffer[..end], &mut 0);
-            assert_eq!(as_i32.ok(), i32::try_from(value).ok());
         }
     }
 
