@@ -1,5 +1,36 @@
-//! broker
+//! The broker as a machine: requests in, answers out, one file per API key.
+//!
+//! [`Broker`] is the whole of it. It is `no_std`, owns no thread, socket, clock or file, and is deterministic: the same
+//! inputs on the same storage give the same outputs. See `docs/internals/broker.md`.
 #![no_std]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+mod api;
+mod append;
+mod broker;
+mod config;
+mod context;
+mod fetch_sessions;
+mod groups;
+mod housekeeping;
+mod opening;
+mod output;
+mod partition;
+mod producer_ids;
+mod purgatory;
+mod random;
+mod state_files;
+#[cfg(test)]
+mod testing;
+mod topic_config;
+mod topics;
+
+pub use broker::{Broker, BrokerError};
+pub use config::{BrokerConfig, Durability};
+pub use context::{ConnId, ReplyTo, RequestContext};
+pub use groups::GroupConfig;
+pub use output::{Output, RequestEnvelope, SyncId};
+pub use topic_config::{TopicCompression, TopicConfig};
+pub use topics::OFFSETS_TOPIC;

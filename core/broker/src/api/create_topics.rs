@@ -2,10 +2,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use ottla_protocol::{
-    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
-    CreateTopicsResponse, ErrorCode, Response, Str, Uuid,
-};
+use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::{create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse}}};
 use ottla_record::Now;
 
 use super::describe_configs::config_source;
@@ -236,7 +233,7 @@ mod tests {
         BrokerConfig, Durability,
         testing::{Harness, batch},
     };
-    use ottla_protocol::{CreatableReplicaAssignment, CreatableTopicConfig, Request};
+    use ottla_protocol::{Request, messages::{create_topics::{CreatableReplicaAssignment, CreatableTopicConfig}}};
     use std::vec;
 
     fn topic(name: &str) -> CreatableTopic {

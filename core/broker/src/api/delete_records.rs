@@ -1,9 +1,6 @@
 //! DeleteRecords (21): moves a partition's start forward.
 
-use ottla_protocol::{
-    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
-    DeleteRecordsResponse, DeleteRecordsTopicResult, ErrorCode, Response,
-};
+use ottla_protocol::{ErrorCode, Response, messages::{delete_records::{DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult}}};
 use ottla_record::Now;
 
 use crate::{
@@ -102,7 +99,7 @@ mod tests {
         Durability,
         testing::{Harness, batch, values},
     };
-    use ottla_protocol::{DeleteRecordsTopic, Request};
+    use ottla_protocol::{Request, messages::{delete_records::{DeleteRecordsTopic}}};
     use std::vec;
 
     fn ask(h: &mut Harness, topic: &str, partition_index: i32, offset: i64) -> (i64, ErrorCode) {

@@ -2,10 +2,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use ottla_protocol::{
-    DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse, ErrorCode,
-    Response, Str, Uuid,
-};
+use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::{delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse}}};
 use ottla_record::Now;
 
 use crate::{
@@ -119,7 +116,7 @@ mod tests {
         testing::{Harness, batch, produced, values},
     };
     use ottla_log::Storage;
-    use ottla_protocol::Request;
+    use ottla_protocol::{Request};
     use std::vec;
 
     fn ask(

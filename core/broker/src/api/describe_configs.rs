@@ -2,11 +2,7 @@
 
 use alloc::{format, string::ToString, vec, vec::Vec};
 
-use ottla_protocol::{
-    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
-    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym, ErrorCode, Response,
-    Str,
-};
+use ottla_protocol::{ErrorCode, Response, Str, messages::{describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym}}};
 use ottla_record::Now;
 
 use crate::{
@@ -296,7 +292,7 @@ fn broker_configs(broker: &Broker, name: &str) -> Found {
 mod tests {
     use super::*;
     use crate::{Durability, testing::Harness};
-    use ottla_protocol::Request;
+    use ottla_protocol::{Request};
 
     fn ask(
         h: &mut Harness,

@@ -3,10 +3,7 @@
 use alloc::vec::Vec;
 
 use ottla_log::LogError;
-use ottla_protocol::{
-    ErrorCode, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
-    Records, Response, Str, Uuid,
-};
+use ottla_protocol::{ErrorCode, Records, Response, Str, Uuid, messages::{fetch::{FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData}}};
 use ottla_record::Now;
 
 use crate::{
@@ -336,7 +333,7 @@ mod tests {
         BrokerConfig, ConnId, Durability,
         testing::{CONN, Harness, batch, fetch_partition, fetch_request, fetched, values},
     };
-    use ottla_protocol::{DeleteTopicsRequest, FetchTopic, ForgottenTopic, Request};
+    use ottla_protocol::{Request, messages::{delete_topics::{DeleteTopicsRequest}, fetch::{FetchTopic, ForgottenTopic}}};
     use std::{string::String, vec};
 
     fn os() -> Harness {
@@ -521,7 +518,7 @@ mod tests {
         else {
             panic!()
         };
-        let other = ottla_protocol::PartitionProduceData {
+        let other = ottla_protocol::messages::produce::PartitionProduceData {
             index: 1,
             records: batch(&["b"]),
             ..Default::default()

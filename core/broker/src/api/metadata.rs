@@ -2,10 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use ottla_protocol::{
-    ErrorCode, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
-    MetadataResponsePartition, MetadataResponseTopic, Response, Str, Uuid,
-};
+use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::{metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic}}};
 use ottla_record::Now;
 
 use crate::{
@@ -198,7 +195,7 @@ fn describe(broker: &Broker, topic: &Topic, with_operations: bool) -> MetadataRe
 mod tests {
     use super::*;
     use crate::{BrokerConfig, Durability, testing::Harness};
-    use ottla_protocol::Request;
+    use ottla_protocol::{Request};
 
     fn ask(h: &mut Harness, version: i16, request: MetadataRequest) -> MetadataResponse {
         let Response::Metadata(response) = h.ask(version, Request::Metadata(request)) else {

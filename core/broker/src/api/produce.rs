@@ -2,10 +2,7 @@
 
 use alloc::vec::Vec;
 
-use ottla_protocol::{
-    BatchIndexAndErrorMessage, ErrorCode, PartitionProduceData, PartitionProduceResponse,
-    ProduceRequest, ProduceResponse, Response, Str, TopicProduceResponse, Uuid,
-};
+use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::{produce::{BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse}}};
 use ottla_record::Now;
 
 use crate::{
@@ -190,7 +187,7 @@ mod tests {
         },
     };
     use bytes::Bytes;
-    use ottla_protocol::{MetadataRequest, Records, Request};
+    use ottla_protocol::{Records, Request, messages::{metadata::{MetadataRequest}}};
     use ottla_record::{BatchHeader, Batches, Compression, FinishOptions, TimestampType};
     use std::{string::String, vec};
 
@@ -281,7 +278,7 @@ mod tests {
         assert_eq!(code(&mut h, "t", 2), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         assert_eq!(code(&mut h, "t", -1), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         let internal = MetadataRequest {
-            topics: Some(vec![ottla_protocol::MetadataRequestTopic {
+            topics: Some(vec![ottla_protocol::messages::metadata::MetadataRequestTopic {
                 name: Some("__consumer_offsets".into()),
                 ..Default::default()
             }]),
