@@ -1,6 +1,6 @@
 //! The broker's own settings.
 
-use ottla_protocol::{Str};
+use ottla_protocol::Str;
 
 use crate::{groups::GroupConfig, topic_config::TopicConfig};
 

@@ -5,7 +5,7 @@
 use alloc::{collections::BTreeSet, vec::Vec};
 
 use hashbrown::HashMap;
-use ottla_protocol::{ErrorCode, messages::{produce::{ProduceResponse}}};
+use ottla_protocol::{ErrorCode, messages::produce::ProduceResponse};
 
 use crate::{api::fetch::FetchPlan, context::ReplyTo, partition::PartitionIndex};
 

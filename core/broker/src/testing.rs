@@ -4,7 +4,17 @@ use alloc::{collections::VecDeque, sync::Arc, vec, vec::Vec};
 
 use bytes::Bytes;
 use ottla_log::{MemoryStorage, StorageError, StorageErrorKind, SyncJob};
-use ottla_protocol::{ErrorCode, Records, Request, Response, Str, messages::{create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest}, fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData}, produce::{PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData}}};
+use ottla_protocol::{
+    ErrorCode, Records, Request, Response, Str,
+    messages::{
+        create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
+        fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData},
+        produce::{
+            PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+            TopicProduceData,
+        },
+    },
+};
 use ottla_record::{BatchBuilder, Batches, Compression, FinishOptions, Limits, Now};
 
 use crate::{Broker, BrokerConfig, ConnId, Durability, Output, RequestEnvelope, SyncId};

@@ -4,7 +4,7 @@ use alloc::{
     format,
     string::{String, ToString},
 };
-use ottla_protocol::{Str};
+use ottla_protocol::Str;
 use ottla_record::Compression;
 
 /// `compression.type` of a topic.

@@ -2,7 +2,10 @@
 
 use alloc::vec::Vec;
 
-use ottla_protocol::{ErrorCode, Response, messages::{api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse}}};
+use ottla_protocol::{
+    ErrorCode, Response,
+    messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse},
+};
 use ottla_record::Now;
 
 use super::SERVED;
@@ -76,7 +79,7 @@ mod tests {
         Durability, Output, RequestEnvelope,
         testing::{CONN, Harness},
     };
-    use ottla_protocol::{Request, messages::{metadata::{MetadataRequest}}};
+    use ottla_protocol::{Request, messages::metadata::MetadataRequest};
 
     fn request(name: &str) -> Request {
         Request::ApiVersions(ApiVersionsRequest {

@@ -2,7 +2,13 @@
 
 use alloc::{format, string::String};
 
-use ottla_protocol::{ErrorCode, Response, messages::{create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult}}};
+use ottla_protocol::{
+    ErrorCode, Response,
+    messages::create_partitions::{
+        CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+        CreatePartitionsTopicResult,
+    },
+};
 use ottla_record::Now;
 
 use super::create_topics::{check_assignment, check_count};
@@ -122,7 +128,7 @@ mod tests {
         Durability,
         testing::{Harness, batch},
     };
-    use ottla_protocol::{Request, messages::{create_partitions::{CreatePartitionsAssignment}}};
+    use ottla_protocol::{Request, messages::create_partitions::CreatePartitionsAssignment};
     use std::{vec, vec::Vec};
 
     fn ask(

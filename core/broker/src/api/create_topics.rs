@@ -2,7 +2,13 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::{create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse}}};
+use ottla_protocol::{
+    ErrorCode, Response, Str, Uuid,
+    messages::create_topics::{
+        CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
+        CreateTopicsResponse,
+    },
+};
 use ottla_record::Now;
 
 use super::describe_configs::config_source;
@@ -233,7 +239,10 @@ mod tests {
         BrokerConfig, Durability,
         testing::{Harness, batch},
     };
-    use ottla_protocol::{Request, messages::{create_topics::{CreatableReplicaAssignment, CreatableTopicConfig}}};
+    use ottla_protocol::{
+        Request,
+        messages::create_topics::{CreatableReplicaAssignment, CreatableTopicConfig},
+    };
     use std::vec;
 
     fn topic(name: &str) -> CreatableTopic {

@@ -1,6 +1,6 @@
 //! DeleteGroups (42): groups without members go, with their offsets; answered when that is committed.
 
-use ottla_protocol::DeleteGroupsRequest;
+use ottla_protocol::messages::delete_groups::DeleteGroupsRequest;
 use ottla_record::Now;
 
 use crate::{

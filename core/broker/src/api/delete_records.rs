@@ -1,6 +1,12 @@
 //! DeleteRecords (21): moves a partition's start forward.
 
-use ottla_protocol::{ErrorCode, Response, messages::{delete_records::{DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult}}};
+use ottla_protocol::{
+    ErrorCode, Response,
+    messages::delete_records::{
+        DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
+        DeleteRecordsResponse, DeleteRecordsTopicResult,
+    },
+};
 use ottla_record::Now;
 
 use crate::{
@@ -99,7 +105,7 @@ mod tests {
         Durability,
         testing::{Harness, batch, values},
     };
-    use ottla_protocol::{Request, messages::{delete_records::{DeleteRecordsTopic}}};
+    use ottla_protocol::{Request, messages::delete_records::DeleteRecordsTopic};
     use std::vec;
 
     fn ask(h: &mut Harness, topic: &str, partition_index: i32, offset: i64) -> (i64, ErrorCode) {

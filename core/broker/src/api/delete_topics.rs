@@ -2,7 +2,12 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::{delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse}}};
+use ottla_protocol::{
+    ErrorCode, Response, Str, Uuid,
+    messages::delete_topics::{
+        DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+    },
+};
 use ottla_record::Now;
 
 use crate::{
@@ -116,7 +121,7 @@ mod tests {
         testing::{Harness, batch, produced, values},
     };
     use ottla_log::Storage;
-    use ottla_protocol::{Request};
+    use ottla_protocol::Request;
     use std::vec;
 
     fn ask(

@@ -2,7 +2,12 @@
 
 use alloc::vec;
 
-use ottla_protocol::{ErrorCode, Response, Str, messages::{describe_cluster::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse}}};
+use ottla_protocol::{
+    ErrorCode, Response, Str,
+    messages::describe_cluster::{
+        DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
+    },
+};
 use ottla_record::Now;
 
 use super::metadata::CLUSTER_OPERATIONS;
@@ -61,7 +66,7 @@ pub(crate) fn handle(
 mod tests {
     use super::*;
     use crate::{Durability, testing::Harness};
-    use ottla_protocol::{Request};
+    use ottla_protocol::Request;
 
     fn ask(h: &mut Harness, endpoint_type: i8) -> DescribeClusterResponse {
         let request = DescribeClusterRequest {

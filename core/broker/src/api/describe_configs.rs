@@ -2,7 +2,13 @@
 
 use alloc::{format, string::ToString, vec, vec::Vec};
 
-use ottla_protocol::{ErrorCode, Response, Str, messages::{describe_configs::{DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym}}};
+use ottla_protocol::{
+    ErrorCode, Response, Str,
+    messages::describe_configs::{
+        DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+        DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+    },
+};
 use ottla_record::Now;
 
 use crate::{
@@ -292,7 +298,7 @@ fn broker_configs(broker: &Broker, name: &str) -> Found {
 mod tests {
     use super::*;
     use crate::{Durability, testing::Harness};
-    use ottla_protocol::{Request};
+    use ottla_protocol::Request;
 
     fn ask(
         h: &mut Harness,

@@ -1,6 +1,9 @@
 //! DescribeGroups (15): state, protocol and members of groups.
 
-use ottla_protocol::{DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode, Response};
+use ottla_protocol::{
+    ErrorCode, Response,
+    messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
+};
 use ottla_record::Now;
 
 use crate::{

@@ -3,7 +3,12 @@
 use alloc::vec::Vec;
 
 use ottla_log::LogError;
-use ottla_protocol::{ErrorCode, Records, Response, Str, Uuid, messages::{fetch::{FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData}}};
+use ottla_protocol::{
+    ErrorCode, Records, Response, Str, Uuid,
+    messages::fetch::{
+        FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    },
+};
 use ottla_record::Now;
 
 use crate::{
@@ -333,7 +338,13 @@ mod tests {
         BrokerConfig, ConnId, Durability,
         testing::{CONN, Harness, batch, fetch_partition, fetch_request, fetched, values},
     };
-    use ottla_protocol::{Request, messages::{delete_topics::{DeleteTopicsRequest}, fetch::{FetchTopic, ForgottenTopic}}};
+    use ottla_protocol::{
+        Request,
+        messages::{
+            delete_topics::DeleteTopicsRequest,
+            fetch::{FetchTopic, ForgottenTopic},
+        },
+    };
     use std::{string::String, vec};
 
     fn os() -> Harness {

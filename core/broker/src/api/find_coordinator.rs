@@ -1,7 +1,8 @@
 //! FindCoordinator (10): this broker coordinates every group; of transactions and share groups there is no coordinator.
 
 use ottla_protocol::{
-    Coordinator, ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse, Response, Str,
+    ErrorCode, Response, Str,
+    messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse},
 };
 use ottla_record::Now;
 

@@ -1,6 +1,9 @@
 //! Heartbeat (12): keeps a member's session, and tells it to rejoin.
 
-use ottla_protocol::{HeartbeatRequest, HeartbeatResponse, Response};
+use ottla_protocol::{
+    Response,
+    messages::heartbeat::{HeartbeatRequest, HeartbeatResponse},
+};
 use ottla_record::Now;
 
 use crate::{

@@ -1,6 +1,9 @@
 //! InitProducerId (22): a fresh producer id for an idempotent producer.
 
-use ottla_protocol::{ErrorCode, Response, messages::{init_producer_id::{InitProducerIdRequest, InitProducerIdResponse}}};
+use ottla_protocol::{
+    ErrorCode, Response,
+    messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
+};
 use ottla_record::Now;
 
 use crate::{
@@ -42,7 +45,7 @@ pub(crate) fn handle(
 mod tests {
     use super::*;
     use crate::{Durability, testing::Harness};
-    use ottla_protocol::{Request};
+    use ottla_protocol::Request;
     use std::collections::BTreeSet;
 
     fn ask(h: &mut Harness, transactional_id: Option<&str>) -> InitProducerIdResponse {

@@ -1,6 +1,6 @@
 //! JoinGroup (11): a member enters a group or comes back to it; answered when the rebalance is complete.
 
-use ottla_protocol::JoinGroupRequest;
+use ottla_protocol::messages::join_group::JoinGroupRequest;
 use ottla_record::Now;
 
 use crate::{

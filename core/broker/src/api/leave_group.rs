@@ -1,6 +1,6 @@
 //! LeaveGroup (13): members leave or are removed.
 
-use ottla_protocol::LeaveGroupRequest;
+use ottla_protocol::messages::leave_group::LeaveGroupRequest;
 use ottla_record::Now;
 
 use crate::{

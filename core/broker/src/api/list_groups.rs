@@ -1,6 +1,6 @@
 //! ListGroups (16): all groups, of some states or types.
 
-use ottla_protocol::{ListGroupsRequest, Response};
+use ottla_protocol::{Response, messages::list_groups::ListGroupsRequest};
 use ottla_record::Now;
 
 use crate::{

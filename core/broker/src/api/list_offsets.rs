@@ -1,6 +1,12 @@
 //! ListOffsets (2): the earliest and latest offset, and the first at or after a time.
 
-use ottla_protocol::{ErrorCode, Response, messages::{list_offsets::{ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse}}};
+use ottla_protocol::{
+    ErrorCode, Response,
+    messages::list_offsets::{
+        ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest,
+        ListOffsetsResponse, ListOffsetsTopicResponse,
+    },
+};
 use ottla_record::Now;
 
 use crate::{
@@ -135,7 +141,7 @@ mod tests {
         Durability,
         testing::{Harness, START_MS, batch, batch_at},
     };
-    use ottla_protocol::{Request, messages::{list_offsets::{ListOffsetsTopic}}};
+    use ottla_protocol::{Request, messages::list_offsets::ListOffsetsTopic};
     use ottla_record::FinishOptions;
     use std::vec;
 

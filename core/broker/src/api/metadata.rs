@@ -2,7 +2,13 @@
 
 use alloc::{vec, vec::Vec};
 
-use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::{metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic}}};
+use ottla_protocol::{
+    ErrorCode, Response, Str, Uuid,
+    messages::metadata::{
+        MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+        MetadataResponsePartition, MetadataResponseTopic,
+    },
+};
 use ottla_record::Now;
 
 use crate::{
@@ -195,7 +201,7 @@ fn describe(broker: &Broker, topic: &Topic, with_operations: bool) -> MetadataRe
 mod tests {
     use super::*;
     use crate::{BrokerConfig, Durability, testing::Harness};
-    use ottla_protocol::{Request};
+    use ottla_protocol::Request;
 
     fn ask(h: &mut Harness, version: i16, request: MetadataRequest) -> MetadataResponse {
         let Response::Metadata(response) = h.ask(version, Request::Metadata(request)) else {

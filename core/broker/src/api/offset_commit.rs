@@ -1,6 +1,6 @@
 //! OffsetCommit (8): by topic name, and by topic id from version 10 on; answered when the offsets are committed.
 
-use ottla_protocol::{ErrorCode, OffsetCommitRequest};
+use ottla_protocol::{ErrorCode, messages::offset_commit::OffsetCommitRequest};
 use ottla_record::Now;
 
 use crate::{
@@ -44,8 +44,10 @@ mod tests {
     use super::*;
     use crate::{Durability, testing::Harness};
     use ottla_protocol::{
-        OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse, Request,
-        Response, Str, Uuid,
+        Request, Response, Str, Uuid,
+        messages::offset_commit::{
+            OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+        },
     };
 
     fn request(topics: Vec<(&str, Uuid, i32)>) -> Request {

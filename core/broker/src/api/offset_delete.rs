@@ -1,6 +1,6 @@
 //! OffsetDelete (47): committed offsets of some partitions go; answered when that is committed.
 
-use ottla_protocol::{OffsetDeleteRequest, Str};
+use ottla_protocol::{Str, messages::offset_delete::OffsetDeleteRequest};
 use ottla_record::Now;
 
 use crate::{

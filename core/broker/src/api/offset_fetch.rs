@@ -6,9 +6,12 @@
 use alloc::vec::Vec;
 
 use ottla_protocol::{
-    ErrorCode, OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse,
-    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
-    OffsetFetchResponseTopic, OffsetFetchResponseTopics, Response, Str, Uuid,
+    ErrorCode, Response, Str, Uuid,
+    messages::offset_fetch::{
+        OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse, OffsetFetchResponseGroup,
+        OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+        OffsetFetchResponseTopics,
+    },
 };
 use ottla_record::Now;
 
@@ -158,8 +161,13 @@ mod tests {
     use super::*;
     use crate::{Durability, testing::Harness};
     use ottla_protocol::{
-        OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-        OffsetFetchRequestTopic, OffsetFetchRequestTopics, Request,
+        Request,
+        messages::{
+            offset_commit::{
+                OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+            },
+            offset_fetch::{OffsetFetchRequestTopic, OffsetFetchRequestTopics},
+        },
     };
 
     /// Topic `t` with offset 5 for partition 1, committed by `g`.

@@ -2,7 +2,13 @@
 
 use alloc::vec::Vec;
 
-use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::{produce::{BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse}}};
+use ottla_protocol::{
+    ErrorCode, Response, Str, Uuid,
+    messages::produce::{
+        BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+        ProduceResponse, TopicProduceResponse,
+    },
+};
 use ottla_record::Now;
 
 use crate::{
@@ -187,7 +193,7 @@ mod tests {
         },
     };
     use bytes::Bytes;
-    use ottla_protocol::{Records, Request, messages::{metadata::{MetadataRequest}}};
+    use ottla_protocol::{Records, Request, messages::metadata::MetadataRequest};
     use ottla_record::{BatchHeader, Batches, Compression, FinishOptions, TimestampType};
     use std::{string::String, vec};
 
@@ -278,10 +284,12 @@ mod tests {
         assert_eq!(code(&mut h, "t", 2), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         assert_eq!(code(&mut h, "t", -1), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         let internal = MetadataRequest {
-            topics: Some(vec![ottla_protocol::messages::metadata::MetadataRequestTopic {
-                name: Some("__consumer_offsets".into()),
-                ..Default::default()
-            }]),
+            topics: Some(vec![
+                ottla_protocol::messages::metadata::MetadataRequestTopic {
+                    name: Some("__consumer_offsets".into()),
+                    ..Default::default()
+                },
+            ]),
             allow_auto_topic_creation: true,
             ..Default::default()
         };

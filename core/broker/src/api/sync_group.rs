@@ -1,6 +1,6 @@
 //! SyncGroup (14): the leader hands in the assignment, members fetch their part; answered when it is committed.
 
-use ottla_protocol::SyncGroupRequest;
+use ottla_protocol::messages::sync_group::SyncGroupRequest;
 use ottla_record::Now;
 
 use crate::{

@@ -2,8 +2,11 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use ottla_protocol::{
-    ErrorCode, OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic, Response, Str,
+    ErrorCode, Response, Str,
+    messages::offset_commit::{
+        OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
+        OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+    },
 };
 use ottla_record::Now;
 

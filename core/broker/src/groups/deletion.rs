@@ -2,9 +2,14 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use ottla_protocol::{
-    DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse, ErrorCode,
-    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
-    OffsetDeleteResponseTopic, Response, Str, Uuid,
+    ErrorCode, Response, Str, Uuid,
+    messages::{
+        delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse},
+        offset_delete::{
+            OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
+            OffsetDeleteResponseTopic,
+        },
+    },
 };
 use ottla_record::Now;
 

@@ -1,6 +1,6 @@
 //! `Heartbeat`: a member is alive, and learns whether it must rejoin.
 
-use ottla_protocol::{ErrorCode, HeartbeatRequest};
+use ottla_protocol::{ErrorCode, messages::heartbeat::HeartbeatRequest};
 use ottla_record::Now;
 
 use super::{GroupCoordinator, group::GroupState};

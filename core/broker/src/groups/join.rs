@@ -2,7 +2,10 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use ottla_protocol::{ErrorCode, JoinGroupRequest, JoinGroupResponse, Str};
+use ottla_protocol::{
+    ErrorCode, Str,
+    messages::join_group::{JoinGroupRequest, JoinGroupResponse},
+};
 use ottla_record::Now;
 
 use super::{
@@ -310,7 +313,7 @@ mod tests {
     use super::super::testing::{Harness, JOIN, config, join_request, subscription};
     use super::*;
     use crate::groups::GroupConfig;
-    use ottla_protocol::JoinGroupRequestProtocol;
+    use ottla_protocol::messages::join_group::JoinGroupRequestProtocol;
 
     fn instance(group: &str, member: &Str, instance: &str) -> JoinGroupRequest {
         JoinGroupRequest {

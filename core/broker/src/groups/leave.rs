@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 use ottla_protocol::{
-    ErrorCode, LeaveGroupRequest, LeaveGroupResponse, MemberResponse, Response, Str,
+    ErrorCode, Response, Str,
+    messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse},
 };
 use ottla_record::Now;
 
@@ -111,7 +112,7 @@ mod tests {
     use super::super::testing::{Harness, JOIN, config, join_request};
     use super::*;
     use crate::groups::GroupState;
-    use ottla_protocol::JoinGroupRequest;
+    use ottla_protocol::messages::join_group::JoinGroupRequest;
 
     #[test]
     fn the_last_member_leaves_once_it_is_written() {

@@ -3,8 +3,11 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 use ottla_protocol::{
-    DescribedGroup, DescribedGroupMember, ErrorCode, ListGroupsRequest, ListGroupsResponse,
-    ListedGroup, Str,
+    ErrorCode, Str,
+    messages::{
+        describe_groups::{DescribedGroup, DescribedGroupMember},
+        list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup},
+    },
 };
 
 use super::{

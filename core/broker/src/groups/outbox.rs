@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 use bytes::Bytes;
-use ottla_protocol::{ErrorCode, JoinGroupResponse, Response, Str};
+use ottla_protocol::{ErrorCode, Response, Str, messages::join_group::JoinGroupResponse};
 
 use super::{
     AppendToken, CoordinatorRecord, GroupConfig, GroupOutput, group::Group,

@@ -5,7 +5,11 @@
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 use bytes::Bytes;
 use ottla_protocol::{
-    ErrorCode, JoinGroupResponse, JoinGroupResponseMember, Response, Str, SyncGroupResponse,
+    ErrorCode, Response, Str,
+    messages::{
+        join_group::{JoinGroupResponse, JoinGroupResponseMember},
+        sync_group::SyncGroupResponse,
+    },
 };
 use ottla_record::Now;
 

@@ -2,7 +2,10 @@
 
 use alloc::{collections::BTreeMap, vec};
 use bytes::Bytes;
-use ottla_protocol::{ErrorCode, Response, Str, SyncGroupRequest, SyncGroupResponse};
+use ottla_protocol::{
+    ErrorCode, Response, Str,
+    messages::sync_group::{SyncGroupRequest, SyncGroupResponse},
+};
 use ottla_record::Now;
 
 use super::{

@@ -7,10 +7,16 @@ use alloc::{
 };
 use bytes::Bytes;
 use ottla_protocol::{
-    ErrorCode, HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
-    LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, OffsetCommitRequest,
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic, Response, Str, SyncGroupRequest,
-    SyncGroupRequestAssignment, SyncGroupResponse,
+    ErrorCode, Response, Str,
+    messages::{
+        heartbeat::HeartbeatRequest,
+        join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
+        leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity},
+        offset_commit::{
+            OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+        },
+        sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse},
+    },
 };
 use ottla_record::Now;
 
