@@ -5,6 +5,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod config;
+pub mod consumer;
 pub mod error;
 pub mod producer;
 

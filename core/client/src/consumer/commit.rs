@@ -8,10 +8,10 @@ use super::offset;
 use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use ottla_protocol::{
-    ErrorCode, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    Request, Response,
+use ottla_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use ottla_protocol::{ErrorCode, Request, Response};
 use ottla_record::Now;
 
 /// Who waits for a commit.

@@ -9,9 +9,8 @@ use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
-use ottla_protocol::{
-    ErrorCode, FetchPartition, FetchRequest, FetchTopic, PartitionData, Request, Response,
-};
+use ottla_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use ottla_protocol::{ErrorCode, Request, Response};
 use ottla_record::Now;
 
 /// One partition of a fetch under way.
@@ -230,7 +229,9 @@ impl Consumer {
         if partition.first_offset == offset::INVALID {
             partition.first_offset = target.offset;
         }
-        partition.low = data.log_start_offset;
+        if data.log_start_offset >= 0 {
+            partition.low = data.log_start_offset;
+        }
         let end = match self.config.read_committed {
             true if data.last_stable_offset >= 0 => data.last_stable_offset,
             _ => data.high_watermark,
@@ -570,12 +571,12 @@ mod tests {
                     end,
                 )
             });
-        let topic = ottla_protocol::FetchableTopicResponse {
+        let topic = ottla_protocol::messages::fetch::FetchableTopicResponse {
             topic: "a".into(),
             partitions: partitions.collect(),
             ..Default::default()
         };
-        let response = ottla_protocol::FetchResponse {
+        let response = ottla_protocol::messages::fetch::FetchResponse {
             responses: alloc::vec![topic],
             ..Default::default()
         };

@@ -4,14 +4,14 @@
 use super::assignors::{Assignor, MemberSubscription, TopicPartition};
 use super::by_topic;
 use alloc::collections::BTreeSet;
-use bytes::{BufMut, Bytes, BytesMut};
-use ottla_protocol::{
-    ConsumerProtocolAssignment, ConsumerProtocolAssignmentTopicPartition,
-    ConsumerProtocolSubscription, ConsumerProtocolSubscriptionTopicPartition, Decoder, Encoder,
-    Str,
+use bytes::Bytes;
+use ottla_protocol::messages::{
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, consumer_protocol_assignment,
+    consumer_protocol_subscription,
 };
+use ottla_protocol::{Str, VersionedMessage};
 
-/// The newest versions that we write; readers of older ones ignore what follows.
+/// The newest versions; readers of older ones ignore what follows.
 const SUBSCRIPTION_VERSION: i16 = 3;
 const ASSIGNMENT_VERSION: i16 = 3;
 
@@ -23,39 +23,27 @@ pub(super) fn encode_subscription(
 ) -> Bytes {
     let owned = by_topic(subscription.owned.iter().cloned()).into_iter();
     let owned = owned.map(
-        |(topic, partitions)| ConsumerProtocolSubscriptionTopicPartition {
-            topic,
-            partitions,
-            ..Default::default()
-        },
+        |(topic, partitions)| consumer_protocol_subscription::TopicPartition { topic, partitions },
     );
-    // Cooperative-sticky members before version 2 have their generation as user data.
-    let user_data = assignor
-        .is_cooperative()
-        .then(|| Bytes::copy_from_slice(&subscription.generation.to_be_bytes()));
+    // Cooperative-sticky members that write less than version 2 have their generation as user data.
+    let generation = subscription.generation.to_be_bytes();
     let message = ConsumerProtocolSubscription {
         topics: subscription.topics.iter().cloned().collect(),
-        user_data,
+        user_data: assignor
+            .is_cooperative()
+            .then(|| Bytes::copy_from_slice(&generation)),
         owned_partitions: owned.collect(),
         generation_id: subscription.generation,
         rack_id: Some(rack.clone()).filter(|rack| !rack.is_empty()),
-        ..Default::default()
     };
-    let mut encoder = Encoder::new();
-    message.encode(SUBSCRIPTION_VERSION, &mut encoder);
-    with_version(SUBSCRIPTION_VERSION, encoder)
+    // Only a string of more than 32 KiB could fail; topic names are shorter, and a rack like that is none.
+    message.to_bytes(SUBSCRIPTION_VERSION).unwrap_or_default()
 }
 
 /// Reads a member's subscription; ids are the caller's to fill in. `None` if it is malformed.
 pub(super) fn decode_subscription(assignor: Assignor, bytes: &Bytes) -> Option<MemberSubscription> {
-    let (version, rest) = split_version(bytes)?;
-    let version = version.min(SUBSCRIPTION_VERSION);
-    let message = ConsumerProtocolSubscription::decode(version, &mut Decoder::new(rest)).ok()?;
-    let mut generation = if version >= 2 {
-        message.generation_id
-    } else {
-        -1
-    };
+    let message = ConsumerProtocolSubscription::from_bytes(bytes.clone()).ok()?;
+    let mut generation = message.generation_id;
     if generation == -1
         && assignor.is_cooperative()
         && let Some(user_data) = &message.user_data
@@ -72,8 +60,9 @@ pub(super) fn decode_subscription(assignor: Assignor, bytes: &Bytes) -> Option<M
                 .map(|p| (topic.topic.clone(), p)),
         );
     }
+    let topics = message.topics.into_iter().collect();
     Some(MemberSubscription {
-        topics: message.topics.into_iter().collect(),
+        topics,
         owned,
         generation,
         ..Default::default()
@@ -83,20 +72,18 @@ pub(super) fn decode_subscription(assignor: Assignor, bytes: &Bytes) -> Option<M
 /// A member's assignment, for the leader's SyncGroup.
 pub(super) fn encode_assignment(partitions: &BTreeSet<TopicPartition>) -> Bytes {
     let assigned = by_topic(partitions.iter().cloned()).into_iter();
-    let assigned = assigned.map(
-        |(topic, partitions)| ConsumerProtocolAssignmentTopicPartition {
-            topic,
-            partitions,
-            ..Default::default()
-        },
-    );
+    let assigned =
+        assigned.map(
+            |(topic, partitions)| consumer_protocol_assignment::TopicPartition {
+                topic,
+                partitions,
+            },
+        );
     let message = ConsumerProtocolAssignment {
         assigned_partitions: assigned.collect(),
-        ..Default::default()
+        user_data: None,
     };
-    let mut encoder = Encoder::new();
-    message.encode(ASSIGNMENT_VERSION, &mut encoder);
-    with_version(ASSIGNMENT_VERSION, encoder)
+    message.to_bytes(ASSIGNMENT_VERSION).unwrap_or_default()
 }
 
 /// Reads an assignment; no bytes at all are an empty one. `None` if it is malformed.
@@ -104,9 +91,7 @@ pub(super) fn decode_assignment(bytes: &Bytes) -> Option<BTreeSet<TopicPartition
     if bytes.is_empty() {
         return Some(BTreeSet::new());
     }
-    let (version, rest) = split_version(bytes)?;
-    let version = version.min(ASSIGNMENT_VERSION);
-    let message = ConsumerProtocolAssignment::decode(version, &mut Decoder::new(rest)).ok()?;
+    let message = ConsumerProtocolAssignment::from_bytes(bytes.clone()).ok()?;
     let mut assigned = BTreeSet::new();
     for topic in message.assigned_partitions {
         assigned.extend(
@@ -117,20 +102,6 @@ pub(super) fn decode_assignment(bytes: &Bytes) -> Option<BTreeSet<TopicPartition
         );
     }
     Some(assigned)
-}
-
-fn with_version(version: i16, message: Encoder) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(version);
-    for chunk in message.finish() {
-        bytes.extend_from_slice(&chunk);
-    }
-    bytes.freeze()
-}
-
-fn split_version(bytes: &Bytes) -> Option<(i16, Bytes)> {
-    let version = i16::from_be_bytes(bytes.get(..2)?.try_into().ok()?);
-    (version >= 0).then(|| (version, bytes.slice(2..)))
 }
 
 #[cfg(test)]

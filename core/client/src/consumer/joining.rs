@@ -10,10 +10,11 @@ use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
-use ottla_protocol::{
-    ErrorCode, JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, Request, Response,
-    Str, SyncGroupRequest, SyncGroupRequestAssignment,
+use ottla_protocol::messages::join_group::{
+    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
+use ottla_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use ottla_protocol::{ErrorCode, Request, Response, Str};
 use ottla_record::Now;
 
 /// How long the leader waits for metadata of topics that only others subscribe to.

@@ -7,7 +7,8 @@ use super::subscription::Subscription;
 use crate::error::KafkaError;
 use alloc::format;
 use alloc::vec;
-use ottla_protocol::{LeaveGroupRequest, MemberIdentity, Request, Str};
+use ottla_protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
+use ottla_protocol::{Request, Str};
 use ottla_record::Now;
 
 /// How long a LeaveGroup may take; the coordinator notices an absent member anyhow.

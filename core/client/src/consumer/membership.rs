@@ -12,7 +12,8 @@ use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
-use ottla_protocol::{ErrorCode, HeartbeatRequest, Request, Response, Str};
+use ottla_protocol::messages::heartbeat::HeartbeatRequest;
+use ottla_protocol::{ErrorCode, Request, Response, Str};
 use ottla_record::Now;
 
 /// Where the member stands.

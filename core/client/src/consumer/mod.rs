@@ -28,8 +28,10 @@ mod subscription;
 
 pub use assignors::TopicPartition;
 
+pub(crate) use config::ConsumerConfig;
 pub use consumed_partition::ConsumedPartition;
 pub use fetched::{BadBatch, ConsumeError, ConsumedRecord, Fetched, TimestampType};
+pub(crate) use machine::{Cluster, Consumer, To, Want};
 pub use machine::{Consumed, ConsumerEvent, OperationResult, PartitionOffset, RebalanceKind};
 
 use alloc::vec;

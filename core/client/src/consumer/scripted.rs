@@ -9,7 +9,14 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use ottla_protocol::*;
+use ottla_protocol::messages::fetch::*;
+use ottla_protocol::messages::heartbeat::*;
+use ottla_protocol::messages::join_group::*;
+use ottla_protocol::messages::list_offsets::*;
+use ottla_protocol::messages::offset_commit::*;
+use ottla_protocol::messages::offset_fetch::*;
+use ottla_protocol::messages::sync_group::*;
+use ottla_protocol::{ErrorCode, Records, Request, Response, Str, Uuid};
 use ottla_record::{BatchBuilder, FinishOptions, Now};
 use std::format;
 use std::string::String;
@@ -431,6 +438,7 @@ pub(crate) fn data(partition_index: i32, base: i64, count: usize, end: i64) -> P
         partition_index,
         high_watermark: end,
         last_stable_offset: end,
+        log_start_offset: 0,
         records,
         ..Default::default()
     }

@@ -12,11 +12,14 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
-use ottla_protocol::{
-    ErrorCode, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, OffsetFetchRequest,
-    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
-    OffsetFetchResponse, Request, Response, Str,
+use ottla_protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
+use ottla_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    OffsetFetchResponse,
+};
+use ottla_protocol::{ErrorCode, Request, Response, Str};
 use ottla_record::Now;
 
 /// ListOffsets' timestamps that are none.
@@ -461,7 +464,7 @@ mod tests {
         rig.lists(ErrorCode::NONE);
         let (token, asked) = rig.fetch();
         assert_eq!(asked[0].2, 50);
-        let out = ottla_protocol::PartitionData {
+        let out = ottla_protocol::messages::fetch::PartitionData {
             error_code: ErrorCode::OFFSET_OUT_OF_RANGE,
             ..data(0, 0, 0, 0)
         };

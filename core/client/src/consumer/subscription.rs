@@ -5,6 +5,9 @@ use alloc::vec::Vec;
 use ottla_protocol::Str;
 use regex_lite::Regex;
 
+/// The longest name that a topic can have.
+const MAX_TOPIC_LEN: usize = 249;
+
 /// A subscription as the application gave it. An entry that starts with `^` is a regular expression which a topic's
 /// name must match from its start, as in librdkafka; topics that appear later are taken in then.
 #[derive(Debug, Default)]
@@ -14,7 +17,7 @@ pub(crate) struct Subscription {
     patterns: Vec<Regex>,
 }
 
-/// The entry of a subscription that is empty or no valid regular expression.
+/// The entry of a subscription that is no topic's name and no valid regular expression.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadSubscription(pub(crate) Str);
 
@@ -29,7 +32,7 @@ impl Subscription {
             if topic.starts_with('^') {
                 let pattern = Regex::new(topic).map_err(|_| BadSubscription(topic.clone()))?;
                 subscription.patterns.push(pattern);
-            } else if topic.is_empty() {
+            } else if topic.is_empty() || topic.len() > MAX_TOPIC_LEN {
                 return Err(BadSubscription(topic.clone()));
             } else {
                 subscription.names.insert(topic.clone());

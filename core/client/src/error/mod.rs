@@ -4,6 +4,7 @@ mod codes;
 
 use alloc::borrow::Cow;
 use core::fmt;
+use ottla_protocol::ErrorCode;
 
 /// The number of an error as `rd_kafka_resp_err_t` has it: Kafka's own codes from -1 up, and librdkafka's local errors
 /// from -199 to -137, here without the leading underscore of their names (`ErrCode::MSG_TIMED_OUT` is `_MSG_TIMED_OUT`).
@@ -52,6 +53,12 @@ impl ErrCode {
             .binary_search_by_key(&self.0, |e| e.0)
             .ok()
             .map(|i| &codes::TABLE[i])
+    }
+}
+
+impl From<ErrorCode> for ErrCode {
+    fn from(code: ErrorCode) -> Self {
+        Self(code.0.into())
     }
 }
 
@@ -117,6 +124,13 @@ impl From<ErrCode> for KafkaError {
             code.description()
                 .unwrap_or("An error that this version does not know"),
         )
+    }
+}
+
+/// A broker's error with the code's description.
+impl From<ErrorCode> for KafkaError {
+    fn from(code: ErrorCode) -> Self {
+        ErrCode::from(code).into()
     }
 }
 
