@@ -8,7 +8,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::SERVED;
+use super::{SERVED, advertised_versions};
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -49,7 +49,7 @@ fn served() -> Vec<ApiVersion> {
     SERVED
         .iter()
         .map(|key| {
-            let versions = key.valid_versions();
+            let versions = advertised_versions(*key);
             ApiVersion {
                 api_key: *key as i16,
                 min_version: *versions.start(),

@@ -124,6 +124,7 @@ fn create(
         name: topic.name.clone(),
         topic_id,
         error_code: ErrorCode::NONE,
+        error_message: None,
         num_partitions: partitions,
         replication_factor: 1,
         configs: Some(described),

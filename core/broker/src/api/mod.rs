@@ -2,7 +2,9 @@
 //!
 //! A handler is `fn handle(&mut Broker, Now, &RequestContext, XRequest) -> Handled`. To add a key: its field table in
 //! `core/protocol`, its file here, its lines in [`SERVED`] and [`dispatch`]. What is not served is not
-//! advertised: `ApiVersions` lists what is here, in the versions of `ApiKey::valid_versions`.
+//! advertised: `ApiVersions` lists what is here, in the versions of `ApiKey::broker_versions`.
+
+use core::ops::RangeInclusive;
 
 use ottla_protocol::{ApiKey, Request};
 use ottla_record::Now;
@@ -36,10 +38,6 @@ mod offset_fetch;
 mod produce;
 mod sync_group;
 
-/// The lowest version of `Produce` that is served. Kafka advertises it from 0 on, because older clients look at that
-/// to learn about compression, and serves it from 3 on.
-const PRODUCE_MIN_SERVED: i16 = 3;
-
 /// The keys that are served, in the order of their numbers.
 pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::Produce,
@@ -67,11 +65,23 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::DescribeCluster,
 ];
 
+/// The lowest version of `Produce` that is answered.
+const PRODUCE_MIN_SERVED: i16 = 3;
+
 /// Whether a request of this key and version is answered.
 pub(crate) fn is_served(key: ApiKey, version: i16) -> bool {
     SERVED.contains(&key)
-        && key.valid_versions().contains(&version)
+        && key.broker_versions().contains(&version)
         && (key != ApiKey::Produce || version >= PRODUCE_MIN_SERVED)
+}
+
+/// The versions that `ApiVersions` tells. `Produce` is told from 0 on, as Kafka does: older clients look at that to learn
+/// whether they may compress (KAFKA-18659).
+pub(crate) fn advertised_versions(key: ApiKey) -> RangeInclusive<i16> {
+    match key {
+        ApiKey::Produce => 0..=*key.broker_versions().end(),
+        _ => key.broker_versions(),
+    }
 }
 
 /// Hands a request to its file.
