@@ -3,6 +3,8 @@
 mod decoder;
 mod encoder;
 
+#[cfg(test)]
+pub(crate) use decoder::reserved;
 pub use decoder::{DecodeError, Decoder};
 pub use encoder::{EncodeError, Encoder};
 

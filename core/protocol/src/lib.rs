@@ -13,18 +13,27 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod arbitrary;
 pub mod codec;
 mod error_code;
+pub mod frame;
+mod header;
+#[cfg(test)]
+mod hostile;
 #[path = "generated/mod.rs"]
 pub mod messages;
+mod negotiation;
 mod records;
 mod text;
 mod uuid;
 
 pub use codec::{DecodeError, Decoder, EncodeError, Encoder, Message, VersionedMessage};
 pub use error_code::ErrorCode;
+pub use header::{RequestHeader, ResponseHeader};
 pub use messages::{ApiKey, Request, Response};
+pub use negotiation::{Versions, negotiate};
 pub use records::Records;
 pub use text::Str;
 pub use uuid::Uuid;

@@ -1,5 +1,6 @@
 //! Random values of every message, for tests: all that a version can carry is filled in, the rest keeps its default.
 
+use super::mentions;
 use super::table::{Field, Message, Struct, Table, Type, Versions};
 
 /// `arbitrary.rs`
@@ -44,7 +45,7 @@ fn implementation(table: &Table, message: &Message, shape: &Struct) -> String {
             Some(condition) => format!("if {condition} {{\n{assign}}}\n"),
         };
     }
-    let version = if body.contains("version") {
+    let version = if mentions(&body, "version") {
         "version"
     } else {
         "_version"

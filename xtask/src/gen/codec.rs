@@ -1,5 +1,6 @@
 //! Encoders and decoders of a table's structs.
 
+use super::mentions;
 use super::structs::{default_value, differs_from_default, fewest_bytes};
 use super::table::{Field, Message, Struct, Type, Versions};
 
@@ -125,7 +126,7 @@ fn encode(message: &Message, shape: &Struct) -> String {
             .into();
     }
     let body = let_flexible(message, &body) + &body;
-    let version = if body.contains("version") {
+    let version = if mentions(&body, "version") {
         "version"
     } else {
         "_version"
@@ -138,7 +139,7 @@ fn encode(message: &Message, shape: &Struct) -> String {
 /// `let flexible = …` if `body` asks.
 fn let_flexible(message: &Message, body: &str) -> String {
     match message.flexible {
-        Some(from) if flexibility(message) == "flexible" && body.contains("flexible") => {
+        Some(from) if flexibility(message) == "flexible" && mentions(body, "flexible") => {
             format!("let flexible = version >= {from};\n")
         }
         _ => String::new(),
@@ -332,7 +333,7 @@ fn decode(message: &Message, shape: &Struct) -> String {
         ),
     };
     let body = let_flexible(message, &body) + &body;
-    let version = if body.contains("version") {
+    let version = if mentions(&body, "version") {
         "version"
     } else {
         "_version"

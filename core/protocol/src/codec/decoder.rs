@@ -240,6 +240,8 @@ impl Decoder {
         if count > self.remaining() / fewest {
             return Err(DecodeError::Truncated);
         }
+        #[cfg(test)]
+        reserved::add(count * size_of::<T>());
         let mut items = Vec::with_capacity(count);
         for _ in 0..count {
             items.push(read(self)?);
@@ -285,5 +287,24 @@ impl Decoder {
             self.at += size;
         }
         Ok(())
+    }
+}
+
+/// What decoders reserved on this thread: the tests of hostile input look at it.
+#[cfg(test)]
+pub(crate) mod reserved {
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static BYTES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(crate) fn add(bytes: usize) {
+        BYTES.with(|total| total.set(total.get() + bytes));
+    }
+
+    /// The sum since the last call.
+    pub(crate) fn take() -> usize {
+        BYTES.with(Cell::take)
     }
 }

@@ -1133,7 +1133,7 @@ impl api_versions::ApiVersionsResponse {
 }
 
 impl api_versions::ApiVersion {
-    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
         let mut out = api_versions::ApiVersion::default();
         out.api_key = r.integer() as i16;
         out.min_version = r.integer() as i16;
@@ -1143,7 +1143,7 @@ impl api_versions::ApiVersion {
 }
 
 impl api_versions::SupportedFeatureKey {
-    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
         let mut out = api_versions::SupportedFeatureKey::default();
         out.name = r.string();
         out.min_version = r.integer() as i16;
@@ -1153,7 +1153,7 @@ impl api_versions::SupportedFeatureKey {
 }
 
 impl api_versions::FinalizedFeatureKey {
-    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
         let mut out = api_versions::FinalizedFeatureKey::default();
         out.name = r.string();
         out.max_version_level = r.integer() as i16;

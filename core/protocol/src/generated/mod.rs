@@ -328,7 +328,7 @@ impl ApiKey {
     /// librdkafka before 2.11.1 looks for exactly version 0 and otherwise does not compress (KAFKA-18659).
     pub const fn broker_versions(self) -> RangeInclusive<i16> {
         match self {
-            Self::Produce => 3..=13,
+            Self::Produce => 0..=13,
             Self::Fetch => 4..=18,
             Self::ListOffsets => 1..=11,
             Self::Metadata => 0..=13,
