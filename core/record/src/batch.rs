@@ -213,7 +213,7 @@ impl<I: Iterator<Item = Bytes>> Batches<I> {
                 return self.partial();
             }
             let message = self.take(size);
-            return Some(legacy::to_batch(message, self.limits));
+            return Some(legacy::to_batch(&message, self.limits));
         }
         if !self.gather(HEADER_LEN) {
             return self.partial();

@@ -290,6 +290,11 @@ impl BatchBuilder {
         &self.buffer[HEADER_LEN..self.at]
     }
 
+    /// Gives up the batch and hands out its buffer for the next [`with_buffer`](Self::with_buffer).
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
     /// An upper bound of the bytes that a record takes: at most 23 too many with timestamps within 2^41 ms (70 years)
     /// of the first one.
     #[inline]
