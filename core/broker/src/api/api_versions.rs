@@ -54,7 +54,6 @@ fn served() -> Vec<ApiVersion> {
                 api_key: *key as i16,
                 min_version: *versions.start(),
                 max_version: *versions.end(),
-                ..Default::default()
             }
         })
         .collect()
@@ -85,7 +84,6 @@ mod tests {
         Request::ApiVersions(ApiVersionsRequest {
             client_software_name: name.into(),
             client_software_version: "1.0".into(),
-            ..Default::default()
         })
     }
 

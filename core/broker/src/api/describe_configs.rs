@@ -117,7 +117,6 @@ fn result(
             },
             config_type: config.config_type as i8,
             documentation: with_docs.then_some(Str::from_static(config.doc)),
-            ..Default::default()
         })
         .collect();
     DescribeConfigsResult {

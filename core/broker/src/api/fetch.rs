@@ -1,6 +1,6 @@
 //! Fetch (1): records, as slices of the log; a long poll that is woken by appends; fetch sessions.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use ottla_log::LogError;
 use ottla_protocol::{
@@ -313,8 +313,7 @@ fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Resp
                 last.partitions.push(data)
             }
             _ => {
-                let mut partitions = Vec::with_capacity(1);
-                partitions.push(data);
+                let partitions = vec![data];
                 responses.push(FetchableTopicResponse {
                     topic,
                     topic_id,
@@ -345,7 +344,7 @@ mod tests {
             fetch::{FetchTopic, ForgottenTopic},
         },
     };
-    use std::{string::String, vec};
+    use std::string::String;
 
     fn os() -> Harness {
         let mut h = Harness::new(Durability::Os);
@@ -532,7 +531,6 @@ mod tests {
         let other = ottla_protocol::messages::produce::PartitionProduceData {
             index: 1,
             records: batch(&["b"]),
-            ..Default::default()
         };
         produce.topic_data[0].partition_data.push(other);
         h.ask(9, Request::Produce(produce));

@@ -15,6 +15,9 @@ use crate::{
     partition::PartitionIndex,
 };
 
+/// From this version on answers have the leader epoch.
+const WITH_LEADER_EPOCH: i16 = 4;
+
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -62,7 +65,6 @@ pub(crate) fn handle(
                         timestamp: found.timestamp,
                         offset: found.offset,
                         leader_epoch: found.leader_epoch,
-                        ..Default::default()
                     }
                 })
                 .collect();
@@ -107,7 +109,11 @@ fn look_up(
     } else {
         partition.high_watermark()
     };
-    let leader_epoch = partition.leader_epoch;
+    let leader_epoch = if version >= WITH_LEADER_EPOCH {
+        partition.leader_epoch
+    } else {
+        -1
+    };
     let at = |timestamp, offset| Found {
         timestamp,
         offset,
@@ -155,7 +161,6 @@ mod tests {
             partition_index: partition,
             current_leader_epoch: -1,
             timestamp,
-            ..Default::default()
         };
         let request = ListOffsetsRequest {
             replica_id: -1,

@@ -23,6 +23,8 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+#[cfg(test)]
+mod every_version;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;

@@ -628,12 +628,10 @@ mod tests {
         let other = PartitionProduceData {
             index: 1,
             records: batch(&["b"]),
-            ..Default::default()
         };
         let missing = PartitionProduceData {
             index: 5,
             records: batch(&["c"]),
-            ..Default::default()
         };
         request.topic_data[0]
             .partition_data

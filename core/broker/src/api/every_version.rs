@@ -1,0 +1,407 @@
+//! A test over all keys and versions: what comes in through the codec at any version that is told is answered, and the
+//! answer can be written at that version and read back as it was.
+
+use alloc::{vec, vec::Vec};
+
+use ottla_protocol::{
+    ApiKey, Decoder, Encoder, Request, Response, Str, Uuid,
+    messages::{
+        api_versions::ApiVersionsRequest,
+        create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
+        create_topics::{CreatableTopic, CreateTopicsRequest},
+        delete_groups::DeleteGroupsRequest,
+        delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
+        delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        describe_cluster::DescribeClusterRequest,
+        describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
+        describe_groups::DescribeGroupsRequest,
+        fetch::{FetchRequest, FetchTopic},
+        find_coordinator::FindCoordinatorRequest,
+        heartbeat::HeartbeatRequest,
+        init_producer_id::InitProducerIdRequest,
+        join_group::{JoinGroupRequest, JoinGroupRequestProtocol},
+        leave_group::{LeaveGroupRequest, MemberIdentity},
+        list_groups::ListGroupsRequest,
+        list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
+        metadata::{MetadataRequest, MetadataRequestTopic},
+        offset_commit::{
+            OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+        },
+        offset_delete::{
+            OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+        },
+        offset_fetch::{
+            OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic,
+            OffsetFetchRequestTopics,
+        },
+        produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
+        sync_group::SyncGroupRequest,
+    },
+};
+
+use super::{SERVED, advertised_versions, is_served};
+use crate::{
+    Durability,
+    testing::{Harness, batch, fetch_partition},
+};
+
+const TOPIC: &str = "t";
+const GROUP: Str = Str::from_static("g");
+
+/// The topic's name where the version has names, its id where it has ids.
+fn named(by_id: bool, id: Uuid) -> (Str, Uuid) {
+    if by_id {
+        (Str::new(), id)
+    } else {
+        (TOPIC.into(), Uuid::ZERO)
+    }
+}
+
+/// Requests of this key and version: about things that are there, and about things that aren't.
+fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
+    let unknown = Uuid::from_random(99);
+    match key {
+        ApiKey::Produce => [(id, 0), (unknown, 0), (id, 9)]
+            .into_iter()
+            .map(|(id, index)| {
+                let (name, topic_id) = named(v >= 13, id);
+                let partition_data = vec![PartitionProduceData {
+                    index,
+                    records: batch(&["v"]),
+                }];
+                let topic_data = vec![TopicProduceData {
+                    name,
+                    topic_id,
+                    partition_data,
+                }];
+                Request::Produce(ProduceRequest {
+                    acks: -1,
+                    timeout_ms: 1000,
+                    topic_data,
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::Fetch => [(id, -1), (unknown, -1), (id, 0)]
+            .into_iter()
+            .map(|(id, session_epoch)| {
+                let (topic, topic_id) = named(v >= 13, id);
+                let partitions = vec![fetch_partition(0, 0), fetch_partition(0, 1 << 40)];
+                Request::Fetch(FetchRequest {
+                    max_bytes: 1 << 20,
+                    session_epoch: if v >= 7 { session_epoch } else { -1 },
+                    isolation_level: 1,
+                    topics: vec![FetchTopic {
+                        topic,
+                        topic_id,
+                        partitions,
+                    }],
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::ListOffsets => [-1, -2, -3, 5]
+            .into_iter()
+            .map(|timestamp| {
+                let partitions = [0, 9].map(|partition_index| ListOffsetsPartition {
+                    partition_index,
+                    timestamp,
+                    ..Default::default()
+                });
+                let topics = vec![ListOffsetsTopic {
+                    name: TOPIC.into(),
+                    partitions: partitions.to_vec(),
+                }];
+                Request::ListOffsets(ListOffsetsRequest {
+                    replica_id: -1,
+                    topics,
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::Metadata => {
+            let ask = |topics| {
+                Request::Metadata(MetadataRequest {
+                    topics,
+                    ..Default::default()
+                })
+            };
+            let by_name = |name: &str| MetadataRequestTopic {
+                name: Some(name.into()),
+                topic_id: Uuid::ZERO,
+            };
+            let mut asked = vec![ask(Some(vec![
+                by_name(TOPIC),
+                by_name("made"),
+                by_name("no/name"),
+            ]))];
+            if v >= 1 {
+                asked.push(ask(None));
+            }
+            if v >= 12 {
+                let by_id = |topic_id| MetadataRequestTopic {
+                    name: None,
+                    topic_id,
+                };
+                asked.push(ask(Some(vec![by_id(id), by_id(unknown)])));
+            }
+            asked
+        }
+        ApiKey::OffsetCommit => {
+            let (name, topic_id) = named(v >= 10, id);
+            let partition = OffsetCommitRequestPartition {
+                partition_index: 0,
+                committed_offset: 1,
+                committed_metadata: Some("m".into()),
+                ..Default::default()
+            };
+            let topics = vec![OffsetCommitRequestTopic {
+                name,
+                topic_id,
+                partitions: vec![partition],
+            }];
+            vec![Request::OffsetCommit(OffsetCommitRequest {
+                group_id: GROUP,
+                topics,
+                ..Default::default()
+            })]
+        }
+        ApiKey::OffsetFetch if v >= 8 => {
+            let (name, topic_id) = named(v >= 10, id);
+            let topics = vec![OffsetFetchRequestTopics {
+                name,
+                topic_id,
+                partition_indexes: vec![0, 9],
+            }];
+            let group = |topics| OffsetFetchRequestGroup {
+                group_id: GROUP,
+                topics,
+                ..Default::default()
+            };
+            let groups = vec![group(Some(topics)), group(None)];
+            vec![Request::OffsetFetch(OffsetFetchRequest {
+                groups,
+                ..Default::default()
+            })]
+        }
+        ApiKey::OffsetFetch => {
+            let topics = vec![OffsetFetchRequestTopic {
+                name: TOPIC.into(),
+                partition_indexes: vec![0, 9],
+            }];
+            let ask = |topics| {
+                Request::OffsetFetch(OffsetFetchRequest {
+                    group_id: GROUP,
+                    topics,
+                    ..Default::default()
+                })
+            };
+            let mut asked = vec![ask(Some(topics))];
+            if v >= 2 {
+                asked.push(ask(None));
+            }
+            asked
+        }
+        ApiKey::FindCoordinator => {
+            let one = FindCoordinatorRequest {
+                key: GROUP,
+                ..Default::default()
+            };
+            let many = FindCoordinatorRequest {
+                coordinator_keys: vec![GROUP],
+                ..Default::default()
+            };
+            vec![Request::FindCoordinator(if v >= 4 { many } else { one })]
+        }
+        ApiKey::JoinGroup => vec![Request::JoinGroup(JoinGroupRequest {
+            group_id: "joined".into(),
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 10_000,
+            group_instance_id: (v >= 5).then(|| "static".into()),
+            protocol_type: "consumer".into(),
+            protocols: vec![JoinGroupRequestProtocol {
+                name: "range".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        })],
+        ApiKey::Heartbeat => vec![Request::Heartbeat(HeartbeatRequest {
+            group_id: GROUP,
+            member_id: "nobody".into(),
+            ..Default::default()
+        })],
+        ApiKey::LeaveGroup => {
+            let nobody: Str = "nobody".into();
+            let members = vec![MemberIdentity {
+                member_id: nobody.clone(),
+                ..Default::default()
+            }];
+            let old = LeaveGroupRequest {
+                group_id: GROUP,
+                member_id: nobody,
+                ..Default::default()
+            };
+            let new = LeaveGroupRequest {
+                group_id: GROUP,
+                members,
+                ..Default::default()
+            };
+            vec![Request::LeaveGroup(if v >= 3 { new } else { old })]
+        }
+        ApiKey::SyncGroup => vec![Request::SyncGroup(SyncGroupRequest {
+            group_id: GROUP,
+            member_id: "nobody".into(),
+            ..Default::default()
+        })],
+        ApiKey::DescribeGroups => {
+            let groups = vec![GROUP, "joined".into(), "none".into()];
+            vec![Request::DescribeGroups(DescribeGroupsRequest {
+                groups,
+                ..Default::default()
+            })]
+        }
+        ApiKey::ListGroups => vec![Request::ListGroups(ListGroupsRequest::default())],
+        ApiKey::ApiVersions => vec![Request::ApiVersions(ApiVersionsRequest {
+            client_software_name: if v >= 3 { "test".into() } else { Str::new() },
+            client_software_version: if v >= 3 { "1".into() } else { Str::new() },
+        })],
+        ApiKey::CreateTopics => {
+            let topic = |name: &str| CreatableTopic {
+                name: name.into(),
+                num_partitions: 1,
+                replication_factor: 1,
+                ..Default::default()
+            };
+            let topics = vec![topic(&alloc::format!("created-{v}")), topic(TOPIC)];
+            vec![Request::CreateTopics(CreateTopicsRequest {
+                topics,
+                ..Default::default()
+            })]
+        }
+        ApiKey::DeleteTopics => {
+            let name: Str = alloc::format!("created-{v}").into();
+            let topics = vec![DeleteTopicState {
+                name: Some(name.clone()),
+                topic_id: Uuid::ZERO,
+            }];
+            let new = DeleteTopicsRequest {
+                topics,
+                ..Default::default()
+            };
+            let old = DeleteTopicsRequest {
+                topic_names: vec![name, "none".into()],
+                ..Default::default()
+            };
+            vec![Request::DeleteTopics(if v >= 6 { new } else { old })]
+        }
+        ApiKey::DeleteRecords => {
+            let partitions = vec![DeleteRecordsPartition {
+                partition_index: 0,
+                offset: 0,
+            }];
+            let topics = vec![DeleteRecordsTopic {
+                name: TOPIC.into(),
+                partitions,
+            }];
+            vec![Request::DeleteRecords(DeleteRecordsRequest {
+                topics,
+                ..Default::default()
+            })]
+        }
+        ApiKey::InitProducerId => [None, Some("tx")]
+            .into_iter()
+            .map(|id| {
+                let transactional_id = id.map(Into::into);
+                Request::InitProducerId(InitProducerIdRequest {
+                    transactional_id,
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::DescribeConfigs => [(2, TOPIC), (4, "1"), (2, "none")]
+            .into_iter()
+            .map(|(resource_type, name)| {
+                let resource = DescribeConfigsResource {
+                    resource_type,
+                    resource_name: name.into(),
+                    configuration_keys: None,
+                };
+                Request::DescribeConfigs(DescribeConfigsRequest {
+                    resources: vec![resource],
+                    include_synonyms: true,
+                    include_documentation: v >= 3,
+                })
+            })
+            .collect(),
+        ApiKey::CreatePartitions => [(TOPIC, 2 + i32::from(v)), (TOPIC, 1), ("none", 2)]
+            .into_iter()
+            .map(|(name, count)| {
+                let topics = vec![CreatePartitionsTopic {
+                    name: name.into(),
+                    count,
+                    assignments: None,
+                }];
+                Request::CreatePartitions(CreatePartitionsRequest {
+                    topics,
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::DeleteGroups => {
+            let groups_names = vec![GROUP, "none".into()];
+            vec![Request::DeleteGroups(DeleteGroupsRequest { groups_names })]
+        }
+        ApiKey::OffsetDelete => {
+            let partitions = vec![OffsetDeleteRequestPartition { partition_index: 0 }];
+            let topics = vec![OffsetDeleteRequestTopic {
+                name: TOPIC.into(),
+                partitions,
+            }];
+            vec![Request::OffsetDelete(OffsetDeleteRequest {
+                group_id: GROUP,
+                topics,
+            })]
+        }
+        ApiKey::DescribeCluster => {
+            vec![Request::DescribeCluster(DescribeClusterRequest::default())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn every_version_of_every_key_is_answered_in_that_version() {
+    for key in SERVED {
+        for version in advertised_versions(*key).filter(|version| is_served(*key, *version)) {
+            let mut h = Harness::new(Durability::Os);
+            h.create_topic(TOPIC, 1, &[]);
+            h.create_topic(&alloc::format!("created-{version}-old"), 1, &[]);
+            h.produce(TOPIC, 0, batch(&["first"]));
+            let id = h.broker.topics.by_name(TOPIC).unwrap().id;
+            let all = requests(*key, version, id);
+            assert!(!all.is_empty(), "{key:?}");
+            for request in all {
+                let mut e = Encoder::new();
+                request
+                    .encode(version, &mut e)
+                    .unwrap_or_else(|error| panic!("{key:?} {version}: {error}"));
+                let request =
+                    Request::decode(*key, version, &mut Decoder::new(e.into_bytes())).unwrap();
+                let sent = h.send(version, request);
+                let Some(response) = h.take_answer(sent) else {
+                    panic!("{key:?} {version}: no answer")
+                };
+                let mut e = Encoder::new();
+                response
+                    .encode(version, &mut e)
+                    .unwrap_or_else(|error| panic!("{key:?} {version}: {error}"));
+                let bytes = e.into_bytes();
+                let read =
+                    Response::decode(*key, version, &mut Decoder::new(bytes.clone())).unwrap();
+                let mut again = Encoder::new();
+                read.encode(version, &mut again).unwrap();
+                assert_eq!(again.into_bytes(), bytes, "{key:?} {version}");
+            }
+        }
+    }
+}
