@@ -1,13 +1,24 @@
-//! The client: a passive machine with a producer or a consumer on top of connections, metadata and routed requests.
+//! Kafka's client as a machine: connections, metadata, producer and consumer, with librdkafka's semantics.
+//!
+//! [`Client`] is passive: it owns no thread, socket or clock. `docs/internals/client.md` and `docs/internals/consumer.md` tell
+//! how its parts work together.
 #![no_std]
+
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod client;
 pub mod config;
 pub mod consumer;
 pub mod error;
+mod metadata;
+mod network;
 pub mod producer;
+mod random;
 
+pub use client::{Client, Event, Output, RequestId};
 pub use config::{BootstrapServer, ClientConfig, IsolationLevel, OffsetReset, Role, TopicConfig};
 pub use error::{ErrCode, KafkaError};
+pub use metadata::BrokerAddress;
+pub use network::{ConnId, Route};

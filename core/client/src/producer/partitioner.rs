@@ -8,14 +8,26 @@ use core::fmt;
 /// Called from `produce()`, or later when the topic's partitions become known, on whichever thread drives the client.
 /// As in librdkafka, it is not asked about messages without a key while `sticky.partitioning.linger.ms` is not 0.
 pub trait Partitioner: Send {
-    /// The partition for a message with `key`, below `partition_count` (at least 1). Anything else fails the message
+    /// The partition for a message with `key`, below `partition_count` (at least 1); `opaque` is what the application gave with it. Anything else fails the message
     /// with `_UNKNOWN_PARTITION`.
-    fn partition(&mut self, topic: &str, key: Option<&[u8]>, partition_count: i32) -> i32;
+    fn partition(
+        &mut self,
+        topic: &str,
+        key: Option<&[u8]>,
+        partition_count: i32,
+        opaque: usize,
+    ) -> i32;
 }
 
-impl<F: FnMut(&str, Option<&[u8]>, i32) -> i32 + Send> Partitioner for F {
-    fn partition(&mut self, topic: &str, key: Option<&[u8]>, partition_count: i32) -> i32 {
-        self(topic, key, partition_count)
+impl<F: FnMut(&str, Option<&[u8]>, i32, usize) -> i32 + Send> Partitioner for F {
+    fn partition(
+        &mut self,
+        topic: &str,
+        key: Option<&[u8]>,
+        partition_count: i32,
+        opaque: usize,
+    ) -> i32 {
+        self(topic, key, partition_count, opaque)
     }
 }
 
