@@ -12,6 +12,8 @@ mod append;
 mod broker;
 mod config;
 mod context;
+#[cfg(test)]
+mod durability;
 mod fetch_sessions;
 mod groups;
 mod housekeeping;

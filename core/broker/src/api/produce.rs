@@ -186,10 +186,10 @@ fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
 mod tests {
     use super::*;
     use crate::{
-        Broker, BrokerConfig, Durability,
+        Durability,
         testing::{
-            CONN, Harness, START_MS, batch, batch_at, compressed, fetch_request, fetched,
-            keyed_batch, produce_request, produced, read, sequenced, values,
+            CONN, Harness, START_MS, batch, batch_at, compressed, keyed_batch, produce_request,
+            produced, read, sequenced, values,
         },
     };
     use bytes::Bytes;
@@ -199,12 +199,6 @@ mod tests {
 
     fn os() -> Harness {
         let mut h = Harness::new(Durability::Os);
-        h.create_topic("t", 2, &[]);
-        h
-    }
-
-    fn fsync() -> Harness {
-        let mut h = Harness::new(Durability::Fsync);
         h.create_topic("t", 2, &[]);
         h
     }
@@ -576,182 +570,5 @@ mod tests {
             "remembered over a crash"
         );
         assert_eq!(h.produce("t", 0, sequenced(7, 1, 1, &["e"])).base_offset, 4);
-    }
-
-    #[test]
-    fn nothing_is_acknowledged_or_visible_before_it_is_synced() {
-        let mut h = fsync();
-        let first = h.send_produce("t", 0, -1, batch(&["a"]));
-        assert!(h.take_answer(first).is_none());
-        assert_eq!(h.syncs.len(), 1);
-        let data = h.fetch("t", 0, 0);
-        assert_eq!((data.high_watermark, data.records.len()), (0, 0));
-
-        // Group commit: while one sync is under way, the next collects.
-        let second = h.send_produce("t", 0, -1, batch(&["b"]));
-        let third = h.send_produce("t", 0, -1, batch(&["c"]));
-        assert_eq!(h.syncs.len(), 1);
-        h.sync_one();
-        assert_eq!(produced(h.take_answer(first).unwrap()).base_offset, 0);
-        assert!(h.take_answer(second).is_none());
-        assert_eq!(h.fetch("t", 0, 0).high_watermark, 1);
-        assert_eq!(h.syncs.len(), 1);
-        h.sync_one();
-        assert_eq!(produced(h.take_answer(second).unwrap()).base_offset, 1);
-        assert_eq!(produced(h.take_answer(third).unwrap()).base_offset, 2);
-        assert!(h.syncs.is_empty());
-        assert_eq!(values(&h.fetch("t", 0, 0).records), ["a", "b", "c"]);
-
-        // acks=1 is the leader's append.
-        let id = h.send_produce("t", 0, 1, batch(&["d"]));
-        assert_eq!(produced(h.take_answer(id).unwrap()).base_offset, 3);
-        assert_eq!(h.fetch("t", 0, 0).high_watermark, 3);
-    }
-
-    #[test]
-    fn a_repetition_waits_for_the_sync_of_the_original() {
-        let mut h = fsync();
-        let first = h.send_produce("t", 0, -1, sequenced(1, 0, 0, &["a"]));
-        let again = h.send_produce("t", 0, -1, sequenced(1, 0, 0, &["a"]));
-        assert!(h.answers.is_empty());
-        h.sync_all();
-        assert_eq!(produced(h.take_answer(first).unwrap()).base_offset, 0);
-        assert_eq!(produced(h.take_answer(again).unwrap()).base_offset, 0);
-    }
-
-    #[test]
-    fn several_partitions_are_one_answer() {
-        let mut h = fsync();
-        let Request::Produce(mut request) = produce_request("t", 0, -1, batch(&["a"])) else {
-            panic!()
-        };
-        let other = PartitionProduceData {
-            index: 1,
-            records: batch(&["b"]),
-        };
-        let missing = PartitionProduceData {
-            index: 5,
-            records: batch(&["c"]),
-        };
-        request.topic_data[0]
-            .partition_data
-            .extend([other, missing]);
-        let id = h.send(9, Request::Produce(request));
-        assert_eq!(h.syncs.len(), 2);
-        h.sync_one();
-        assert!(h.take_answer(id).is_none());
-        h.sync_one();
-        let Some(Response::Produce(answer)) = h.take_answer(id) else {
-            panic!()
-        };
-        let codes: vec::Vec<ErrorCode> = answer.responses[0]
-            .partition_responses
-            .iter()
-            .map(|p| p.error_code)
-            .collect();
-        assert_eq!(
-            codes,
-            [
-                ErrorCode::NONE,
-                ErrorCode::NONE,
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-            ]
-        );
-    }
-
-    #[test]
-    fn a_sync_that_takes_too_long_times_out() {
-        let mut h = fsync();
-        let id = h.send_produce("t", 0, -1, batch(&["a"]));
-        h.pass_ms(999);
-        assert!(h.take_answer(id).is_none());
-        h.pass_ms(1);
-        let answer = produced(h.take_answer(id).unwrap());
-        assert_eq!(
-            (answer.error_code, answer.base_offset),
-            (ErrorCode::REQUEST_TIMED_OUT, -1)
-        );
-        h.sync_all();
-        assert!(h.answers.is_empty());
-        assert_eq!(
-            values(&h.fetch("t", 0, 0).records),
-            ["a"],
-            "it was written all the same"
-        );
-    }
-
-    #[test]
-    fn a_failed_sync_stops_the_partition_only() {
-        let mut h = fsync();
-        let first = h.send_produce("t", 0, -1, batch(&["a"]));
-        let second = h.send_produce("t", 0, -1, batch(&["b"]));
-        let waiting = h.send(11, fetch_request("t", 0, 0, 10_000));
-        h.fail_sync();
-        for id in [first, second] {
-            assert_eq!(
-                produced(h.take_answer(id).unwrap()).error_code,
-                ErrorCode::KAFKA_STORAGE_ERROR
-            );
-        }
-        assert_eq!(
-            fetched(h.take_answer(waiting).unwrap()).error_code,
-            ErrorCode::KAFKA_STORAGE_ERROR
-        );
-        assert_eq!(
-            h.produce("t", 0, batch(&["c"])).error_code,
-            ErrorCode::KAFKA_STORAGE_ERROR
-        );
-        assert!(h.syncs.is_empty(), "a failed sync is not tried again");
-        let id = h.send_produce("t", 1, -1, batch(&["d"]));
-        h.sync_all();
-        assert_eq!(
-            produced(h.take_answer(id).unwrap()).error_code,
-            ErrorCode::NONE
-        );
-    }
-
-    #[test]
-    fn after_a_crash_what_was_not_synced_is_synced_before_it_is_seen() {
-        let mut h = fsync();
-        h.send_produce("t", 0, -1, batch(&["a"]));
-        h.sync_all();
-        h.send_produce("t", 0, -1, batch(&["b"]));
-        let mut h = h.restart(false);
-        h.sync_all();
-        assert_eq!(values(&h.fetch("t", 0, 0).records), ["a", "b"]);
-        let id = h.send_produce("t", 0, -1, batch(&["c"]));
-        h.sync_all();
-        assert_eq!(produced(h.take_answer(id).unwrap()).base_offset, 2);
-    }
-
-    #[test]
-    fn a_clean_stop_answers_what_it_synced() {
-        let mut h = fsync();
-        let id = h.send_produce("t", 0, -1, batch(&["a"]));
-        h.broker.close(h.now).unwrap();
-        let mut answered = false;
-        while let Some(output) = h.broker.poll_output() {
-            answered |= matches!(output, crate::Output::Respond { correlation_id, .. } if correlation_id == id);
-        }
-        assert!(answered);
-        let reopened = Broker::open(BrokerConfig::default(), h.storage.clone(), h.now, 1).unwrap();
-        assert_eq!(reopened.topics.by_name("t").unwrap().partitions.len(), 2);
-    }
-
-    #[test]
-    fn flush_messages_asks_for_a_sync() {
-        let mut h = os();
-        h.create_topic("flushed", 1, &[("flush.messages", "3")]);
-        h.produce("flushed", 0, batch(&["a", "b"]));
-        assert!(h.syncs.is_empty());
-        h.produce("flushed", 0, batch(&["c"]));
-        assert_eq!(h.syncs.len(), 1);
-        h.sync_all();
-        h.create_topic("timed", 1, &[("flush.ms", "500")]);
-        h.produce("timed", 0, batch(&["a"]));
-        h.pass_ms(499);
-        assert!(h.syncs.is_empty());
-        h.pass_ms(1);
-        assert_eq!(h.syncs.len(), 1);
     }
 }
