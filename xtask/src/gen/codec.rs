@@ -416,6 +416,7 @@ fn read_value(message: &Message, ty: &Type) -> String {
         Type::Bytes => format!("d.bytes({flexible})?"),
         Type::Records => format!("d.records({flexible})?"),
         Type::Struct(name) => format!("{name}::decode_body(version, d)?"),
+        Type::Array(inner) if **inner == Type::I32 => format!("d.i32_array({flexible})?"),
         Type::Array(inner) => {
             let (fewest, read) = element(message, inner);
             format!("d.array({flexible}, {fewest}, {read})?")

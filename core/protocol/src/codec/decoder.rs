@@ -261,6 +261,22 @@ impl Decoder {
             .ok_or(DecodeError::InvalidLength)
     }
 
+    /// An array of four-byte integers: one check for all of them.
+    pub fn i32_array(&mut self, flexible: bool) -> Result<Vec<i32>, DecodeError> {
+        let count = self.length(flexible)?.ok_or(DecodeError::InvalidLength)?;
+        if count > self.remaining() / 4 {
+            return Err(DecodeError::Truncated);
+        }
+        #[cfg(test)]
+        reserved::add(count * 4);
+        let (items, _) = self.frame[self.at..self.at + 4 * count].as_chunks();
+        self.at += 4 * count;
+        Ok(items
+            .iter()
+            .map(|&bytes| i32::from_be_bytes(bytes))
+            .collect())
+    }
+
     /// Passes each tagged field to `read` with a decoder over just its bytes; what that leaves unread is skipped, so an
     /// unknown tag needs no more than to be ignored.
     pub fn tagged_fields(

@@ -86,23 +86,34 @@ impl Encoder {
         self.len() == 0
     }
 
-    /// The message as pieces for `writev`, one after the other; record chunks are shared, not copied.
+    /// The message's bytes for `writev`, one slice after the other; allocates nothing.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let parts = self.chunks.iter().flat_map(move |(at, chunk)| {
+            let before = &self.buffer[from..*at];
+            from = *at;
+            [before, &chunk[..]]
+        });
+        let end = self.chunks.last().map_or(0, |(at, _)| *at);
+        parts
+            .chain([&self.buffer[end..]])
+            .filter(|slice| !slice.is_empty())
+    }
+
+    /// The message as pieces that own what they hold, one after the other; record chunks are shared, not copied.
     pub fn into_pieces(self) -> Vec<Bytes> {
-        let buffer = Bytes::from(self.buffer);
-        if self.chunks.is_empty() {
-            return [buffer].into();
-        }
+        let mut buffer = Bytes::from(self.buffer);
         let mut pieces = Vec::with_capacity(2 * self.chunks.len() + 1);
         let mut from = 0;
         for (at, chunk) in self.chunks {
             if from < at {
-                pieces.push(buffer.slice(from..at));
+                pieces.push(buffer.split_to(at - from));
             }
             pieces.push(chunk);
             from = at;
         }
-        if from < buffer.len() {
-            pieces.push(buffer.slice(from..));
+        if !buffer.is_empty() {
+            pieces.push(buffer);
         }
         pieces
     }
@@ -113,9 +124,7 @@ impl Encoder {
             return self.buffer.into();
         }
         let mut all = Vec::with_capacity(self.len());
-        for piece in self.into_pieces() {
-            all.extend_from_slice(&piece);
-        }
+        self.slices().for_each(|slice| all.extend_from_slice(slice));
         all.into()
     }
 
@@ -275,5 +284,98 @@ impl Encoder {
         let size_bytes = self.buffer.len() - end;
         self.buffer[start..].rotate_right(size_bytes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_and_pieces_are_the_same_bytes() {
+        let large = Bytes::from(alloc::vec![1; INLINE_CHUNK + 1]);
+        let small = Bytes::from(alloc::vec![2; INLINE_CHUNK]);
+        let orders = [
+            [&large, &large, &small],
+            [&small, &large, &large],
+            [&large, &small, &large],
+        ];
+        for order in orders {
+            for (before, after) in [(false, false), (true, true), (false, true)] {
+                let mut e = Encoder::new();
+                let mut expected = Vec::new();
+                if before {
+                    e.i16(7);
+                    expected.extend_from_slice(&[0, 7]);
+                }
+                let records: Records = order.into_iter().cloned().collect();
+                e.records(&records, false).unwrap();
+                expected.extend_from_slice(&(records.len() as i32).to_be_bytes());
+                expected.extend_from_slice(&records.to_bytes());
+                if after {
+                    e.bool(true);
+                    expected.push(1);
+                }
+                assert_eq!(e.len(), expected.len());
+                assert_eq!(e.slices().collect::<Vec<_>>().concat(), expected);
+                assert!(e.slices().all(|s| !s.is_empty()));
+                assert_eq!(e.clone().into_bytes(), expected);
+                assert_eq!(e.into_pieces().concat(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_version_cannot_carry_is_refused_unless_it_does_not_matter() {
+        use crate::messages::{FetchRequest, JoinGroupRequest, MetadataRequest};
+        use crate::{Message, Request};
+
+        let metadata = MetadataRequest {
+            topics: None,
+            ..Default::default()
+        };
+        let null = EncodeError::NullNotAllowed { field: "topics" };
+        assert_eq!(metadata.encode(0, &mut Encoder::new()), Err(null));
+        metadata.encode(1, &mut Encoder::new()).unwrap();
+
+        let static_member = JoinGroupRequest {
+            group_instance_id: Some("i".into()),
+            ..Default::default()
+        };
+        let field = "JoinGroupRequest.group_instance_id";
+        let refused = EncodeError::NotInVersion { field, version: 4 };
+        assert_eq!(static_member.encode(4, &mut Encoder::new()), Err(refused));
+        static_member.encode(5, &mut Encoder::new()).unwrap();
+
+        let rack = FetchRequest {
+            rack_id: "r".into(),
+            replica_id: -1,
+            ..Default::default()
+        };
+        rack.encode(4, &mut Encoder::new()).unwrap();
+
+        let version = EncodeError::UnsupportedVersion {
+            message: "FetchRequest",
+            version: 3,
+        };
+        assert_eq!(
+            Request::from(rack).encode(3, &mut Encoder::new()),
+            Err(version)
+        );
+    }
+
+    #[test]
+    fn strings_are_at_most_32767_bytes() {
+        for flexible in [false, true] {
+            let mut text = alloc::string::String::from_utf8(alloc::vec![b'x'; 32_767]).unwrap();
+            Encoder::new()
+                .string(&text.as_str().into(), flexible)
+                .unwrap();
+            text.push('x');
+            assert_eq!(
+                Encoder::new().string(&text.into(), flexible),
+                Err(EncodeError::TooLong)
+            );
+        }
     }
 }

@@ -192,7 +192,7 @@ impl AddPartitionsToTxnTopic {
         let flexible = version >= 3;
         let out = Self {
             name: d.string(flexible)?,
-            partitions: d.array(flexible, 4, Decoder::i32)?,
+            partitions: d.i32_array(flexible)?,
         };
         if flexible {
             d.skip_tagged_fields()?;

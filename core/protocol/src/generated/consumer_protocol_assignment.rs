@@ -63,7 +63,7 @@ impl TopicPartition {
     pub(crate) fn decode_body(_version: i16, d: &mut Decoder) -> Result<Self, DecodeError> {
         Ok(Self {
             topic: d.string(false)?,
-            partitions: d.array(false, 4, Decoder::i32)?,
+            partitions: d.i32_array(false)?,
         })
     }
 }

@@ -126,7 +126,7 @@ impl CreatePartitionsAssignment {
     pub(crate) fn decode_body(version: i16, d: &mut Decoder) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let out = Self {
-            broker_ids: d.array(flexible, 4, Decoder::i32)?,
+            broker_ids: d.i32_array(flexible)?,
         };
         if flexible {
             d.skip_tagged_fields()?;

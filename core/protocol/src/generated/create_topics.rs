@@ -137,7 +137,7 @@ impl CreatableReplicaAssignment {
         let flexible = version >= 5;
         let out = Self {
             partition_index: d.i32()?,
-            broker_ids: d.array(flexible, 4, Decoder::i32)?,
+            broker_ids: d.i32_array(flexible)?,
         };
         if flexible {
             d.skip_tagged_fields()?;

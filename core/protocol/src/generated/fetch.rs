@@ -395,7 +395,7 @@ impl ForgottenTopic {
                 Str::new()
             },
             topic_id: if version >= 13 { d.uuid()? } else { Uuid::ZERO },
-            partitions: d.array(flexible, 4, Decoder::i32)?,
+            partitions: d.i32_array(flexible)?,
         };
         if flexible {
             d.skip_tagged_fields()?;

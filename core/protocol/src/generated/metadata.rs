@@ -482,10 +482,10 @@ impl MetadataResponsePartition {
             partition_index: d.i32()?,
             leader_id: d.i32()?,
             leader_epoch: if version >= 7 { d.i32()? } else { -1 },
-            replica_nodes: d.array(flexible, 4, Decoder::i32)?,
-            isr_nodes: d.array(flexible, 4, Decoder::i32)?,
+            replica_nodes: d.i32_array(flexible)?,
+            isr_nodes: d.i32_array(flexible)?,
             offline_replicas: if version >= 5 {
-                d.array(flexible, 4, Decoder::i32)?
+                d.i32_array(flexible)?
             } else {
                 Vec::new()
             },

@@ -148,7 +148,7 @@ impl OffsetFetchRequestTopic {
         let flexible = version >= 6;
         let out = Self {
             name: d.string(flexible)?,
-            partition_indexes: d.array(flexible, 4, Decoder::i32)?,
+            partition_indexes: d.i32_array(flexible)?,
         };
         if flexible {
             d.skip_tagged_fields()?;
@@ -271,7 +271,7 @@ impl OffsetFetchRequestTopics {
                 Str::new()
             },
             topic_id: if version == 10 { d.uuid()? } else { Uuid::ZERO },
-            partition_indexes: d.array(flexible, 4, Decoder::i32)?,
+            partition_indexes: d.i32_array(flexible)?,
         };
         if flexible {
             d.skip_tagged_fields()?;

@@ -98,7 +98,7 @@ impl WritableTxnMarkerTopic {
     pub(crate) fn decode_body(_version: i16, d: &mut Decoder) -> Result<Self, DecodeError> {
         let out = Self {
             name: d.string(true)?,
-            partition_indexes: d.array(true, 4, Decoder::i32)?,
+            partition_indexes: d.i32_array(true)?,
         };
         d.skip_tagged_fields()?;
         Ok(out)
