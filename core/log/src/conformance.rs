@@ -1,6 +1,8 @@
 //! What every [`Storage`] must do: called from the tests of each.
 
-use crate::storage::{OpenHow, Storage, StorageErrorKind, join, read_file, write_file};
+use crate::storage::{
+    OpenHow, Storage, StorageErrorKind, join, read_file, write_file, write_file_unsynced,
+};
 use alloc::{string::String, sync::Arc, vec, vec::Vec};
 use bytes::Bytes;
 
@@ -79,9 +81,13 @@ fn bytes_come_back_as_they_went_in(storage: &dyn Storage) {
                 file.read_exact(pos as u64, len).unwrap(),
                 expected[pos..pos + len]
             );
+            let mut copy = vec![0; len];
+            file.read_into(pos as u64, &mut copy).unwrap();
+            assert_eq!(copy, expected[pos..pos + len]);
         }
         assert!(file.read_exact(expected.len() as u64, 1).is_err());
         assert!(file.read_exact(u64::MAX, 1).is_err());
+        assert!(file.read_into(expected.len() as u64, &mut [0]).is_err());
     };
     check(file.as_ref(), &expected);
     file.write_at(10, b"0123456789").unwrap();
@@ -210,6 +216,9 @@ fn small_files_are_replaced_whole(storage: &dyn Storage) {
     write_file(storage, "c", b"one").unwrap();
     write_file(storage, "c", b"2").unwrap();
     assert_eq!(read_file(storage, "c", 10).unwrap().unwrap(), b"2"[..]);
+    let syncer = write_file_unsynced(storage, "c", b"3").unwrap();
+    assert_eq!(read_file(storage, "c", 10).unwrap().unwrap(), b"3"[..]);
+    syncer.sync().unwrap();
     assert_eq!(
         kind(read_file(storage, "c", 0)),
         Some(StorageErrorKind::Invalid)

@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod data_dir;
 mod epochs;
 mod error;
+mod headers;
 mod index;
 mod memory;
 pub mod names;
@@ -34,5 +35,5 @@ pub use producer_state::{ProducerState, SequenceCheck};
 pub use recovery::{OpenOptions, Recovery};
 pub use storage::{
     DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path,
-    join, read_file, write_file,
+    join, read_file, write_file, write_file_unsynced,
 };

@@ -7,7 +7,10 @@ use alloc::{
     borrow::ToOwned, boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec,
 };
 use bytes::Bytes;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::{
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// A data directory in memory, gone with its last handle. Everything is durable at once.
 ///
@@ -221,23 +224,45 @@ impl Chunks {
         self.len = len;
     }
 
-    fn read(&self, pos: u64, len: usize, out: &mut Vec<Bytes>) -> bool {
+    /// Calls `each` with the pieces that make up the `len` bytes from `pos` on: a chunk and the range in it. False if they
+    /// go past the end.
+    fn each_piece(&self, pos: u64, len: usize, mut each: impl FnMut(&Bytes, Range<usize>)) -> bool {
         let Some(end) = pos.checked_add(len as u64).filter(|&end| end <= self.len) else {
             return false;
         };
-        let first = self
-            .chunks
-            .partition_point(|(chunk_end, _)| *chunk_end <= pos);
+        let first = match self.chunks.last() {
+            // Most reads are at the end.
+            Some((last_end, last)) if pos >= last_end - last.len() as u64 => self.chunks.len() - 1,
+            _ => self
+                .chunks
+                .partition_point(|(chunk_end, _)| *chunk_end <= pos),
+        };
         let mut at = pos;
         for (chunk_end, chunk) in &self.chunks[first..] {
             if at >= end {
                 break;
             }
             let start = chunk_end - chunk.len() as u64;
-            out.push(chunk.slice((at - start) as usize..(end.min(*chunk_end) - start) as usize));
+            each(
+                chunk,
+                (at - start) as usize..(end.min(*chunk_end) - start) as usize,
+            );
             at = *chunk_end;
         }
         true
+    }
+
+    fn read(&self, pos: u64, len: usize, out: &mut Vec<Bytes>) -> bool {
+        self.each_piece(pos, len, |chunk, range| out.push(chunk.slice(range)))
+    }
+
+    fn copy(&self, pos: u64, bytes: &mut [u8]) -> bool {
+        let mut at = 0;
+        self.each_piece(pos, bytes.len(), |chunk, range| {
+            let piece = &chunk[range];
+            bytes[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        })
     }
 }
 
@@ -303,6 +328,19 @@ impl StorageFile for MemoryFile {
                 Ok(())
             } else {
                 Err(past_the_end(pos.saturating_add(len as u64), chunks.len))
+            }
+        })
+    }
+
+    fn read_into(&self, pos: u64, bytes: &mut [u8]) -> Result<(), StorageError> {
+        self.chunks.with(|chunks| {
+            if chunks.copy(pos, bytes) {
+                Ok(())
+            } else {
+                Err(past_the_end(
+                    pos.saturating_add(bytes.len() as u64),
+                    chunks.len,
+                ))
             }
         })
     }

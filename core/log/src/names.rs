@@ -1,6 +1,8 @@
 //! File names in a partition's directory, as Kafka has them.
 
+use crate::error::LogError;
 use alloc::{format, string::String};
+use ottla_record::RecordError;
 
 /// Records.
 pub const LOG: &str = ".log";
@@ -29,6 +31,14 @@ pub fn offset_of(name: &str, suffix: &str) -> Option<i64> {
         return None;
     }
     digits.parse().ok()
+}
+
+/// The error for a batch that is damaged on storage.
+pub(crate) fn damaged_at(path: &str, position: u64, error: RecordError) -> LogError {
+    LogError::Corrupt {
+        place: format!("{path}, position {position}"),
+        error,
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use crate::{
     config::LogConfig,
     epochs::LeaderEpochs,
     error::LogError,
-    names::{LEADER_EPOCHS, SNAPSHOT, file_name, offset_of},
+    headers::{cut, whole_batches},
+    names::{LEADER_EPOCHS, SNAPSHOT, damaged_at, file_name, offset_of},
     producer_state::ProducerState,
     segment::Segment,
-    storage::{Storage, StorageError, Syncer, join, write_file},
+    storage::{Storage, StorageError, Syncer, join, write_file_unsynced},
 };
 use alloc::{
     string::{String, ToString},
@@ -17,7 +18,7 @@ use alloc::{
     vec::Vec,
 };
 use bytes::Bytes;
-use ottla_record::{BatchHeader, HEADER_LEN, Now, header as patched};
+use ottla_record::{BatchHeader, HEADER_LEN, Now, RecordError, header as patched};
 
 /// A partition's log.
 pub struct PartitionLog {
@@ -30,11 +31,45 @@ pub struct PartitionLog {
     pub(crate) log_end_offset: i64,
     /// All below is durable.
     pub(crate) synced_offset: i64,
-    /// Whether the directory has entries that are not durable yet.
-    pub(crate) dir_dirty: bool,
+    /// What has to be made durable besides the dirty segments.
+    pub(crate) unsynced: UnsyncedFiles,
+    /// Whether the side files on storage are not those that a close would write.
+    pub(crate) unsaved: bool,
+    /// Where reads ended lately, since most of them go on there.
+    pub(crate) read_ends: [ReadEnd; 4],
+    /// The one of them that goes next.
+    pub(crate) oldest_read_end: usize,
     pub(crate) producers: ProducerState,
     pub(crate) epochs: LeaderEpochs,
     pub(crate) stopped: Option<String>,
+}
+
+/// Side files and directories that were written and not yet synced.
+#[derive(Default)]
+pub(crate) struct UnsyncedFiles {
+    /// Indexes, snapshots, leader epochs.
+    pub(crate) syncers: Vec<Arc<dyn Syncer>>,
+    /// Whether the log's directory has new entries.
+    pub(crate) dir: bool,
+    /// Whether the data directory has a new entry: this log's directory.
+    pub(crate) root: bool,
+}
+
+/// A place between two batches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadEnd {
+    /// The batch that begins there has this offset or a larger one, the batch before it a smaller one.
+    offset: i64,
+    segment: i64,
+    position: u64,
+}
+
+impl ReadEnd {
+    pub(crate) const NONE: Self = Self {
+        offset: -1,
+        segment: -1,
+        position: 0,
+    };
 }
 
 /// What an append did.
@@ -67,16 +102,17 @@ pub struct SyncJob {
     /// The log end that will be durable.
     pub up_to: i64,
     syncers: Vec<Arc<dyn Syncer>>,
-    dir: Option<(Arc<dyn Storage>, String)>,
+    storage: Arc<dyn Storage>,
+    dirs: Vec<String>,
 }
 
 impl SyncJob {
-    /// Does it; the files first, then the directory that names them.
+    /// Does it; the files first, then the directories that name them.
     pub fn run(&self) -> Result<(), StorageError> {
         self.syncers.iter().try_for_each(|syncer| syncer.sync())?;
-        self.dir
+        self.dirs
             .iter()
-            .try_for_each(|(storage, dir)| storage.sync_dir(dir))
+            .try_for_each(|dir| self.storage.sync_dir(dir))
     }
 }
 
@@ -85,12 +121,14 @@ impl core::fmt::Debug for SyncJob {
         f.debug_struct("SyncJob")
             .field("up_to", &self.up_to)
             .field("files", &self.syncers.len())
+            .field("dirs", &self.dirs)
             .finish_non_exhaustive()
     }
 }
 
 impl PartitionLog {
-    /// Creates the log of a new partition; `dir` must not have any segments.
+    /// Creates the log of a new partition; `dir` must not have any segments. Nothing is synced: the first [`SyncJob`] makes
+    /// the directory durable too.
     pub fn create(
         storage: Arc<dyn Storage>,
         dir: &str,
@@ -98,17 +136,34 @@ impl PartitionLog {
         now: Now,
     ) -> Result<Self, LogError> {
         storage.create_dir(dir)?;
-        storage.sync_dir("")?;
-        let segment = Segment::create(storage.as_ref(), dir, 0, now.wall_ms)?;
+        Self::create_at(storage, dir, config, now, 0)
+    }
+
+    /// Creates a log in an existing directory that begins at `offset`.
+    pub(crate) fn create_at(
+        storage: Arc<dyn Storage>,
+        dir: &str,
+        config: LogConfig,
+        now: Now,
+        offset: i64,
+    ) -> Result<Self, LogError> {
+        let segment = Segment::create(storage.as_ref(), dir, offset, now.wall_ms)?;
         Ok(Self {
             storage,
             dir: dir.into(),
             config,
             segments: vec![segment],
-            log_start_offset: 0,
-            log_end_offset: 0,
-            synced_offset: 0,
-            dir_dirty: true,
+            log_start_offset: offset,
+            log_end_offset: offset,
+            synced_offset: offset,
+            unsynced: UnsyncedFiles {
+                dir: true,
+                root: true,
+                ..UnsyncedFiles::default()
+            },
+            unsaved: true,
+            read_ends: [ReadEnd::NONE; 4],
+            oldest_read_end: 0,
             producers: ProducerState::default(),
             epochs: LeaderEpochs::default(),
             stopped: None,
@@ -117,8 +172,9 @@ impl PartitionLog {
 
     /// Appends one v2 batch that was checked before: magic, CRC, counts, sequence.
     ///
-    /// The batch gets the next offsets and the leader's epoch (and, with `message.timestamp.type=LogAppendTime`, the time) in a
-    /// copy of its header; its body goes into storage as it is, without a copy. A failure stops the log for good.
+    /// `header` is the batch's, with what the leader changed in it (and its checksum mended); base offset and leader epoch are
+    /// set here, and with `message.timestamp.type=LogAppendTime` the time. It is written in place of the first 61 bytes of
+    /// `batch`; the rest goes into storage as it is, without a copy. A failed write stops the log for good.
     pub fn append(
         &mut self,
         batch: Bytes,
@@ -127,27 +183,33 @@ impl PartitionLog {
         now: Now,
     ) -> Result<Appended, LogError> {
         self.check_running()?;
-        let mut header = *header;
-        header.base_offset = self.log_end_offset;
-        header.partition_leader_epoch = leader_epoch;
         if batch.len() as u64 > self.config.segment_bytes {
             return Err(LogError::BatchTooLarge {
                 size: batch.len(),
                 limit: self.config.segment_bytes,
             });
         }
-        let Some(raw) = batch.first_chunk::<HEADER_LEN>() else {
-            return Err(LogError::Damaged(
-                "a batch that is shorter than its header".into(),
-            ));
+        let refused = |error| LogError::Corrupt {
+            place: "a batch to be appended".into(),
+            error,
         };
-        let mut raw = patched::with_offset_and_epoch(raw, header.base_offset, leader_epoch);
+        if batch.len() < HEADER_LEN || header.size_in_bytes() != batch.len() {
+            return Err(refused(RecordError::InvalidBatchLength(
+                header.batch_length,
+            )));
+        }
+        let mut header = *header;
+        header.base_offset = self.log_end_offset;
+        header.partition_leader_epoch = leader_epoch;
+        let mut raw = header.to_bytes();
         if self.config.log_append_time {
             raw = patched::with_log_append_time(&raw, now.wall_ms);
-            header = BatchHeader::parse(&raw).map_err(|error| LogError::Corrupt {
-                place: "a batch to be appended".into(),
-                error,
-            })?;
+            header = BatchHeader::parse(&raw).map_err(refused)?;
+        }
+        if header.last_offset() == i64::MAX {
+            return Err(LogError::Damaged(
+                "the log has come to the end of all offsets".into(),
+            ));
         }
         let parts = [Bytes::copy_from_slice(&raw), batch.slice(HEADER_LEN..)];
         self.write(&header, &parts, now)?;
@@ -167,15 +229,20 @@ impl PartitionLog {
         if self.active().must_roll(header, &self.config, now.wall_ms) {
             self.roll(now)?;
         }
-        let (storage, config) = (self.storage.clone(), &self.config);
         let active = self.segments.last_mut().expect("a log has a segment");
-        if let Err(error) = active.append(storage.as_ref(), header, parts, config) {
+        if let Err(error) = active.append(self.storage.as_ref(), header, parts, &self.config) {
             return Err(self.stop(error));
         }
-        self.epochs
-            .appended(header.partition_leader_epoch, header.base_offset);
+        self.unsaved = true;
         self.producers.appended(header);
         self.log_end_offset = header.next_offset();
+        if self
+            .epochs
+            .appended(header.partition_leader_epoch, header.base_offset)
+            && let Err(error) = self.write_epochs()
+        {
+            return Err(self.stop(error));
+        }
         Ok(())
     }
 
@@ -193,28 +260,45 @@ impl PartitionLog {
     }
 
     fn try_roll(&mut self, now: Now) -> Result<(), StorageError> {
-        let storage = self.storage.clone();
         let active = self.segments.last_mut().expect("a log has a segment");
-        active.close(storage.as_ref())?;
+        self.unsynced
+            .syncers
+            .extend(active.close(self.storage.as_ref())?);
         self.write_snapshot()?;
         self.segments.push(Segment::create(
-            storage.as_ref(),
+            self.storage.as_ref(),
             &self.dir,
             self.log_end_offset,
             now.wall_ms,
         )?);
-        self.dir_dirty = true;
+        self.unsynced.dir = true;
+        self.unsaved = true;
         Ok(())
     }
 
     /// Writes the producers' state at the log's end.
-    fn write_snapshot(&self) -> Result<(), StorageError> {
-        let path = join(&self.dir, &file_name(self.log_end_offset, SNAPSHOT));
-        write_file(self.storage.as_ref(), &path, &self.producers.to_snapshot())
+    fn write_snapshot(&mut self) -> Result<(), StorageError> {
+        let name = file_name(self.log_end_offset, SNAPSHOT);
+        let contents = self.producers.to_snapshot();
+        self.write_side_file(&name, &contents)
+    }
+
+    fn write_epochs(&mut self) -> Result<(), StorageError> {
+        let contents = self.epochs.to_text();
+        self.write_side_file(LEADER_EPOCHS, contents.as_bytes())
+    }
+
+    fn write_side_file(&mut self, name: &str, contents: &[u8]) -> Result<(), StorageError> {
+        let path = join(&self.dir, name);
+        let syncer = write_file_unsynced(self.storage.as_ref(), &path, contents)?;
+        self.unsynced.syncers.push(syncer);
+        self.unsynced.dir = true;
+        Ok(())
     }
 
     /// Whole batches from the one that holds `from` on: at most `max_bytes`, but with `min_one` the first batch even if it is
-    /// larger, and none that begins at or beyond `up_to`. Reads stay within a segment, so there may be more than it returns.
+    /// larger, and none that has offsets at or beyond `up_to`. Reads stay within a segment, so there may be more than it
+    /// returns.
     pub fn read(
         &mut self,
         from: i64,
@@ -233,50 +317,74 @@ impl PartitionLog {
         if from >= up_to || (max_bytes == 0 && !min_one) {
             return Ok(slice);
         }
-        let storage = self.storage.clone();
         let mut i = self.segment_of(from);
         let start = loop {
             let Some(segment) = self.segments.get_mut(i) else {
                 return Ok(slice);
             };
-            if let Some(start) = segment.find(storage.as_ref(), from)? {
+            let known = self
+                .read_ends
+                .iter()
+                .find(|end| end.offset == from && end.segment == segment.base_offset());
+            let found = match known {
+                Some(end) => segment.find_from(self.storage.as_ref(), end.position, from)?,
+                None => segment.find(self.storage.as_ref(), from)?,
+            };
+            if let Some(start) = found {
                 break start;
             }
             i += 1; // compaction may have left nothing between `from` and this segment's end
         };
-        if start.header.base_offset >= up_to
-            || (!min_one && start.header.size_in_bytes() > max_bytes)
-        {
+        let first = start.header.size_in_bytes();
+        if start.header.last_offset() >= up_to || (!min_one && first > max_bytes) {
             return Ok(slice);
         }
-        let is_active = i + 1 == self.segments.len();
         let segment_end = self
             .segments
             .get(i + 1)
             .map_or(self.log_end_offset, Segment::base_offset);
+        let is_active = i + 1 == self.segments.len();
         let segment = &mut self.segments[i];
-        let limit = if up_to >= segment_end {
-            segment.size()
-        } else {
-            // `up_to` may point into a batch: that batch is left out.
-            match segment.find(storage.as_ref(), up_to)? {
-                Some(placed) => placed.position,
-                None => segment.size(),
-            }
-        };
-        if limit <= start.position {
-            return Ok(slice);
-        }
-        let end = segment.read_end(storage.as_ref(), &start, max_bytes as u64, limit)?;
-        slice.base_offset = start.header.base_offset;
-        slice.bytes = (end - start.position) as usize;
+        let available = segment.size() - start.position;
+        let bytes = (max_bytes.max(first) as u64).min(available) as usize;
+        let storage = self.storage.as_ref();
         let file = if is_active {
-            segment.file(storage.as_ref())?
+            segment.file(storage)?
         } else {
-            segment.sealed_file(storage.as_ref())?
+            segment.sealed_file(storage)?
         };
-        file.read_at(start.position, slice.bytes, &mut slice.chunks)?;
+        file.read_at(start.position, bytes, &mut slice.chunks)?;
+        slice.base_offset = start.header.base_offset;
+        slice.bytes = bytes;
+        let mut next_offset = segment_end;
+        if bytes as u64 != available || up_to < segment_end {
+            // The end has to be found: where a batch ends.
+            let walked = whole_batches(&slice.chunks, up_to);
+            if let (0, Some(error)) = (walked.bytes, walked.damage) {
+                return Err(damaged_at(segment.path(), start.position, error));
+            }
+            cut(&mut slice.chunks, walked.bytes);
+            slice.bytes = walked.bytes;
+            next_offset = walked.next_offset.unwrap_or(from);
+        }
+        let segment = segment.base_offset();
+        self.note_read_end(ReadEnd {
+            offset: next_offset,
+            segment,
+            position: start.position + slice.bytes as u64,
+        });
         Ok(slice)
+    }
+
+    fn note_read_end(&mut self, end: ReadEnd) {
+        if !self
+            .read_ends
+            .iter()
+            .any(|known| known.offset == end.offset && known.segment == end.segment)
+        {
+            self.read_ends[self.oldest_read_end] = end;
+            self.oldest_read_end = (self.oldest_read_end + 1) % self.read_ends.len();
+        }
     }
 
     fn out_of_range(&self, offset: i64) -> LogError {
@@ -296,16 +404,14 @@ impl PartitionLog {
 
     /// The first record, from the log's start on, whose timestamp is at least `timestamp`: its timestamp and offset.
     pub fn offset_for_time(&mut self, timestamp: i64) -> Result<Option<(i64, i64)>, LogError> {
-        let storage = self.storage.clone();
-        let log_start_offset = self.log_start_offset;
         for segment in &mut self.segments {
             if segment.max_timestamp().0 < timestamp {
                 continue;
             }
-            if let Some(found) = segment.find_time(storage.as_ref(), timestamp)?
-                && found.1 >= log_start_offset
-            {
-                return Ok(Some(found));
+            let found =
+                segment.find_time(self.storage.as_ref(), timestamp, self.log_start_offset)?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
@@ -329,21 +435,38 @@ impl PartitionLog {
     /// What has to be made durable, if anything; [`PartitionLog::mark_synced`] is due when it is.
     pub fn sync_targets(&mut self) -> Result<Option<SyncJob>, LogError> {
         self.check_running()?;
-        if self.synced_offset >= self.log_end_offset && !self.dir_dirty {
+        let unsynced = &self.unsynced;
+        if self.synced_offset >= self.log_end_offset
+            && !unsynced.dir
+            && !unsynced.root
+            && unsynced.syncers.is_empty()
+        {
             return Ok(None);
         }
-        let storage = self.storage.clone();
         let mut syncers = Vec::with_capacity(1);
         for segment in self.segments.iter_mut().filter(|segment| segment.dirty) {
-            syncers.push(segment.file(storage.as_ref())?.syncer());
+            match segment.file(self.storage.as_ref()) {
+                Ok(file) => syncers.push(file.syncer()),
+                Err(error) => return Err(self.stop(error)),
+            }
+        }
+        for segment in &mut self.segments {
             segment.dirty = false;
         }
-        let dir = self.dir_dirty.then(|| (storage, self.dir.clone()));
-        self.dir_dirty = false;
+        let mut unsynced = core::mem::take(&mut self.unsynced);
+        syncers.append(&mut unsynced.syncers);
+        let mut dirs = Vec::new();
+        if unsynced.dir {
+            dirs.push(self.dir.clone());
+        }
+        if unsynced.root {
+            dirs.push(String::new());
+        }
         Ok(Some(SyncJob {
             up_to: self.log_end_offset,
             syncers,
-            dir,
+            storage: self.storage.clone(),
+            dirs,
         }))
     }
 
@@ -392,7 +515,6 @@ impl PartitionLog {
     /// Deletes whole segments that retention by time or size lets go, below `up_to` (the high watermark) only. Returns how many.
     pub fn delete_old_segments(&mut self, now: Now, up_to: i64) -> Result<usize, LogError> {
         self.check_running()?;
-        let storage = self.storage.clone();
         let mut size = self.size_bytes();
         let mut gone = 0;
         for (i, segment) in self.segments.iter().enumerate() {
@@ -403,7 +525,7 @@ impl PartitionLog {
             let too_old = self.config.retention_ms >= 0
                 && now
                     .wall_ms
-                    .saturating_sub(segment.newest_ms(storage.as_ref())?)
+                    .saturating_sub(segment.newest_ms(self.storage.as_ref())?)
                     > self.config.retention_ms;
             let too_much = self.config.retention_bytes >= 0
                 && size - segment.size() >= self.config.retention_bytes as u64;
@@ -426,54 +548,103 @@ impl PartitionLog {
 
     /// Deletes the first `count` segments.
     fn delete_segments(&mut self, count: usize) -> Result<(), LogError> {
-        for segment in self.segments.drain(..count) {
-            segment.delete(self.storage.as_ref())?;
-            self.dir_dirty = true;
+        for i in 0..count {
+            if let Err(error) = self.segments[i].delete(self.storage.as_ref()) {
+                // Those that are still there stay ours, and are deleted the next time.
+                self.segments.drain(..i);
+                return Err(error.into());
+            }
+            self.unsynced.dir = true;
         }
+        self.segments.drain(..count);
         self.epochs.truncate_start(self.log_start_offset);
+        self.unsaved = true;
         Ok(())
+    }
+
+    /// Cuts off all from `offset` on, as a follower does to agree with its leader: whole batches, so the end may be lower.
+    pub fn truncate_to(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        self.check_running()?;
+        if offset >= self.log_end_offset {
+            return Ok(());
+        }
+        self.try_truncate(offset.max(0), now)
+            .map_err(|error| match error {
+                LogError::Storage(error) => self.stop(error),
+                other => other,
+            })
+    }
+
+    fn try_truncate(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        self.read_ends = [ReadEnd::NONE; 4];
+        self.unsaved = true;
+        self.unsynced.dir = true;
+        let storage = self.storage.clone();
+        if offset <= self.segments[0].base_offset() {
+            return self.restart_at(offset, now);
+        }
+        let last = self.segment_of(offset);
+        // The newest first, so that a crash leaves no hole.
+        while self.segments.len() > last + 1
+            && let Some(mut segment) = self.segments.pop()
+        {
+            segment.delete(storage.as_ref())?;
+        }
+        self.log_end_offset = self
+            .log_end_offset
+            .min(offset)
+            .max(self.segments[last].base_offset());
+        let segment = &mut self.segments[last];
+        if let Some(placed) = segment.find(storage.as_ref(), offset)? {
+            let end = placed.header.base_offset.min(offset);
+            segment.truncate(storage.as_ref(), placed.position, end)?;
+            self.log_end_offset = end;
+        }
+        self.synced_offset = self.synced_offset.min(self.log_end_offset);
+        self.log_start_offset = self.log_start_offset.min(self.log_end_offset);
+        self.epochs.truncate_end(self.log_end_offset);
+        self.write_epochs()?;
+        self.producers = ProducerState::default();
+        self.restore_producers()
     }
 
     /// Closes the log: indexes, producer state and leader epochs are written, everything is made durable.
     pub fn close(&mut self) -> Result<(), LogError> {
         self.check_running()?;
-        self.try_close().map_err(|error| self.stop(error))
+        self.try_close().map_err(|error| match error {
+            LogError::Storage(error) => self.stop(error),
+            other => other,
+        })
     }
 
-    fn try_close(&mut self) -> Result<(), StorageError> {
-        let storage = self.storage.clone();
-        for segment in self.segments.iter_mut().filter(|segment| segment.dirty) {
-            segment.file(storage.as_ref())?.sync()?;
-            segment.dirty = false;
+    fn try_close(&mut self) -> Result<(), LogError> {
+        if self.unsaved {
+            let active = self.segments.last_mut().expect("a log has a segment");
+            let indexes = active.write_indexes(self.storage.as_ref())?;
+            self.unsynced.syncers.extend(indexes);
+            self.write_snapshot()?;
+            self.write_epochs()?;
+            self.remove_stray_snapshots()?;
+            self.unsaved = false;
         }
-        self.segments
-            .last_mut()
-            .expect("a log has a segment")
-            .write_indexes(storage.as_ref())?;
-        self.write_snapshot()?;
-        let keep = self.log_end_offset;
-        for entry in storage.list(&self.dir)? {
-            // A snapshot serves a restart that has to begin at a segment; those in between are of no use.
-            let Some(offset) = offset_of(&entry.name, SNAPSHOT) else {
-                continue;
-            };
-            if offset != keep
-                && !self
-                    .segments
-                    .iter()
-                    .any(|segment| segment.base_offset() == offset)
-            {
-                storage.remove_file(&join(&self.dir, &entry.name))?;
+        if let Some(job) = self.sync_targets()? {
+            job.run()?;
+            self.mark_synced(job.up_to);
+        }
+        Ok(())
+    }
+
+    /// A snapshot serves a restart that has to begin at a segment; those in between are of no use.
+    fn remove_stray_snapshots(&self) -> Result<(), StorageError> {
+        let keep = |offset: i64| {
+            let segment = &self.segments[self.segment_of(offset)];
+            offset == self.log_end_offset || offset == segment.base_offset()
+        };
+        for entry in self.storage.list(&self.dir)? {
+            if offset_of(&entry.name, SNAPSHOT).is_some_and(|offset| !keep(offset)) {
+                self.storage.remove_file(&join(&self.dir, &entry.name))?;
             }
         }
-        write_file(
-            storage.as_ref(),
-            &join(&self.dir, LEADER_EPOCHS),
-            self.epochs.to_text().as_bytes(),
-        )?;
-        storage.sync_dir(&self.dir)?;
-        self.dir_dirty = false;
-        self.synced_offset = self.log_end_offset;
         Ok(())
     }
 

@@ -100,11 +100,15 @@ impl ProducerState {
                 timestamp: batch.timestamp,
             };
         }
-        match producer.batches.back() {
-            Some(batch) if advance(batch.last_sequence, 1) != first => SequenceCheck::OutOfOrder {
-                expected: advance(batch.last_sequence, 1),
-            },
-            _ => SequenceCheck::Accept,
+        // An epoch that a marker began has no batches yet.
+        let expected = producer
+            .batches
+            .back()
+            .map_or(0, |batch| advance(batch.last_sequence, 1));
+        if first == expected {
+            SequenceCheck::Accept
+        } else {
+            SequenceCheck::OutOfOrder { expected }
         }
     }
 

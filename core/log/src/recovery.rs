@@ -5,7 +5,7 @@ use crate::{
     epochs::LeaderEpochs,
     error::LogError,
     names::{INDEX, LEADER_EPOCHS, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of},
-    partition_log::PartitionLog,
+    partition_log::{PartitionLog, ReadEnd, UnsyncedFiles},
     producer_state::ProducerState,
     segment::Segment,
     storage::{Storage, join, read_file},
@@ -47,10 +47,11 @@ impl PartitionLog {
         now: Now,
         options: OpenOptions,
     ) -> Result<(Self, Recovery), LogError> {
+        storage.create_dir(dir)?;
         let files = sort_out(storage.as_ref(), dir)?;
         if files.is_empty() {
-            let mut log = Self::create(storage, dir, config, now)?;
-            log.restart_at(options.log_start_offset, now)?;
+            let start = options.log_start_offset.max(0);
+            let log = Self::create_at(storage, dir, config, now, start)?;
             return Ok((log, Recovery::default()));
         }
         let bases: Vec<i64> = files.keys().copied().collect();
@@ -63,7 +64,9 @@ impl PartitionLog {
         };
         let mut recovery = Recovery::default();
         let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
-        let mut epochs = read_epochs(storage.as_ref(), dir)?;
+        let stored_epochs = read_epochs(storage.as_ref(), dir)?;
+        let mut epochs = stored_epochs.clone().unwrap_or_default();
+        let mut unsynced = UnsyncedFiles::default();
         let mut log_end_offset = bases[0];
         for (i, (&base, &size)) in files.iter().enumerate() {
             let trusted = if i < first_unsure {
@@ -74,6 +77,7 @@ impl PartitionLog {
             if let Some(mut segment) = trusted {
                 if i + 1 == files.len() {
                     log_end_offset = end_of(&mut segment, storage.as_ref())?;
+                    segment.settle_end(storage.as_ref())?;
                 }
                 segments.push(segment);
                 continue;
@@ -83,6 +87,7 @@ impl PartitionLog {
                 storage.as_ref(),
                 dir,
                 base,
+                bases.get(i + 1).copied().unwrap_or(i64::MAX),
                 &config,
                 now.wall_ms,
                 |header| {
@@ -91,8 +96,11 @@ impl PartitionLog {
                 },
             )?;
             log_end_offset = log_end_offset.max(base);
+            segment.dirty = i >= first_unsure;
             let Some(damage) = damage else {
-                segment.write_indexes(storage.as_ref())?;
+                unsynced
+                    .syncers
+                    .extend(segment.write_indexes(storage.as_ref())?);
                 segments.push(segment);
                 continue;
             };
@@ -102,7 +110,9 @@ impl PartitionLog {
                 size - end + files.range(base + 1..).map(|(_, size)| size).sum::<u64>();
             recovery.reason = Some(alloc::format!("{damage}"));
             segment.truncate(storage.as_ref(), end, log_end_offset)?;
-            segment.write_indexes(storage.as_ref())?;
+            unsynced
+                .syncers
+                .extend(segment.write_indexes(storage.as_ref())?);
             segments.push(segment);
             for &later in files.range(base + 1..).map(|(base, _)| base) {
                 Segment::unread(dir, later).delete(storage.as_ref())?;
@@ -122,7 +132,10 @@ impl PartitionLog {
             } else {
                 options.recovery_point.min(log_end_offset)
             },
-            dir_dirty: !options.clean,
+            unsaved: !options.clean || recovery.scanned_segments > 0,
+            unsynced,
+            read_ends: [ReadEnd::NONE; 4],
+            oldest_read_end: 0,
             producers: ProducerState::default(),
             epochs,
             stopped: None,
@@ -130,9 +143,12 @@ impl PartitionLog {
         if log.log_start_offset > log.log_end_offset {
             log.restart_at(options.log_start_offset, now)?;
         }
-        log.segments
-            .iter_mut()
-            .for_each(|segment| segment.dirty = !options.clean);
+        if log.unsaved {
+            log.unsynced.dir = true;
+        }
+        if stored_epochs.is_none() && log.log_end_offset > log.segments[0].base_offset() {
+            log.remake_epochs()?;
+        }
         log.epochs.truncate_end(log.log_end_offset);
         log.epochs.truncate_start(log.log_start_offset);
         log.restore_producers()?;
@@ -140,12 +156,13 @@ impl PartitionLog {
     }
 
     /// Empties the log so that it begins at `offset`.
-    fn restart_at(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
-        if offset <= self.log_end_offset {
-            return Ok(());
-        }
-        for segment in self.segments.drain(..) {
-            segment.delete(self.storage.as_ref())?;
+    pub(crate) fn restart_at(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        // The newest first, so that a crash leaves no hole.
+        while let Some(mut segment) = self.segments.pop() {
+            if let Err(error) = segment.delete(self.storage.as_ref()) {
+                self.segments.push(segment);
+                return Err(error.into());
+            }
         }
         self.segments.push(Segment::create(
             self.storage.as_ref(),
@@ -158,12 +175,26 @@ impl PartitionLog {
             self.log_end_offset,
             self.synced_offset,
         ) = (offset, offset, offset);
-        self.dir_dirty = true;
+        self.epochs = LeaderEpochs::default();
+        self.producers = ProducerState::default();
+        self.unsynced.dir = true;
+        self.unsaved = true;
+        Ok(())
+    }
+
+    /// Leader epochs from the batches, when their file is missing or damaged.
+    fn remake_epochs(&mut self) -> Result<(), LogError> {
+        let mut epochs = LeaderEpochs::default();
+        self.for_each_header(self.segments[0].base_offset(), |header| {
+            epochs.appended(header.partition_leader_epoch, header.base_offset);
+        })?;
+        self.epochs = epochs;
+        self.unsaved = true;
         Ok(())
     }
 
     /// Producer state: the newest good snapshot, and the batches after it. Damaged snapshots and those beyond the end are removed.
-    fn restore_producers(&mut self) -> Result<(), LogError> {
+    pub(crate) fn restore_producers(&mut self) -> Result<(), LogError> {
         let storage = self.storage.clone();
         let mut snapshots: Vec<i64> = storage
             .list(&self.dir)?
@@ -181,6 +212,7 @@ impl PartitionLog {
                 break;
             }
             storage.remove_file(&path)?;
+            self.unsaved = true;
         }
         let mut producers = core::mem::take(&mut self.producers);
         self.for_each_header(from, |header| producers.appended(header))?;
@@ -194,16 +226,15 @@ impl PartitionLog {
         from: i64,
         mut each: impl FnMut(&BatchHeader),
     ) -> Result<(), LogError> {
-        let storage = self.storage.clone();
         let first = self
             .segments
             .partition_point(|segment| segment.base_offset() <= from)
             .saturating_sub(1);
         for segment in &mut self.segments[first..] {
-            let mut next = segment.find(storage.as_ref(), from)?;
-            while let Some(placed) = next {
-                each(&placed.header);
-                next = segment.header_at(storage.as_ref(), placed.end())?;
+            if let Some(placed) = segment.find(self.storage.as_ref(), from)? {
+                segment.each_header(self.storage.as_ref(), placed.position, |placed| {
+                    each(&placed.header)
+                })?;
             }
         }
         Ok(())
@@ -244,21 +275,21 @@ fn sort_out(storage: &dyn Storage, dir: &str) -> Result<BTreeMap<i64, u64>, LogE
 /// The offset after the last batch of a segment.
 fn end_of(segment: &mut Segment, storage: &dyn Storage) -> Result<i64, LogError> {
     let mut end = segment.base_offset();
-    let mut next = segment.find(storage, segment.last_indexed_offset())?;
-    while let Some(placed) = next {
-        end = placed.header.next_offset();
-        next = segment.header_at(storage, placed.end())?;
+    if let Some(placed) = segment.find(storage, segment.last_indexed_offset())? {
+        segment.each_header(storage, placed.position, |placed| {
+            end = placed.header.next_offset();
+        })?;
     }
     Ok(end)
 }
 
-/// A damaged epoch file is made again from the batches that are scanned; epochs only matter between replicas.
-fn read_epochs(storage: &dyn Storage, dir: &str) -> Result<LeaderEpochs, LogError> {
-    let Some(bytes) = read_file(storage, &join(dir, LEADER_EPOCHS), LIMIT)? else {
-        return Ok(LeaderEpochs::default());
-    };
-    Ok(core::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| LeaderEpochs::from_text(text).ok())
-        .unwrap_or_default())
+/// The stored leader epochs; `None` if there is no file that can be used.
+fn read_epochs(storage: &dyn Storage, dir: &str) -> Result<Option<LeaderEpochs>, LogError> {
+    let bytes = read_file(storage, &join(dir, LEADER_EPOCHS), LIMIT)?;
+    Ok(bytes
+        .as_deref()
+        .and_then(|bytes| core::str::from_utf8(bytes).ok())
+        // An empty file is what a power cut leaves of one that was just written.
+        .filter(|text| !text.is_empty())
+        .and_then(|text| LeaderEpochs::from_text(text).ok()))
 }

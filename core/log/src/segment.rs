@@ -3,23 +3,30 @@
 use crate::{
     config::LogConfig,
     error::LogError,
+    headers::{HeaderReader, Placed},
     index::{OffsetIndex, TimeIndex},
-    names::{INDEX, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name},
+    names::{INDEX, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, damaged_at, file_name},
     storage::{
-        OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, join, read_file, write_file,
+        OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, join, read_file,
+        write_file_unsynced,
     },
 };
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use bytes::Bytes;
 use ottla_record::{BatchHeader, Batches, HEADER_LEN, Limits, RecordBatch, RecordError};
 
 /// More bytes than an index may have, `segment.index.bytes` being an i32.
 const INDEX_LIMIT: u64 = i32::MAX as u64;
+/// Log bytes between two entries of an index that had to be made again in passing: `index.interval.bytes` by default.
+const REMADE_INTERVAL: u64 = 4096;
+/// Positions in an index are i32.
+const SEGMENT_LIMIT: u64 = i32::MAX as u64;
 
 /// A segment; its file is opened when it is first needed.
 pub struct Segment {
     base_offset: i64,
-    dir: String,
+    /// Of the log file; the other files differ in the suffix.
+    path: String,
     file: Option<Box<dyn StorageFile>>,
     size: u64,
     index: OffsetIndex,
@@ -35,22 +42,6 @@ pub struct Segment {
     pub dirty: bool,
 }
 
-/// A batch's place in a segment.
-#[derive(Clone, Debug)]
-pub struct Placed {
-    /// Where it begins.
-    pub position: u64,
-    /// Its header.
-    pub header: BatchHeader,
-}
-
-impl Placed {
-    /// Where the next batch begins.
-    pub fn end(&self) -> u64 {
-        self.position + self.header.size_in_bytes() as u64
-    }
-}
-
 impl Segment {
     /// Creates the files of a new, empty segment.
     pub fn create(
@@ -59,16 +50,15 @@ impl Segment {
         base_offset: i64,
         now_ms: i64,
     ) -> Result<Self, StorageError> {
-        let path = join(dir, &file_name(base_offset, LOG));
         let mut segment = Self::empty(dir, base_offset, now_ms);
-        segment.file = Some(storage.open(&path, OpenHow::CreateNew)?);
+        segment.file = Some(storage.open(&segment.path, OpenHow::CreateNew)?);
         Ok(segment)
     }
 
     fn empty(dir: &str, base_offset: i64, now_ms: i64) -> Self {
         Self {
             base_offset,
-            dir: dir.into(),
+            path: join(dir, &file_name(base_offset, LOG)),
             file: None,
             size: 0,
             index: OffsetIndex::new(base_offset),
@@ -119,20 +109,25 @@ impl Segment {
     }
 
     /// Reads the whole log file, checks each batch and makes the indexes again, up to the first damaged or missing batch.
-    /// Returns the segment and, if there is such a place, what is wrong with it; the file is not cut.
+    /// Offsets must rise and stay below `below`, where the next segment begins. Returns the segment and, if there is such a
+    /// place, what is wrong with it; the file is not cut.
     pub fn scan(
         storage: &dyn Storage,
         dir: &str,
         base_offset: i64,
+        below: i64,
         config: &LogConfig,
         now_ms: i64,
         mut each: impl FnMut(&BatchHeader),
     ) -> Result<(Self, Option<LogError>), LogError> {
         let path = join(dir, &file_name(base_offset, LOG));
-        let file = storage.open(&path, OpenHow::Existing)?;
+        let mut file = storage.open(&path, OpenHow::Existing)?;
+        // Nothing is written while it is read, so that it may be mapped.
+        file.seal();
         let len = file.len();
         let mut segment = Self::empty(dir, base_offset, now_ms);
         let mut next_offset = base_offset;
+        let last = below.min(base_offset.saturating_add(i64::from(i32::MAX) + 1));
         let damage = loop {
             if segment.size == len {
                 break None;
@@ -140,21 +135,22 @@ impl Segment {
             match read_batch(file.as_ref(), &path, segment.size, len).and_then(|batch| {
                 batch
                     .check_crc()
-                    .map_err(|error| corrupt(&path, segment.size, error))?;
-                Ok(batch)
+                    .map_err(|error| damaged_at(&path, segment.size, error))?;
+                Ok(*batch.header())
             }) {
-                Ok(batch) if batch.header().base_offset < next_offset => {
+                Ok(header) if header.base_offset < next_offset || header.last_offset() >= last => {
                     break Some(LogError::Damaged(format!(
-                        "{path}, position {}: offset {} where at least {next_offset} must be",
+                        "{path}, position {}: offsets {} to {} where only {next_offset} to {} can be",
                         segment.size,
-                        batch.header().base_offset
+                        header.base_offset,
+                        header.last_offset(),
+                        last - 1,
                     )));
                 }
-                Ok(batch) => {
-                    let header = batch.header();
+                Ok(header) => {
                     next_offset = header.next_offset();
-                    segment.note(header, config);
-                    each(header);
+                    segment.note(&header, config);
+                    each(&header);
                 }
                 Err(LogError::Storage(error)) if error.kind != StorageErrorKind::Invalid => {
                     return Err(LogError::Storage(error));
@@ -174,7 +170,8 @@ impl Segment {
             self.max_timestamp = (header.max_timestamp, last_offset);
         }
         self.first_timestamp.get_or_insert(header.max_timestamp);
-        if self.bytes_since_index > config.index_interval_bytes {
+        // Kafka writes no larger segments, but they can be read, with what the index can hold.
+        if self.bytes_since_index > config.index_interval_bytes && self.size <= SEGMENT_LIMIT {
             self.index.push(last_offset, self.size);
             self.time_index
                 .push(self.max_timestamp.0, self.max_timestamp.1);
@@ -200,7 +197,7 @@ impl Segment {
 
     /// Whether a batch belongs into a new segment instead.
     pub fn must_roll(&self, header: &BatchHeader, config: &LogConfig, now_ms: i64) -> bool {
-        let last_offset = self.base_offset + i64::from(i32::MAX);
+        let last_offset = self.base_offset.saturating_add(i64::from(i32::MAX));
         if self.size == 0 {
             return header.last_offset() > last_offset;
         }
@@ -210,52 +207,44 @@ impl Segment {
             }
             _ => now_ms.saturating_sub(self.created_ms),
         };
-        self.size + header.size_in_bytes() as u64 > config.segment_bytes.min(i32::MAX as u64)
+        self.size + header.size_in_bytes() as u64 > config.segment_bytes.min(SEGMENT_LIMIT)
             || age > config.segment_ms
             || self.index.is_full(config.segment_index_bytes)
             || self.time_index.is_full(config.segment_index_bytes)
             || header.last_offset() > last_offset
     }
 
-    /// Ends the segment: writes its indexes; it takes no more batches.
-    pub fn close(&mut self, storage: &dyn Storage) -> Result<(), StorageError> {
-        self.write_indexes(storage)?;
+    /// Ends the segment: it takes no more batches. Writes its indexes; see [`Segment::write_indexes`].
+    pub fn close(&mut self, storage: &dyn Storage) -> Result<[Arc<dyn Syncer>; 2], StorageError> {
         if let Some(file) = &mut self.file {
             file.seal();
         }
-        Ok(())
+        self.write_indexes(storage)
     }
 
-    /// Writes both indexes, the time index with an entry for the largest timestamp.
-    pub fn write_indexes(&mut self, storage: &dyn Storage) -> Result<(), StorageError> {
+    /// Writes both indexes, the time index with an entry for the largest timestamp. They are durable once both syncers and
+    /// the directory's sync have run; before that the segment counts as one to be scanned.
+    pub fn write_indexes(
+        &mut self,
+        storage: &dyn Storage,
+    ) -> Result<[Arc<dyn Syncer>; 2], StorageError> {
         self.time_index
             .push(self.max_timestamp.0, self.max_timestamp.1);
-        write_file(
-            storage,
-            &join(&self.dir, &file_name(self.base_offset, INDEX)),
-            self.index.as_bytes(),
-        )?;
-        write_file(
-            storage,
-            &join(&self.dir, &file_name(self.base_offset, TIME_INDEX)),
-            self.time_index.as_bytes(),
-        )
+        let (index, time_index) = (self.path_with(INDEX), self.path_with(TIME_INDEX));
+        Ok([
+            write_file_unsynced(storage, &index, self.index.as_bytes())?,
+            write_file_unsynced(storage, &time_index, self.time_index.as_bytes())?,
+        ])
     }
 
     /// The log file, opened if need be.
     pub fn file(&mut self, storage: &dyn Storage) -> Result<&mut dyn StorageFile, StorageError> {
         if self.file.is_none() {
-            self.file = Some(storage.open(
-                &join(&self.dir, &file_name(self.base_offset, LOG)),
-                OpenHow::Existing,
-            )?);
+            self.file = Some(storage.open(&self.path, OpenHow::Existing)?);
         }
         match &mut self.file {
             Some(file) => Ok(file.as_mut()),
-            None => Err(StorageError::new(
-                StorageErrorKind::Io,
-                "the file was not opened",
-            )),
+            None => Err(not_open(&self.path)),
         }
     }
 
@@ -272,82 +261,96 @@ impl Segment {
         Ok(file)
     }
 
-    /// The header of the batch at `position`, or `None` at the end.
-    pub fn header_at(
+    /// The first batch whose last offset is at least `offset`.
+    ///
+    /// An index that doesn't fit its log is noticed here, and made again.
+    pub fn find(&mut self, storage: &dyn Storage, offset: i64) -> Result<Option<Placed>, LogError> {
+        let from = self.index.position_for(offset);
+        let found = self.find_from(storage, from, offset);
+        let astray = match &found {
+            Ok(Some(placed)) => placed.position == from && placed.header.base_offset > offset,
+            Ok(None) => false,
+            Err(error) => matches!(error, LogError::Corrupt { .. }),
+        };
+        if from == 0 || !astray {
+            return found;
+        }
+        // Either the index leads astray, or the log is damaged there; the headers from the beginning on tell.
+        self.index = OffsetIndex::new(self.base_offset);
+        let mut index = OffsetIndex::new(self.base_offset);
+        let mut last_entry = 0;
+        self.each_header(storage, 0, |placed| {
+            if placed.position - last_entry > REMADE_INTERVAL && placed.position <= SEGMENT_LIMIT {
+                index.push(placed.header.last_offset(), placed.position);
+                last_entry = placed.position;
+            }
+        })?;
+        self.index = index;
+        let from = self.index.position_for(offset);
+        self.find_from(storage, from, offset)
+    }
+
+    /// As [`Segment::find`], walking from a position where a batch begins that is not beyond the one looked for.
+    pub fn find_from(
         &mut self,
         storage: &dyn Storage,
         position: u64,
+        offset: i64,
     ) -> Result<Option<Placed>, LogError> {
-        if position >= self.size {
-            return Ok(None);
-        }
-        let len = HEADER_LEN.min((self.size - position) as usize);
-        let bytes = self.file(storage)?.read_exact(position, len)?;
-        let header =
-            BatchHeader::parse(&bytes).map_err(|error| corrupt(&self.path(), position, error))?;
-        Ok(Some(Placed { position, header }))
+        self.headers(storage)?.find(position, offset)
     }
 
-    /// The first batch whose last offset is at least `offset`.
-    pub fn find(&mut self, storage: &dyn Storage, offset: i64) -> Result<Option<Placed>, LogError> {
-        let mut position = self.index.position_for(offset);
-        while let Some(placed) = self.header_at(storage, position)? {
-            if placed.header.last_offset() >= offset {
-                return Ok(Some(placed));
-            }
+    fn headers(&mut self, storage: &dyn Storage) -> Result<HeaderReader<'_>, StorageError> {
+        self.file(storage)?;
+        match &self.file {
+            Some(file) => Ok(HeaderReader::new(file.as_ref(), &self.path, self.size)),
+            None => Err(not_open(&self.path)),
+        }
+    }
+
+    /// Calls `each` with every batch from `position` on, where one begins.
+    pub fn each_header(
+        &mut self,
+        storage: &dyn Storage,
+        mut position: u64,
+        mut each: impl FnMut(&Placed),
+    ) -> Result<(), LogError> {
+        let mut headers = self.headers(storage)?;
+        while let Some(placed) = headers.at(position)? {
+            each(&placed);
             position = placed.end();
         }
-        Ok(None)
+        Ok(())
     }
 
-    /// A place to stop reading: where a batch begins or the segment ends, after `start`'s batch and, but for that batch, at
-    /// most `max_bytes` from its beginning; never beyond `limit`, where a batch begins too.
-    pub fn read_end(
-        &mut self,
-        storage: &dyn Storage,
-        start: &Placed,
-        max_bytes: u64,
-        limit: u64,
-    ) -> Result<u64, LogError> {
-        let most = start.position.saturating_add(max_bytes);
-        if most >= limit {
-            return Ok(limit);
-        }
-        let mut end = self.index.boundary_up_to(most).max(start.end());
-        while let Some(placed) = self.header_at(storage, end)?
-            && placed.end() <= most
-        {
-            end = placed.end();
-        }
-        Ok(end)
-    }
-
-    /// The batch at a place.
-    pub fn batch_at(
-        &mut self,
-        storage: &dyn Storage,
-        placed: &Placed,
-    ) -> Result<RecordBatch, LogError> {
-        let (path, size) = (self.path(), self.size);
-        read_batch(self.file(storage)?, &path, placed.position, size)
-    }
-
-    /// The first record whose timestamp is at least `timestamp`: its timestamp and offset.
+    /// The first record at or after `from` whose timestamp is at least `timestamp`: its timestamp and offset.
     pub fn find_time(
         &mut self,
         storage: &dyn Storage,
         timestamp: i64,
+        from: i64,
     ) -> Result<Option<(i64, i64)>, LogError> {
-        let from = self.time_index.offset_before(timestamp);
-        let mut position = self.index.position_for(from);
-        while let Some(placed) = self.header_at(storage, position)? {
+        let from = from.max(self.base_offset);
+        let Some(first) = self.find(storage, self.time_index.offset_before(timestamp).max(from))?
+        else {
+            return Ok(None);
+        };
+        self.file(storage)?;
+        let Some(file) = self.file.as_deref() else {
+            return Err(not_open(&self.path).into());
+        };
+        let (path, size) = (&self.path, self.size);
+        let mut headers = HeaderReader::new(file, path, size);
+        let mut position = first.position;
+        while let Some(placed) = headers.at(position)? {
             position = placed.end();
             if placed.header.max_timestamp < timestamp || placed.header.record_count == 0 {
                 continue;
             }
-            let batch = self.batch_at(storage, &placed)?;
-            let found = first_record_from(&batch, timestamp)
-                .map_err(|e| corrupt(&self.path(), placed.position, e))?;
+            let found = read_batch(file, path, placed.position, size).and_then(|batch| {
+                first_record(&batch, timestamp, from)
+                    .map_err(|error| damaged_at(path, placed.position, error))
+            })?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -364,30 +367,36 @@ impl Segment {
     ) -> Result<(), LogError> {
         self.file(storage)?.truncate(position)?;
         self.size = position;
+        self.dirty = true;
         self.index.truncate(position);
         self.time_index.truncate(next_offset);
-        self.max_timestamp = self.time_index.last().unwrap_or((-1, -1));
-        self.dirty = true;
-        // Batches behind the last index entry may hold a larger timestamp than it.
-        let mut at = self.index.boundary_up_to(position);
-        self.bytes_since_index = position - at;
-        while let Some(placed) = self.header_at(storage, at)? {
-            if placed.header.max_timestamp > self.max_timestamp.0 {
-                self.max_timestamp = (placed.header.max_timestamp, placed.header.last_offset());
+        self.settle_end(storage)
+    }
+
+    /// Learns what the indexes of a loaded or cut segment don't tell: batches behind the last entry may hold a larger
+    /// timestamp than it, and count towards the next.
+    pub fn settle_end(&mut self, storage: &dyn Storage) -> Result<(), LogError> {
+        let mut largest = self.time_index.last().unwrap_or((-1, -1));
+        let from = self.index.boundary_up_to(self.size);
+        self.bytes_since_index = self.size - from;
+        self.each_header(storage, from, |placed| {
+            if placed.header.max_timestamp > largest.0 {
+                largest = (placed.header.max_timestamp, placed.header.last_offset());
             }
-            at = placed.end();
-        }
-        if position == 0 {
-            self.first_timestamp = None;
-        }
+        })?;
+        self.max_timestamp = largest;
+        self.first_timestamp = self
+            .headers(storage)?
+            .at(0)?
+            .map(|first| first.header.max_timestamp);
         Ok(())
     }
 
     /// Removes the segment's files, the log first: an index without a log is removed at the next start.
-    pub fn delete(self, storage: &dyn Storage) -> Result<(), StorageError> {
-        drop(self.file);
+    pub fn delete(&mut self, storage: &dyn Storage) -> Result<(), StorageError> {
+        self.file = None;
         for suffix in [LOG, INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT] {
-            match storage.remove_file(&join(&self.dir, &file_name(self.base_offset, suffix))) {
+            match storage.remove_file(&self.path_with(suffix)) {
                 Err(error) if error.kind != StorageErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -395,8 +404,14 @@ impl Segment {
         Ok(())
     }
 
-    fn path(&self) -> String {
-        join(&self.dir, &file_name(self.base_offset, LOG))
+    fn path_with(&self, suffix: &str) -> String {
+        let stem = self.path.strip_suffix(LOG).unwrap_or(&self.path);
+        format!("{stem}{suffix}")
+    }
+
+    /// The path of the log file.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// An offset near the end, from which the last batch is found quickly.
@@ -424,16 +439,13 @@ impl Segment {
         if self.max_timestamp.0 >= 0 {
             Ok(self.max_timestamp.0)
         } else {
-            storage.modified_ms(&self.path())
+            storage.modified_ms(&self.path)
         }
     }
 }
 
-fn corrupt(path: &str, position: u64, error: RecordError) -> LogError {
-    LogError::Corrupt {
-        place: format!("{path}, position {position}"),
-        error,
-    }
+fn not_open(path: &str) -> StorageError {
+    StorageError::new(StorageErrorKind::Io, format!("{path}: was not opened"))
 }
 
 /// Reads the batch at `position` of a file of which `len` bytes count. A batch that goes beyond is an error.
@@ -444,27 +456,30 @@ fn read_batch(
     len: u64,
 ) -> Result<RecordBatch, LogError> {
     let header_len = HEADER_LEN.min((len - position) as usize);
-    let header = BatchHeader::parse(&file.read_exact(position, header_len)?)
-        .map_err(|e| corrupt(path, position, e))?;
+    let mut raw = [0; HEADER_LEN];
+    file.read_into(position, &mut raw[..header_len])?;
+    let header = BatchHeader::parse(&raw[..header_len])
+        .map_err(|error| damaged_at(path, position, error))?;
     let mut chunks = Vec::with_capacity(2);
     file.read_at(position, header.size_in_bytes(), &mut chunks)?;
     match Batches::new(chunks).next() {
-        Some(batch) => batch.map_err(|error| corrupt(path, position, error)),
+        Some(batch) => batch.map_err(|error| damaged_at(path, position, error)),
         None => Err(LogError::Damaged(format!(
             "{path}, position {position}: no whole batch"
         ))),
     }
 }
 
-/// The first record of a batch whose timestamp is at least `timestamp`.
-fn first_record_from(
+/// The first record of a batch at or after `from` whose timestamp is at least `timestamp`: its timestamp and offset.
+fn first_record(
     batch: &RecordBatch,
     timestamp: i64,
+    from: i64,
 ) -> Result<Option<(i64, i64)>, RecordError> {
     let mut records = batch.records(Limits::default())?;
     while let Some(record) = records.next_record() {
         let record = record?;
-        if record.timestamp >= timestamp {
+        if record.timestamp >= timestamp && record.offset >= from {
             return Ok(Some((record.timestamp, record.offset)));
         }
     }

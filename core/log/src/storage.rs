@@ -55,6 +55,19 @@ pub trait StorageFile: Send {
     /// Says that nothing will be appended any more, so that the file may be mapped. Undone by a write.
     fn seal(&mut self);
 
+    /// Copies the bytes from `pos` on into `bytes`, which they must fill.
+    fn read_into(&self, pos: u64, bytes: &mut [u8]) -> Result<(), StorageError> {
+        let mut chunks = Vec::with_capacity(1);
+        self.read_at(pos, bytes.len(), &mut chunks)?;
+        let mut rest = bytes;
+        for chunk in chunks {
+            let (here, behind) = rest.split_at_mut(chunk.len());
+            here.copy_from_slice(&chunk);
+            rest = behind;
+        }
+        Ok(())
+    }
+
     /// The `len` bytes from `pos` on, in one piece.
     fn read_exact(&self, pos: u64, len: usize) -> Result<Bytes, StorageError> {
         let mut chunks = Vec::with_capacity(1);
@@ -204,12 +217,33 @@ pub fn read_file(
 /// Replaces a small file so that after a crash it is either the old or the new one: a temporary file, synced, renamed over it,
 /// and the directory synced.
 pub fn write_file(storage: &dyn Storage, path: &str, contents: &[u8]) -> Result<(), StorageError> {
-    let tmp = format!("{path}.tmp");
-    let mut file = storage.open(&tmp, OpenHow::OpenOrCreate)?;
-    file.truncate(0)?;
-    file.write_at(0, contents)?;
+    let (tmp, mut file) = write_temporary(storage, path, contents)?;
     file.sync()?;
     drop(file);
     storage.rename(&tmp, path)?;
     storage.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+}
+
+/// Replaces a small file that can be made again: after a kill it is the old or the new one, but only the returned syncer and
+/// a sync of its directory make the new one durable, and a power cut before that may leave anything.
+pub fn write_file_unsynced(
+    storage: &dyn Storage,
+    path: &str,
+    contents: &[u8],
+) -> Result<Arc<dyn Syncer>, StorageError> {
+    let (tmp, file) = write_temporary(storage, path, contents)?;
+    storage.rename(&tmp, path)?;
+    Ok(file.syncer())
+}
+
+fn write_temporary(
+    storage: &dyn Storage,
+    path: &str,
+    contents: &[u8],
+) -> Result<(String, Box<dyn StorageFile>), StorageError> {
+    let tmp = format!("{path}.tmp");
+    let mut file = storage.open(&tmp, OpenHow::OpenOrCreate)?;
+    file.truncate(0)?;
+    file.write_at(0, contents)?;
+    Ok((tmp, file))
 }
