@@ -1,0 +1,358 @@
+//! A broker inside the process: opened once for all handles, driven by whoever calls, and by one thread of its own for timers
+//! and syncs.
+//!
+//! A request runs on the caller's thread under the broker's lock. Answers to the caller come back from the same call; answers to
+//! others (a long poll that wakes, a group that is complete) are put into their mailboxes once the lock is free. Syncs are done by
+//! the broker's thread, all that is due at a time: while it waits for the disk, appends go on and share the next one.
+
+use crate::{
+    clock::now,
+    directory_lock::{DirectoryLock, LockError},
+    files::FileStorage,
+    fork,
+};
+use ottla_broker::{Broker, BrokerConfig, BrokerError, ConnId, Durability, Output, RequestEnvelope, SyncId};
+use ottla_log::{MemoryStorage, Storage, StorageError, StorageErrorKind, SyncJob};
+use ottla_protocol::Response;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// Which broker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// In memory, by name; the name may be empty.
+    Memory(String),
+    /// On a directory.
+    Directory(PathBuf),
+}
+
+/// Why a broker can't be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The directory can't be made or read.
+    Directory(PathBuf, io::Error),
+    /// Somebody else has it, or it can't be locked.
+    Lock(LockError),
+    /// What is in it can't be used.
+    Broker(BrokerError),
+    /// No thread could be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Lock(error) => error.fmt(f),
+            Self::Broker(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "a thread can't be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Where answers go that come later, or because of somebody else's request. Must be quick and must not call the broker.
+pub(crate) trait Mailbox: Send + Sync {
+    /// An answer.
+    fn deliver(&self, correlation_id: i32, response: Response);
+    /// The connection is closed from the broker's side.
+    fn disconnected(&self);
+}
+
+/// A broker that is open in this process. A clone is the same one; with the last the broker closes.
+#[derive(Clone)]
+pub struct EmbeddedBroker {
+    open: Arc<Open>,
+}
+
+impl fmt::Debug for EmbeddedBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EmbeddedBroker").field(&self.open.place).finish()
+    }
+}
+
+/// What the last handle closes.
+struct Open {
+    place: Place,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<DirectoryLock>>,
+    generation: u32,
+}
+
+/// What the broker's thread has, too.
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    mailboxes: Mutex<HashMap<ConnId, Arc<dyn Mailbox>>>,
+    next_connection: AtomicU64,
+}
+
+struct State {
+    broker: Broker,
+    /// Syncs for the thread to do.
+    syncs: Vec<(SyncId, SyncJob)>,
+    /// Until when the thread sleeps at most, in monotonic microseconds.
+    sleeps_until: u64,
+    closing: bool,
+}
+
+/// The one static of the library: brokers that are open, so that handles share them.
+#[derive(Default)]
+struct Registry {
+    brokers: Mutex<BTreeMap<Place, Weak<Open>>>,
+    /// Told when one is closed.
+    closed: Condvar,
+}
+
+fn registry() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(Registry::default)
+}
+
+/// The lock, even if a thread panicked while it had it: whoever panics poisons its machine itself.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EmbeddedBroker {
+    /// Opens the broker at a place, or joins those that have it open in this process; `config` counts for the first.
+    ///
+    /// A directory is created if it doesn't exist. In memory [`Durability::Os`] is what there is.
+    pub fn open(place: &Place, mut config: BrokerConfig) -> Result<Self, OpenError> {
+        let place = match place {
+            Place::Memory(_) => {
+                config.durability = Durability::Os;
+                place.clone()
+            }
+            Place::Directory(dir) => Place::Directory(make_directory(dir)?),
+        };
+        let registry = registry();
+        let mut brokers = lock(&registry.brokers);
+        while let Some(known) = brokers.get(&place) {
+            match known.upgrade() {
+                Some(open) if fork::is_forked_since(open.generation) => {
+                    // The parent's; it lives on in the parent only.
+                    std::mem::forget(open);
+                    brokers.remove(&place);
+                }
+                Some(open) => return Ok(Self { open }),
+                // Its last handle is gone, and whoever dropped it is about to close it.
+                None => {
+                    let wait = registry.closed.wait_timeout(brokers, Duration::from_millis(100));
+                    brokers = wait.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+        let open = Arc::new(Open::new(place.clone(), config)?);
+        brokers.insert(place, Arc::downgrade(&open));
+        Ok(Self { open })
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.open.place
+    }
+
+    /// A new connection; answers that don't come from [`Self::request`] itself go to the mailbox.
+    pub(crate) fn connect(&self, host: &str, mailbox: Arc<dyn Mailbox>) -> ConnId {
+        let shared = &self.open.shared;
+        let conn = ConnId(shared.next_connection.fetch_add(1, Relaxed));
+        lock(&shared.mailboxes).insert(conn, mailbox);
+        lock(&shared.state).broker.handle_connect(now(), conn, host);
+        conn
+    }
+
+    /// The connection is no longer used.
+    pub(crate) fn disconnect(&self, conn: ConnId) {
+        let shared = &self.open.shared;
+        lock(&shared.mailboxes).remove(&conn);
+        let mut state = lock(&shared.state);
+        state.broker.handle_disconnect(now(), conn);
+        shared.settle(state, Some(conn), &mut |_, _| {});
+    }
+
+    /// Hands a request to the broker, on this thread. `answer` gets the answers for this connection that are there at once.
+    pub(crate) fn request(&self, conn: ConnId, envelope: RequestEnvelope, answer: &mut dyn FnMut(i32, Response)) {
+        let shared = &self.open.shared;
+        let mut state = lock(&shared.state);
+        state.broker.handle_request(now(), conn, envelope);
+        shared.settle(state, Some(conn), answer);
+    }
+}
+
+/// What there is to do once the broker's lock is free.
+enum Later {
+    Answer(Arc<dyn Mailbox>, i32, Response),
+    Disconnect(Arc<dyn Mailbox>),
+}
+
+impl Shared {
+    /// Does what the broker wants, after an input: answers, syncs, a new deadline for its thread. Frees the lock before anything
+    /// goes to others.
+    fn settle(&self, mut state: MutexGuard<'_, State>, own: Option<ConnId>, answer: &mut dyn FnMut(i32, Response)) {
+        let mut later: Vec<Later> = Vec::new();
+        let had_syncs = !state.syncs.is_empty();
+        while let Some(output) = state.broker.poll_output() {
+            match output {
+                Output::Respond { conn, correlation_id, response, .. } if own == Some(conn) => {
+                    answer(correlation_id, response);
+                }
+                Output::Respond { conn, correlation_id, response, .. } => {
+                    let mailbox = lock(&self.mailboxes).get(&conn).cloned();
+                    later.extend(mailbox.map(|mailbox| Later::Answer(mailbox, correlation_id, response)));
+                }
+                Output::Sync { id, job } => state.syncs.push((id, job)),
+                Output::Disconnect(conn) => {
+                    let mailbox = lock(&self.mailboxes).remove(&conn);
+                    later.extend(mailbox.map(Later::Disconnect));
+                }
+            }
+        }
+        let due = state.broker.poll_timeout().unwrap_or(u64::MAX);
+        let wake = (!had_syncs && !state.syncs.is_empty()) || due < state.sleeps_until;
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+        for one in later {
+            match one {
+                Later::Answer(mailbox, correlation_id, response) => mailbox.deliver(correlation_id, response),
+                Later::Disconnect(mailbox) => mailbox.disconnected(),
+            }
+        }
+    }
+
+    /// The broker's thread: timers, and syncs that others wait for.
+    fn run(&self) {
+        loop {
+            let mut state = lock(&self.state);
+            let now_us = now().mono_us;
+            if !state.syncs.is_empty() {
+                let syncs = std::mem::take(&mut state.syncs);
+                drop(state);
+                // All that is due at a time; appends that come meanwhile share the next round.
+                let done: Vec<_> = syncs.into_iter().map(|(id, job)| (id, job.run())).collect();
+                let mut state = lock(&self.state);
+                for (id, result) in done {
+                    state.broker.handle_synced(now(), id, result);
+                }
+                self.settle(state, None, &mut |_, _| {});
+                continue;
+            }
+            if state.closing {
+                return;
+            }
+            let due = state.broker.poll_timeout().unwrap_or(u64::MAX);
+            if due <= now_us {
+                state.broker.handle_timeout(now());
+                self.settle(state, None, &mut |_, _| {});
+                continue;
+            }
+            state.sleeps_until = due;
+            let sleep = Duration::from_micros((due - now_us).min(3_600_000_000));
+            let mut state = self.wake.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner).0;
+            // Awake: whoever has something earlier need not wake it again.
+            state.sleeps_until = 0;
+        }
+    }
+}
+
+impl Open {
+    fn new(place: Place, config: BrokerConfig) -> Result<Self, OpenError> {
+        let (storage, lock): (Arc<dyn Storage>, _) = match &place {
+            Place::Memory(_) => (Arc::new(MemoryStorage::new()), None),
+            Place::Directory(dir) => {
+                let lock = DirectoryLock::take(dir).map_err(OpenError::Lock)?;
+                (Arc::new(FileStorage::new(dir)), Some(lock))
+            }
+        };
+        let broker = Broker::open(config, storage, now(), entropy()).map_err(OpenError::Broker)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { broker, syncs: Vec::new(), sleeps_until: 0, closing: false }),
+            wake: Condvar::new(),
+            mailboxes: Mutex::new(HashMap::new()),
+            next_connection: AtomicU64::new(1),
+        });
+        let of_thread = shared.clone();
+        let thread = thread::Builder::new()
+            .name("ottla-broker".into())
+            .spawn(move || of_thread.run())
+            .map_err(OpenError::Thread)?;
+        Ok(Self {
+            place,
+            shared,
+            thread: Mutex::new(Some(thread)),
+            lock: Mutex::new(lock),
+            generation: fork::generation(),
+        })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if fork::is_forked_since(self.generation) {
+            return; // the parent's thread, files and lock
+        }
+        crate::embedded::lock(&self.shared.state).closing = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = crate::embedded::lock(&self.thread).take() {
+            let _ = thread.join();
+        }
+        let mut state = crate::embedded::lock(&self.shared.state);
+        // An error here means an unclean stop: the next opening recovers.
+        let _ = state.broker.close(now());
+        drop(state);
+        drop(crate::embedded::lock(&self.lock).take());
+        let registry = registry();
+        crate::embedded::lock(&registry.brokers).retain(|_, open| open.strong_count() > 0);
+        registry.closed.notify_all();
+    }
+}
+
+/// Creates a directory durably, and gives its real path.
+fn make_directory(dir: &Path) -> Result<PathBuf, OpenError> {
+    let failed = |error| OpenError::Directory(dir.to_path_buf(), error);
+    if !dir.exists() {
+        fs::create_dir_all(dir).map_err(failed)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
+        }
+    }
+    let path = dir.canonicalize().map_err(failed)?;
+    if path.is_dir() { Ok(path) } else { Err(failed(io::ErrorKind::NotADirectory.into())) }
+}
+
+/// A seed from the system.
+pub(crate) fn entropy() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u64(now().mono_us);
+    hasher.finish()
+}
+
+/// What a broker's failure is to a client.
+impl OpenError {
+    /// Whether somebody else has the directory.
+    pub fn is_owned(&self) -> bool {
+        matches!(self, Self::Lock(LockError::Owned { .. }))
+    }
+
+    /// The storage's error, if that is what it is.
+    pub fn storage(&self) -> Option<&StorageError> {
+        match self {
+            Self::Broker(BrokerError::Storage(error)) if error.kind != StorageErrorKind::Invalid => Some(error),
+            _ => None,
+        }
+    }
+}
