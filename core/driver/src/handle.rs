@@ -152,12 +152,12 @@ impl Signal {
 }
 
 /// The mailbox of one connection.
-struct Box1 {
+struct Letterbox {
     conn: ConnId,
     mail: Arc<Mail>,
 }
 
-impl Mailbox for Box1 {
+impl Mailbox for Letterbox {
     fn deliver(&self, correlation_id: i32, response: Response) {
         self.mail.put(Letter::Answer(self.conn, correlation_id, response));
     }
@@ -373,7 +373,7 @@ impl Core {
     fn act(&self, machine: &mut Machine, output: Output) {
         match output {
             Output::Connect { conn, .. } => {
-                let mailbox = Arc::new(Box1 { conn, mail: self.mail.clone() });
+                let mailbox = Arc::new(Letterbox { conn, mail: self.mail.clone() });
                 let broker_conn = self.broker.connect("127.0.0.1", mailbox);
                 machine.connections.insert(conn, broker_conn);
                 machine.client.handle_connected(now(), conn);

@@ -1,0 +1,135 @@
+//! Handles on embedded brokers: records go through, in memory and on a directory, and survive a restart there.
+
+use ottla_broker::BrokerConfig;
+use ottla_client::{
+    BootstrapServer, Client, ClientConfig, Event, OffsetReset, Role,
+    consumer::{Consumed, PartitionOffset},
+    producer::{ProduceRecord, Side},
+};
+use ottla_driver::{EmbeddedBroker, EventSink, Handle, Place, now};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+#[derive(Default)]
+struct Events(Mutex<Vec<Event>>);
+
+impl EventSink for Events {
+    fn event(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+    fn consumable(&self) {}
+}
+
+fn config(role: Role) -> ClientConfig {
+    ClientConfig {
+        role,
+        bootstrap_servers: vec![BootstrapServer { host: "localhost".into(), port: 9092 }],
+        auto_offset_reset: OffsetReset::Earliest,
+        ..ClientConfig::default()
+    }
+}
+
+fn open(place: &Place, config: ClientConfig) -> (Handle, Arc<Events>) {
+    let events = Arc::new(Events::default());
+    let broker = EmbeddedBroker::open(place, BrokerConfig::default()).unwrap();
+    (Handle::new(config, broker, events.clone()).unwrap(), events)
+}
+
+/// Waits until `take` gives something, driving the handle.
+fn until<T>(handle: &Handle, mut take: impl FnMut(&mut Client) -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let seen = handle.signal_count();
+        if let Some(found) = handle.with(|client, _| take(client)).unwrap() {
+            return found;
+        }
+        assert!(Instant::now() < end, "nothing came for 10 seconds");
+        handle.wait(seen, now().mono_us + 100_000);
+    }
+}
+
+fn produce(handle: &Handle, events: &Events, texts: &[&str]) {
+    let topic = handle.with(|client, now| client.intern_topic(now, "t", None, None)).unwrap().unwrap();
+    for text in texts {
+        let record = ProduceRecord {
+            topic,
+            partition: -1,
+            timestamp: 0,
+            key: Some(b"key"),
+            value: Some(text.as_bytes()),
+            headers: &[],
+            side: Side::default(),
+        };
+        handle.with_quickly(|client, now| Ok((client.produce(now, &record)?, ()))).unwrap();
+    }
+    handle.with(|client, now| client.set_flushing(now, true)).unwrap();
+    until(handle, |client| {
+        for event in events.0.lock().unwrap().drain(..) {
+            if let Event::Delivery(batch) = event {
+                assert_eq!(batch.error, None);
+                client.delivery_taken(batch.len(), batch.bytes());
+            }
+        }
+        (client.queue_len() == 0).then_some(())
+    });
+}
+
+fn consume(handle: &Handle, count: usize) -> Vec<(i64, String)> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        let consumed = until(handle, |client| client.poll_consumed(now()));
+        let Consumed::Records(mut records) = consumed else { panic!("{consumed:?}") };
+        while let Some(record) = records.next_record() {
+            let record = record.unwrap();
+            found.push((record.offset, String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
+        }
+    }
+    found
+}
+
+fn through(place: &Place) {
+    let (producer, events) = open(place, config(Role::Producer));
+    produce(&producer, &events, &["a", "b", "c"]);
+    let (consumer, _) = open(place, config(Role::Consumer));
+    consumer.with(|client, now| client.assign(now, &[PartitionOffset::new("t", 0, -2)])).unwrap().unwrap();
+    assert_eq!(consume(&consumer, 3), [(0, "a".into()), (1, "b".into()), (2, "c".into())]);
+    // A consumer that waits is woken by an append.
+    let waiting = consumer.clone();
+    let thread = std::thread::spawn(move || consume(&waiting, 1));
+    std::thread::sleep(Duration::from_millis(50));
+    let start = Instant::now();
+    produce(&producer, &events, &["d"]);
+    assert_eq!(thread.join().unwrap(), [(3, "d".into())]);
+    assert!(start.elapsed() < Duration::from_millis(300), "woken, not timed out");
+}
+
+#[test]
+fn memory() {
+    through(&Place::Memory("memory".into()));
+}
+
+#[test]
+fn directory_and_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::Directory(dir.path().join("data"));
+    through(&place);
+    let config = ClientConfig { group_id: Some("g".into()), ..config(Role::Consumer) };
+    let (consumer, _) = open(&place, config);
+    let start = Instant::now();
+    consumer.with(|client, now| client.subscribe(now, &["t".into()])).unwrap().unwrap();
+    assert_eq!(consume(&consumer, 4).len(), 4);
+    assert!(start.elapsed() < Duration::from_millis(500), "joining an empty group takes no time");
+}
+
+#[test]
+fn a_memory_broker_is_gone_with_its_last_handle() {
+    let place = Place::Memory("gone".into());
+    let (producer, events) = open(&place, config(Role::Producer));
+    produce(&producer, &events, &["a"]);
+    drop((producer, events));
+    let (consumer, _) = open(&place, config(Role::Consumer));
+    let topics = until(&consumer, |client| Some(client.partition_count(&"t".into())));
+    assert_eq!(topics, None);
+}
