@@ -436,7 +436,7 @@ impl Network {
                 continue;
             };
             let ours = key.valid_versions();
-            let version = (*ours.end()).min(range.max_version);
+            let version = newest(key).min(range.max_version);
             if version >= (*ours.start()).max(range.min_version) {
                 versions.insert(range.api_key, version);
             }
@@ -602,6 +602,14 @@ impl Network {
         self.connections
             .values()
             .any(|connection| matches!(connection.state, State::Up(_)))
+    }
+}
+
+/// The newest version that this client sends. Offsets are committed and fetched by topic name, which version 10 no longer does.
+fn newest(key: ApiKey) -> i16 {
+    match key {
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
+        _ => *key.valid_versions().end(),
     }
 }
 

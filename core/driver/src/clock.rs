@@ -25,7 +25,10 @@ pub fn now() -> Now {
     if mono_us - MEASURED_US.load(Relaxed).min(mono_us) >= WALL_CLOCK_FOR_US {
         read_wall_clock(mono_us);
     }
-    Now::new(mono_us, (mono_us as i64 + DIFFERENCE_US.load(Relaxed)) / 1000)
+    Now::new(
+        mono_us,
+        (mono_us as i64 + DIFFERENCE_US.load(Relaxed)) / 1000,
+    )
 }
 
 #[cold]
@@ -48,7 +51,14 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(20));
         let second = now();
         assert!(second.mono_us - first.mono_us >= 20_000);
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        assert!((wall - second.wall_ms).abs() < 1000, "{wall} {}", second.wall_ms);
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis() as i64;
+        assert!(
+            (wall - second.wall_ms).abs() < 1000,
+            "{wall} {}",
+            second.wall_ms
+        );
     }
 }

@@ -62,7 +62,10 @@ impl DirectoryLock {
     /// Takes the lock at once or not at all.
     pub fn take(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(LOCK);
-        let failed = |path: &Path, error| LockError::Io { path: path.to_path_buf(), error };
+        let failed = |path: &Path, error| LockError::Io {
+            path: path.to_path_buf(),
+            error,
+        };
         let file = File::options()
             .read(true)
             .write(true)
@@ -76,13 +79,24 @@ impl DirectoryLock {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let by = fs::read_to_string(&owner).unwrap_or_default();
                 let by = by.trim();
-                let by = if by.is_empty() { "another process".to_string() } else { by.to_string() };
-                return Err(LockError::Owned { dir: dir.to_path_buf(), by });
+                let by = if by.is_empty() {
+                    "another process".to_string()
+                } else {
+                    by.to_string()
+                };
+                return Err(LockError::Owned {
+                    dir: dir.to_path_buf(),
+                    by,
+                });
             }
             Err(error) => return Err(failed(&path, error.into())),
         }
         fork::close_in_children(file.as_raw_fd());
-        let lock = Self { file, owner, generation: fork::generation() };
+        let lock = Self {
+            file,
+            owner,
+            generation: fork::generation(),
+        };
         fs::write(&lock.owner, description()).map_err(|error| failed(&lock.owner, error))?;
         Ok(lock)
     }
@@ -105,10 +119,23 @@ fn description() -> String {
         .split(|byte| *byte == 0)
         .filter(|part| !part.is_empty())
         .take(4)
-        .map(|part| String::from_utf8_lossy(part).chars().filter(|c| !c.is_control()).take(80).collect())
+        .map(|part| {
+            String::from_utf8_lossy(part)
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(80)
+                .collect()
+        })
         .collect();
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    format!("process {} ({}), since {}\n", std::process::id(), command.join(" "), utc(seconds))
+    let seconds = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    format!(
+        "process {} ({}), since {}\n",
+        std::process::id(),
+        command.join(" "),
+        utc(seconds)
+    )
 }
 
 /// Seconds since the Unix epoch as a date.
@@ -118,13 +145,23 @@ pub(crate) fn utc(seconds: u64) -> String {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 #[cfg(test)]
@@ -143,7 +180,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lock = DirectoryLock::take(dir.path()).unwrap();
         let error = DirectoryLock::take(dir.path()).unwrap_err().to_string();
-        assert!(error.contains(&format!("process {} (", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!("process {} (", std::process::id())),
+            "{error}"
+        );
         drop(lock);
         DirectoryLock::take(dir.path()).unwrap();
         assert!(DirectoryLock::take(Path::new("/nonexistent/dir")).is_err());

@@ -11,7 +11,9 @@ use crate::{
     files::FileStorage,
     fork,
 };
-use ottla_broker::{Broker, BrokerConfig, BrokerError, ConnId, Durability, Output, RequestEnvelope, SyncId};
+use ottla_broker::{
+    Broker, BrokerConfig, BrokerError, ConnId, Durability, Output, RequestEnvelope, SyncId,
+};
 use ottla_log::{MemoryStorage, Storage, StorageError, StorageErrorKind, SyncJob};
 use ottla_protocol::Response;
 use std::{
@@ -77,7 +79,9 @@ pub struct EmbeddedBroker {
 
 impl fmt::Debug for EmbeddedBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EmbeddedBroker").field(&self.open.place).finish()
+        f.debug_tuple("EmbeddedBroker")
+            .field(&self.open.place)
+            .finish()
     }
 }
 
@@ -149,7 +153,9 @@ impl EmbeddedBroker {
                 Some(open) => return Ok(Self { open }),
                 // Its last handle is gone, and whoever dropped it is about to close it.
                 None => {
-                    let wait = registry.closed.wait_timeout(brokers, Duration::from_millis(100));
+                    let wait = registry
+                        .closed
+                        .wait_timeout(brokers, Duration::from_millis(100));
                     brokers = wait.unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
@@ -183,7 +189,12 @@ impl EmbeddedBroker {
     }
 
     /// Hands a request to the broker, on this thread. `answer` gets the answers for this connection that are there at once.
-    pub(crate) fn request(&self, conn: ConnId, envelope: RequestEnvelope, answer: &mut dyn FnMut(i32, Response)) {
+    pub(crate) fn request(
+        &self,
+        conn: ConnId,
+        envelope: RequestEnvelope,
+        answer: &mut dyn FnMut(i32, Response),
+    ) {
         let shared = &self.open.shared;
         let mut state = lock(&shared.state);
         state.broker.handle_request(now(), conn, envelope);
@@ -200,17 +211,34 @@ enum Later {
 impl Shared {
     /// Does what the broker wants, after an input: answers, syncs, a new deadline for its thread. Frees the lock before anything
     /// goes to others.
-    fn settle(&self, mut state: MutexGuard<'_, State>, own: Option<ConnId>, answer: &mut dyn FnMut(i32, Response)) {
+    fn settle(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        own: Option<ConnId>,
+        answer: &mut dyn FnMut(i32, Response),
+    ) {
         let mut later: Vec<Later> = Vec::new();
         let had_syncs = !state.syncs.is_empty();
         while let Some(output) = state.broker.poll_output() {
             match output {
-                Output::Respond { conn, correlation_id, response, .. } if own == Some(conn) => {
+                Output::Respond {
+                    conn,
+                    correlation_id,
+                    response,
+                    ..
+                } if own == Some(conn) => {
                     answer(correlation_id, response);
                 }
-                Output::Respond { conn, correlation_id, response, .. } => {
+                Output::Respond {
+                    conn,
+                    correlation_id,
+                    response,
+                    ..
+                } => {
                     let mailbox = lock(&self.mailboxes).get(&conn).cloned();
-                    later.extend(mailbox.map(|mailbox| Later::Answer(mailbox, correlation_id, response)));
+                    later.extend(
+                        mailbox.map(|mailbox| Later::Answer(mailbox, correlation_id, response)),
+                    );
                 }
                 Output::Sync { id, job } => state.syncs.push((id, job)),
                 Output::Disconnect(conn) => {
@@ -227,7 +255,9 @@ impl Shared {
         }
         for one in later {
             match one {
-                Later::Answer(mailbox, correlation_id, response) => mailbox.deliver(correlation_id, response),
+                Later::Answer(mailbox, correlation_id, response) => {
+                    mailbox.deliver(correlation_id, response)
+                }
                 Later::Disconnect(mailbox) => mailbox.disconnected(),
             }
         }
@@ -261,7 +291,11 @@ impl Shared {
             }
             state.sleeps_until = due;
             let sleep = Duration::from_micros((due - now_us).min(3_600_000_000));
-            let mut state = self.wake.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner).0;
+            let mut state = self
+                .wake
+                .wait_timeout(state, sleep)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             // Awake: whoever has something earlier need not wake it again.
             state.sleeps_until = 0;
         }
@@ -279,7 +313,12 @@ impl Open {
         };
         let broker = Broker::open(config, storage, now(), entropy()).map_err(OpenError::Broker)?;
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { broker, syncs: Vec::new(), sleeps_until: 0, closing: false }),
+            state: Mutex::new(State {
+                broker,
+                syncs: Vec::new(),
+                sleeps_until: 0,
+                closing: false,
+            }),
             wake: Condvar::new(),
             mailboxes: Mutex::new(HashMap::new()),
             next_connection: AtomicU64::new(1),
@@ -326,11 +365,17 @@ fn make_directory(dir: &Path) -> Result<PathBuf, OpenError> {
     if !dir.exists() {
         fs::create_dir_all(dir).map_err(failed)?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
+            fs::File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(failed)?;
         }
     }
     let path = dir.canonicalize().map_err(failed)?;
-    if path.is_dir() { Ok(path) } else { Err(failed(io::ErrorKind::NotADirectory.into())) }
+    if path.is_dir() {
+        Ok(path)
+    } else {
+        Err(failed(io::ErrorKind::NotADirectory.into()))
+    }
 }
 
 /// A seed from the system.
@@ -351,7 +396,11 @@ impl OpenError {
     /// The storage's error, if that is what it is.
     pub fn storage(&self) -> Option<&StorageError> {
         match self {
-            Self::Broker(BrokerError::Storage(error)) if error.kind != StorageErrorKind::Invalid => Some(error),
+            Self::Broker(BrokerError::Storage(error))
+                if error.kind != StorageErrorKind::Invalid =>
+            {
+                Some(error)
+            }
             _ => None,
         }
     }

@@ -8,7 +8,9 @@
 
 use bytes::Bytes;
 use memmap2::Mmap;
-use ottla_log::{DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path};
+use ottla_log::{
+    DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path,
+};
 use std::{
     cell::OnceCell,
     collections::VecDeque,
@@ -39,7 +41,11 @@ impl FileStorage {
 
     fn path(&self, path: &str) -> Result<PathBuf, StorageError> {
         check_path(path)?;
-        Ok(if path.is_empty() { self.root.clone() } else { self.root.join(path) })
+        Ok(if path.is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(path)
+        })
     }
 }
 
@@ -48,10 +54,19 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> StorageError {
     let kind = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StorageErrorKind::NotFound,
         io::ErrorKind::AlreadyExists => StorageErrorKind::AlreadyExists,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StorageErrorKind::Denied,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StorageErrorKind::Full,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StorageErrorKind::Denied
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            StorageErrorKind::Full
+        }
         io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => StorageErrorKind::Invalid,
-        _ if [libc::EMFILE, libc::ENFILE].map(Some).contains(&error.raw_os_error()) => StorageErrorKind::TooManyFiles,
+        _ if [libc::EMFILE, libc::ENFILE]
+            .map(Some)
+            .contains(&error.raw_os_error()) =>
+        {
+            StorageErrorKind::TooManyFiles
+        }
         _ => StorageErrorKind::Io,
     };
     StorageError::new(kind, format!("{what} {}: {error}", path.display()))
@@ -70,7 +85,11 @@ impl Storage for FileStorage {
         };
         let opened = options.open(&path).and_then(|file| {
             let metadata = file.metadata()?;
-            if metadata.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok((metadata.len(), file)) }
+            if metadata.is_dir() {
+                Err(io::ErrorKind::IsADirectory.into())
+            } else {
+                Ok((metadata.len(), file))
+            }
         });
         let (len, file) = opened.map_err(|error| failed("opening", &path, &error))?;
         Ok(Box::new(OpenFile {
@@ -92,7 +111,11 @@ impl Storage for FileStorage {
                     let metadata = fs::metadata(entry.path()).or_else(|_| entry.metadata())?;
                     let is_dir = metadata.is_dir();
                     let name = entry.file_name().to_string_lossy().into_owned();
-                    Ok(DirEntry { name, is_dir, len: if is_dir { 0 } else { metadata.len() } })
+                    Ok(DirEntry {
+                        name,
+                        is_dir,
+                        len: if is_dir { 0 } else { metadata.len() },
+                    })
                 })
                 .collect::<io::Result<Vec<_>>>()
         });
@@ -118,7 +141,10 @@ impl Storage for FileStorage {
 
     fn remove_dir(&self, dir: &str) -> Result<(), StorageError> {
         if dir.is_empty() {
-            return Err(StorageError::new(StorageErrorKind::Invalid, "the data directory itself is not removed"));
+            return Err(StorageError::new(
+                StorageErrorKind::Invalid,
+                "the data directory itself is not removed",
+            ));
         }
         let path = self.path(dir)?;
         fs::remove_dir_all(&path).map_err(|error| failed("removing", &path, &error))
@@ -126,19 +152,24 @@ impl Storage for FileStorage {
 
     fn exists(&self, path: &str) -> Result<bool, StorageError> {
         let path = self.path(path)?;
-        path.try_exists().map_err(|error| failed("looking for", &path, &error))
+        path.try_exists()
+            .map_err(|error| failed("looking for", &path, &error))
     }
 
     fn modified_ms(&self, path: &str) -> Result<i64, StorageError> {
         let path = self.path(path)?;
         let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
         let modified = modified.map_err(|error| failed("looking at", &path, &error))?;
-        Ok(modified.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
+        Ok(modified
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as i64))
     }
 
     fn sync_dir(&self, dir: &str) -> Result<(), StorageError> {
         let path = self.path(dir)?;
-        File::open(&path).and_then(|dir| dir.sync_all()).map_err(|error| failed("syncing", &path, &error))
+        File::open(&path)
+            .and_then(|dir| dir.sync_all())
+            .map_err(|error| failed("syncing", &path, &error))
     }
 }
 
@@ -149,7 +180,9 @@ struct NamedFile {
 
 impl Syncer for NamedFile {
     fn sync(&self) -> Result<(), StorageError> {
-        self.file.sync_data().map_err(|error| failed("syncing", &self.path, &error))
+        self.file
+            .sync_data()
+            .map_err(|error| failed("syncing", &self.path, &error))
     }
 }
 
@@ -180,12 +213,17 @@ impl OpenFile {
     }
 
     fn past_the_end(&self, pos: u64) -> StorageError {
-        let message = format!("{}: position {pos} lies past the end ({})", self.file.path.display(), self.len);
+        let message = format!(
+            "{}: position {pos} lies past the end ({})",
+            self.file.path.display(),
+            self.len
+        );
         StorageError::new(StorageErrorKind::Invalid, message)
     }
 
     fn remember(&mut self, parts: &[Bytes]) {
-        self.tail.extend(parts.iter().filter(|part| !part.is_empty()).cloned());
+        self.tail
+            .extend(parts.iter().filter(|part| !part.is_empty()).cloned());
         while self.len - self.tail_start > TAIL_BYTES as u64 && self.tail.len() > 2 {
             if let Some(gone) = self.tail.pop_front() {
                 self.tail_start += gone.len() as u64;
@@ -219,7 +257,10 @@ impl OpenFile {
             return Ok(());
         }
         let mut buffer = vec![0; len];
-        self.file.file.read_exact_at(&mut buffer, pos).map_err(|error| self.failed("reading", &error))?;
+        self.file
+            .file
+            .read_exact_at(&mut buffer, pos)
+            .map_err(|error| self.failed("reading", &error))?;
         out.push(buffer.into());
         Ok(())
     }
@@ -233,7 +274,8 @@ impl StorageFile for OpenFile {
     fn append(&mut self, parts: &[Bytes]) -> Result<(), StorageError> {
         self.begin_write()?;
         for parts in parts.chunks(MOST_PARTS) {
-            let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            let mut slices: Vec<IoSlice<'_>> =
+                parts.iter().map(|part| IoSlice::new(part)).collect();
             let mut left: &mut [IoSlice<'_>] = &mut slices;
             let mut at = self.len;
             while left.iter().any(|slice| !slice.is_empty()) {
@@ -258,7 +300,10 @@ impl StorageFile for OpenFile {
         if pos > self.len {
             return Err(self.past_the_end(pos));
         }
-        self.file.file.write_all_at(bytes, pos).map_err(|error| self.failed("writing", &error))?;
+        self.file
+            .file
+            .write_all_at(bytes, pos)
+            .map_err(|error| self.failed("writing", &error))?;
         self.len = self.len.max(pos + bytes.len() as u64);
         self.forget_tail();
         Ok(())
@@ -282,7 +327,9 @@ impl StorageFile for OpenFile {
                 break;
             }
             if chunk_end > below {
-                out.push(chunk.slice((below.max(start) - start) as usize..(end.min(chunk_end) - start) as usize));
+                out.push(chunk.slice(
+                    (below.max(start) - start) as usize..(end.min(chunk_end) - start) as usize,
+                ));
             }
             start = chunk_end;
         }
@@ -294,7 +341,10 @@ impl StorageFile for OpenFile {
         if len > self.len {
             return Err(self.past_the_end(len));
         }
-        self.file.file.set_len(len).map_err(|error| self.failed("cutting", &error))?;
+        self.file
+            .file
+            .set_len(len)
+            .map_err(|error| self.failed("cutting", &error))?;
         self.len = len;
         self.forget_tail();
         Ok(())
@@ -337,13 +387,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let storage = FileStorage::new(dir.path());
         let mut file = storage.open("f", OpenHow::CreateNew).unwrap();
-        let chunks: Vec<Bytes> = (0..40).map(|i| Bytes::from(vec![i as u8; 100_000])).collect();
-        chunks.iter().for_each(|chunk| file.append(std::slice::from_ref(chunk)).unwrap());
+        let chunks: Vec<Bytes> = (0..40)
+            .map(|i| Bytes::from(vec![i as u8; 100_000]))
+            .collect();
+        chunks
+            .iter()
+            .for_each(|chunk| file.append(std::slice::from_ref(chunk)).unwrap());
         let mut out = Vec::new();
         file.read_at(39 * 100_000 + 5, 10, &mut out).unwrap();
         assert_eq!(out[0].as_ptr(), chunks[39][5..].as_ptr());
         // A read from far below the tail into it.
         let all = file.read_exact(0, 4_000_000).unwrap();
-        assert!(all.chunks(100_000).enumerate().all(|(i, part)| part.iter().all(|b| *b == i as u8)));
+        assert!(
+            all.chunks(100_000)
+                .enumerate()
+                .all(|(i, part)| part.iter().all(|b| *b == i as u8))
+        );
     }
 }

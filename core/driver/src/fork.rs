@@ -49,7 +49,9 @@ pub fn is_forked_since(then: u32) -> bool {
 /// Closes this descriptor in children. False if there are too many already: the lock then lives on in a child.
 pub fn close_in_children(fd: RawFd) -> bool {
     generation();
-    INHERITED.iter().any(|place| place.compare_exchange(-1, fd, Relaxed, Relaxed).is_ok())
+    INHERITED
+        .iter()
+        .any(|place| place.compare_exchange(-1, fd, Relaxed, Relaxed).is_ok())
 }
 
 /// The descriptor is closed here, too.

@@ -21,7 +21,10 @@ use std::{
     fmt,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::{Acquire, Relaxed, Release}},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -43,7 +46,9 @@ pub struct Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("broker", &self.running.core.broker).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("broker", &self.running.core.broker)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +107,11 @@ struct SignalState {
 
 impl Signal {
     fn new() -> Self {
-        Self { state: Mutex::default(), application: Condvar::new(), background: Condvar::new() }
+        Self {
+            state: Mutex::default(),
+            application: Condvar::new(),
+            background: Condvar::new(),
+        }
     }
 
     fn count(&self) -> u64 {
@@ -134,7 +143,11 @@ impl Signal {
     /// Waits until the count is no longer `seen`, or until it is `until_us`.
     fn wait(&self, seen: u64, until_us: u64, application: bool) {
         let mut state = lock(&self.state);
-        let condition = if application { &self.application } else { &self.background };
+        let condition = if application {
+            &self.application
+        } else {
+            &self.background
+        };
         state.waiting += usize::from(application);
         while state.count == seen {
             let now_us = now().mono_us;
@@ -142,7 +155,10 @@ impl Signal {
                 break;
             }
             let time = Duration::from_micros((until_us - now_us).min(3_600_000_000));
-            state = condition.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
+            state = condition
+                .wait_timeout(state, time)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             if !application {
                 break; // it may have been woken for an earlier deadline
             }
@@ -159,7 +175,8 @@ struct Letterbox {
 
 impl Mailbox for Letterbox {
     fn deliver(&self, correlation_id: i32, response: Response) {
-        self.mail.put(Letter::Answer(self.conn, correlation_id, response));
+        self.mail
+            .put(Letter::Answer(self.conn, correlation_id, response));
     }
 
     fn disconnected(&self) {
@@ -186,12 +203,24 @@ impl Mail {
 
 impl Handle {
     /// Starts a client on a broker.
-    pub fn new(config: ClientConfig, broker: EmbeddedBroker, sink: Arc<dyn EventSink>) -> Result<Self, KafkaError> {
+    pub fn new(
+        config: ClientConfig,
+        broker: EmbeddedBroker,
+        sink: Arc<dyn EventSink>,
+    ) -> Result<Self, KafkaError> {
         let client_id = Some(config.client_id.clone());
         let client = Client::new(config, now(), entropy())?;
         let core = Arc::new(Core {
-            machine: Mutex::new(Machine { client, connections: HashMap::new(), had_consumable: false }),
-            mail: Arc::new(Mail { letters: Mutex::default(), any: AtomicBool::new(false), signal: Signal::new() }),
+            machine: Mutex::new(Machine {
+                client,
+                connections: HashMap::new(),
+                had_consumable: false,
+            }),
+            mail: Arc::new(Mail {
+                letters: Mutex::default(),
+                any: AtomicBool::new(false),
+                signal: Signal::new(),
+            }),
             broker,
             sink,
             client_id,
@@ -205,9 +234,17 @@ impl Handle {
             .name("ottla-client".into())
             .spawn(move || of_thread.background())
             .map_err(|error| {
-                KafkaError::new(ErrCode::CRIT_SYS_RESOURCE, format!("a thread can't be started: {error}"))
+                KafkaError::new(
+                    ErrCode::CRIT_SYS_RESOURCE,
+                    format!("a thread can't be started: {error}"),
+                )
             })?;
-        Ok(Self { running: Arc::new(Running { core, thread: Mutex::new(Some(thread)) }) })
+        Ok(Self {
+            running: Arc::new(Running {
+                core,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
     }
 
     /// Runs a command on the client, and everything that follows from it.
@@ -229,7 +266,11 @@ impl Handle {
         let (more, result) = command(&mut machine.client, now())?;
         if more || core.mail.any.load(Relaxed) {
             core.carry(&mut machine);
-        } else if machine.client.producer_due().is_some_and(|due| due < core.sleeps_until.load(Relaxed)) {
+        } else if machine
+            .client
+            .producer_due()
+            .is_some_and(|due| due < core.sleeps_until.load(Relaxed))
+        {
             core.plan(&machine);
         }
         Ok(result)
@@ -251,7 +292,10 @@ impl Handle {
         if core.check().is_err() {
             return;
         }
-        let due = lock(&core.machine).client.poll_timeout().unwrap_or(u64::MAX);
+        let due = lock(&core.machine)
+            .client
+            .poll_timeout()
+            .unwrap_or(u64::MAX);
         core.mail.signal.wait(seen, until_us.min(due), true);
     }
 
@@ -285,7 +329,9 @@ impl Drop for Running {
             let _ = thread.join();
         }
         let connections = std::mem::take(&mut lock(&self.core.machine).connections);
-        connections.into_values().for_each(|conn| self.core.broker.disconnect(conn));
+        connections
+            .into_values()
+            .for_each(|conn| self.core.broker.disconnect(conn));
     }
 }
 
@@ -297,7 +343,8 @@ impl Core {
             return Err(KafkaError::new(ErrCode::STATE, message).into_fatal());
         }
         if self.broken.load(Relaxed) {
-            let message = "the client has failed because of a bug; make a new handle, and please report it";
+            let message =
+                "the client has failed because of a bug; make a new handle, and please report it";
             return Err(KafkaError::new(ErrCode::FATAL, message).into_fatal());
         }
         Ok(())
@@ -320,11 +367,14 @@ impl Core {
                 any = true;
                 match letter {
                     Letter::Answer(conn, correlation_id, response) => {
-                        machine.client.handle_response(now(), conn, correlation_id, response);
+                        machine
+                            .client
+                            .handle_response(now(), conn, correlation_id, response);
                     }
                     Letter::Disconnected(conn) => {
                         machine.connections.remove(&conn);
-                        let reason = KafkaError::new(ErrCode::TRANSPORT, "the broker closed the connection");
+                        let reason =
+                            KafkaError::new(ErrCode::TRANSPORT, "the broker closed the connection");
                         machine.client.handle_disconnected(now(), conn, reason);
                     }
                 }
@@ -373,19 +423,34 @@ impl Core {
     fn act(&self, machine: &mut Machine, output: Output) {
         match output {
             Output::Connect { conn, .. } => {
-                let mailbox = Arc::new(Letterbox { conn, mail: self.mail.clone() });
+                let mailbox = Arc::new(Letterbox {
+                    conn,
+                    mail: self.mail.clone(),
+                });
                 let broker_conn = self.broker.connect("127.0.0.1", mailbox);
                 machine.connections.insert(conn, broker_conn);
                 machine.client.handle_connected(now(), conn);
             }
-            Output::Send { conn, correlation_id, api_version, request } => {
-                let Some(broker_conn) = machine.connections.get(&conn).copied() else { return };
-                let envelope =
-                    RequestEnvelope { correlation_id, api_version, client_id: self.client_id.clone(), request };
+            Output::Send {
+                conn,
+                correlation_id,
+                api_version,
+                request,
+            } => {
+                let Some(broker_conn) = machine.connections.get(&conn).copied() else {
+                    return;
+                };
+                let envelope = RequestEnvelope {
+                    correlation_id,
+                    api_version,
+                    client_id: self.client_id.clone(),
+                    request,
+                };
                 let client = &mut machine.client;
-                self.broker.request(broker_conn, envelope, &mut |correlation_id, response| {
-                    client.handle_response(now(), conn, correlation_id, response);
-                });
+                self.broker
+                    .request(broker_conn, envelope, &mut |correlation_id, response| {
+                        client.handle_response(now(), conn, correlation_id, response);
+                    });
             }
             Output::Disconnect { conn } => {
                 if let Some(broker_conn) = machine.connections.remove(&conn) {
@@ -402,7 +467,10 @@ impl Core {
             if self.with(|_, _| ()).is_err() {
                 return;
             }
-            let due = lock(&self.machine).client.poll_timeout().unwrap_or(u64::MAX);
+            let due = lock(&self.machine)
+                .client
+                .poll_timeout()
+                .unwrap_or(u64::MAX);
             self.sleeps_until.store(due, Relaxed);
             if self.stopping.load(Acquire) {
                 return;

@@ -25,7 +25,10 @@ impl EventSink for Events {
 fn config(role: Role) -> ClientConfig {
     ClientConfig {
         role,
-        bootstrap_servers: vec![BootstrapServer { host: "localhost".into(), port: 9092 }],
+        bootstrap_servers: vec![BootstrapServer {
+            host: "localhost".into(),
+            port: 9092,
+        }],
         auto_offset_reset: OffsetReset::Earliest,
         ..ClientConfig::default()
     }
@@ -51,7 +54,10 @@ fn until<T>(handle: &Handle, mut take: impl FnMut(&mut Client) -> Option<T>) -> 
 }
 
 fn produce(handle: &Handle, events: &Events, texts: &[&str]) {
-    let topic = handle.with(|client, now| client.intern_topic(now, "t", None, None)).unwrap().unwrap();
+    let topic = handle
+        .with(|client, now| client.intern_topic(now, "t", None, None))
+        .unwrap()
+        .unwrap();
     for text in texts {
         let record = ProduceRecord {
             topic,
@@ -62,9 +68,13 @@ fn produce(handle: &Handle, events: &Events, texts: &[&str]) {
             headers: &[],
             side: Side::default(),
         };
-        handle.with_quickly(|client, now| Ok((client.produce(now, &record)?, ()))).unwrap();
+        handle
+            .with_quickly(|client, now| Ok((client.produce(now, &record)?, ())))
+            .unwrap();
     }
-    handle.with(|client, now| client.set_flushing(now, true)).unwrap();
+    handle
+        .with(|client, now| client.set_flushing(now, true))
+        .unwrap();
     until(handle, |client| {
         for event in events.0.lock().unwrap().drain(..) {
             if let Event::Delivery(batch) = event {
@@ -80,10 +90,15 @@ fn consume(handle: &Handle, count: usize) -> Vec<(i64, String)> {
     let mut found = Vec::new();
     while found.len() < count {
         let consumed = until(handle, |client| client.poll_consumed(now()));
-        let Consumed::Records(mut records) = consumed else { panic!("{consumed:?}") };
+        let Consumed::Records(mut records) = consumed else {
+            panic!("{consumed:?}")
+        };
         while let Some(record) = records.next_record() {
             let record = record.unwrap();
-            found.push((record.offset, String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
+            found.push((
+                record.offset,
+                String::from_utf8(record.value.unwrap().to_vec()).unwrap(),
+            ));
         }
     }
     found
@@ -93,8 +108,14 @@ fn through(place: &Place) {
     let (producer, events) = open(place, config(Role::Producer));
     produce(&producer, &events, &["a", "b", "c"]);
     let (consumer, _) = open(place, config(Role::Consumer));
-    consumer.with(|client, now| client.assign(now, &[PartitionOffset::new("t", 0, -2)])).unwrap().unwrap();
-    assert_eq!(consume(&consumer, 3), [(0, "a".into()), (1, "b".into()), (2, "c".into())]);
+    consumer
+        .with(|client, now| client.assign(now, &[PartitionOffset::new("t", 0, -2)]))
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        consume(&consumer, 3),
+        [(0, "a".into()), (1, "b".into()), (2, "c".into())]
+    );
     // A consumer that waits is woken by an append.
     let waiting = consumer.clone();
     let thread = std::thread::spawn(move || consume(&waiting, 1));
@@ -102,7 +123,10 @@ fn through(place: &Place) {
     let start = Instant::now();
     produce(&producer, &events, &["d"]);
     assert_eq!(thread.join().unwrap(), [(3, "d".into())]);
-    assert!(start.elapsed() < Duration::from_millis(300), "woken, not timed out");
+    assert!(
+        start.elapsed() < Duration::from_millis(300),
+        "woken, not timed out"
+    );
 }
 
 #[test]
@@ -115,12 +139,21 @@ fn directory_and_restart() {
     let dir = tempfile::tempdir().unwrap();
     let place = Place::Directory(dir.path().join("data"));
     through(&place);
-    let config = ClientConfig { group_id: Some("g".into()), ..config(Role::Consumer) };
+    let config = ClientConfig {
+        group_id: Some("g".into()),
+        ..config(Role::Consumer)
+    };
     let (consumer, _) = open(&place, config);
     let start = Instant::now();
-    consumer.with(|client, now| client.subscribe(now, &["t".into()])).unwrap().unwrap();
+    consumer
+        .with(|client, now| client.subscribe(now, &["t".into()]))
+        .unwrap()
+        .unwrap();
     assert_eq!(consume(&consumer, 4).len(), 4);
-    assert!(start.elapsed() < Duration::from_millis(500), "joining an empty group takes no time");
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "joining an empty group takes no time"
+    );
 }
 
 #[test]
@@ -130,6 +163,31 @@ fn a_memory_broker_is_gone_with_its_last_handle() {
     produce(&producer, &events, &["a"]);
     drop((producer, events));
     let (consumer, _) = open(&place, config(Role::Consumer));
-    let topics = until(&consumer, |client| Some(client.partition_count(&"t".into())));
+    let topics = until(&consumer, |client| {
+        Some(client.partition_count(&"t".into()))
+    });
     assert_eq!(topics, None);
+}
+
+#[test]
+fn a_group_in_memory() {
+    let place = Place::Memory("group".into());
+    let (producer, events) = open(&place, config(Role::Producer));
+    produce(&producer, &events, &["a"]);
+    let config = ClientConfig {
+        group_id: Some("g".into()),
+        ..config(Role::Consumer)
+    };
+    let (consumer, _) = open(&place, config);
+    let start = Instant::now();
+    consumer
+        .with(|client, now| client.subscribe(now, &["t".into()]))
+        .unwrap()
+        .unwrap();
+    assert_eq!(consume(&consumer, 1).len(), 1);
+    assert!(
+        start.elapsed() < Duration::from_millis(100),
+        "joining an empty group takes no time: {:?}",
+        start.elapsed()
+    );
 }
