@@ -59,6 +59,7 @@ impl Topic {
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     slots: Vec<Option<Topic>>,
+    free: Vec<TopicIndex>,
     by_name: HashMap<Str, TopicIndex>,
     by_id: HashMap<Uuid, TopicIndex>,
     /// Names with `.` as `_`: Kafka refuses names that differ in these only, since its metrics would collide.
@@ -110,10 +111,9 @@ impl Topics {
 
     fn insert(&mut self, topic: Topic) -> TopicIndex {
         let at = self
-            .slots
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.slots.len());
+            .free
+            .pop()
+            .map_or(self.slots.len(), |index| index.0 as usize);
         let index = TopicIndex(at as u32);
         self.by_name.insert(topic.name.clone(), index);
         self.by_id.insert(topic.id, index);
@@ -128,6 +128,7 @@ impl Topics {
 
     fn remove(&mut self, index: TopicIndex) -> Option<Topic> {
         let topic = self.slots.get_mut(index.0 as usize)?.take()?;
+        self.free.push(index);
         self.by_name.remove(topic.name.as_bytes().as_ref());
         self.by_id.remove(&topic.id);
         self.by_collision.remove(&collision_name(&topic.name));

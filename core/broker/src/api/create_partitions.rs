@@ -11,7 +11,10 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::create_topics::{check_assignment, check_count};
+use super::{
+    create_topics::{check_assignment, check_count},
+    repeated,
+};
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -23,17 +26,12 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: CreatePartitionsRequest,
 ) -> Handled {
+    let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
     let results = request
         .topics
         .iter()
         .map(|topic| {
-            let twice = request
-                .topics
-                .iter()
-                .filter(|other| other.name == topic.name)
-                .count()
-                > 1;
-            let result = if twice {
+            let result = if twice.contains(&topic.name) {
                 Err((
                     ErrorCode::INVALID_REQUEST,
                     "Duplicate topic in request.".into(),

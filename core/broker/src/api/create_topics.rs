@@ -11,7 +11,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::describe_configs::config_source;
+use super::{describe_configs::config_source, repeated};
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -28,17 +28,12 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: CreateTopicsRequest,
 ) -> Handled {
+    let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
     let topics = request
         .topics
         .iter()
         .map(|topic| {
-            let twice = request
-                .topics
-                .iter()
-                .filter(|other| other.name == topic.name)
-                .count()
-                > 1;
-            let result = if twice {
+            let result = if twice.contains(&topic.name) {
                 Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".into()))
             } else {
                 create(broker, now, topic, request.validate_only)
@@ -147,21 +142,23 @@ fn partition_count(broker: &Broker, topic: &CreatableTopic) -> Result<i32, Refus
                 "A manual partition assignment was specified, but replication factor was not set to -1.".into(),
             ));
         }
-        let count = topic.assignments.len() as i32;
-        for number in 0..count {
-            let mut of_number = topic
-                .assignments
-                .iter()
-                .filter(|a| a.partition_index == number);
-            let (Some(assignment), None) = (of_number.next(), of_number.next()) else {
-                return Err((
-                    ErrorCode::INVALID_REPLICA_ASSIGNMENT,
-                    "Partitions should be a consecutive 0-based integer sequence.".into(),
-                ));
-            };
+        let count = check_count(i32::try_from(topic.assignments.len()).unwrap_or(i32::MAX))?;
+        let mut numbers: Vec<i32> = topic
+            .assignments
+            .iter()
+            .map(|a| a.partition_index)
+            .collect();
+        numbers.sort_unstable();
+        if !numbers.into_iter().eq(0..count) {
+            return Err((
+                ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+                "Partitions should be a consecutive 0-based integer sequence.".into(),
+            ));
+        }
+        for assignment in &topic.assignments {
             check_assignment(broker, &assignment.broker_ids)?;
         }
-        return check_count(count);
+        return Ok(count);
     }
     match topic.replication_factor {
         -1 | 1 => {}

@@ -10,6 +10,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeated;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -36,11 +37,15 @@ pub(crate) fn handle(
             })
             .collect()
     };
+    let twice = repeated(
+        asked
+            .iter()
+            .map(|topic| (topic.name.clone(), topic.topic_id)),
+    );
     let responses = asked
         .iter()
         .map(|topic| {
-            let twice = asked.iter().filter(|other| *other == topic).count() > 1;
-            let result = if twice {
+            let result = if twice.contains(&(topic.name.clone(), topic.topic_id)) {
                 Err((
                     ErrorCode::INVALID_REQUEST,
                     "Duplicate topic in the request.".into(),

@@ -9,6 +9,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeated;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -40,14 +41,12 @@ pub(crate) fn handle(
                 .topics
                 .by_name(&topic.name)
                 .map(|t| t.partitions.clone());
+            let repeated = repeated(topic.partitions.iter().map(|p| p.partition_index));
             let partitions = topic
                 .partitions
                 .iter()
-                .enumerate()
-                .map(|(at, asked)| {
-                    let twice = topic.partitions[..at]
-                        .iter()
-                        .any(|p| p.partition_index == asked.partition_index);
+                .map(|asked| {
+                    let twice = repeated.contains(&asked.partition_index);
                     let index = usize::try_from(asked.partition_index).ok();
                     let index = index.and_then(|i| known.as_ref()?.get(i).copied());
                     let found = if twice {

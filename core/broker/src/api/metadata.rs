@@ -2,6 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
+use hashbrown::HashSet;
 use ottla_protocol::{
     ErrorCode, Response, Str, Uuid,
     messages::metadata::{
@@ -41,13 +42,10 @@ pub(crate) fn handle(
             // Before version 4 a request can't say; the broker's setting decides alone.
             let may_create = broker.config.auto_create_topics
                 && (request.allow_auto_topic_creation || context.api_version < 4);
-            let mut seen: Vec<MetadataRequestTopic> = Vec::with_capacity(topics.len());
-            for topic in topics {
-                if !seen.contains(&topic) {
-                    seen.push(topic);
-                }
-            }
-            seen.into_iter()
+            let mut seen = HashSet::new();
+            topics
+                .into_iter()
+                .filter(|topic| seen.insert((topic.name.clone(), topic.topic_id)))
                 .map(|topic| {
                     named(
                         broker,

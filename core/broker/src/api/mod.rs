@@ -4,8 +4,9 @@
 //! `core/protocol`, its file here, its lines in [`SERVED`] and [`dispatch`]. What is not served is not
 //! advertised: `ApiVersions` lists what is here, in the versions of `ApiKey::broker_versions`.
 
-use core::ops::RangeInclusive;
+use core::{hash::Hash, ops::RangeInclusive};
 
+use hashbrown::HashSet;
 use ottla_protocol::{ApiKey, Request};
 use ottla_record::Now;
 
@@ -84,6 +85,12 @@ pub(crate) fn advertised_versions(key: ApiKey) -> RangeInclusive<i16> {
         ApiKey::Produce => 0..=*key.broker_versions().end(),
         _ => key.broker_versions(),
     }
+}
+
+/// What is in a list more than once. A long list costs time in proportion to its length, not to its square.
+pub(crate) fn repeated<T: Clone + Eq + Hash>(items: impl Iterator<Item = T>) -> HashSet<T> {
+    let mut seen = HashSet::new();
+    items.filter(|item| !seen.insert(item.clone())).collect()
 }
 
 /// Hands a request to its file.
