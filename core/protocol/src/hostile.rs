@@ -2,7 +2,7 @@
 
 use crate::arbitrary::Random;
 use crate::codec::reserved;
-use crate::{ApiKey, DecodeError, Decoder, Encoder, Request, Response};
+use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Request, Response};
 use bytes::Bytes;
 use core::fmt::Debug;
 use std::vec::Vec;
@@ -11,6 +11,7 @@ use std::vec::Vec;
 /// memory, and each level of nesting may claim the whole rest of the frame once.
 const MEMORY_PER_BYTE: usize = 100;
 
+type Encode<T> = fn(&T, i16, &mut Encoder) -> Result<(), EncodeError>;
 type Decode<T> = fn(ApiKey, i16, &mut Decoder) -> Result<T, DecodeError>;
 
 /// Encoded values of every message and version, requests and responses.
@@ -34,29 +35,36 @@ fn each(rounds: u64, mut check: impl FnMut(ApiKey, i16, &mut Random, Bytes, bool
     }
 }
 
-/// Decodes, whatever comes of it, and looks at the memory it took.
-fn decode<T: Debug>(
+/// Decodes, whatever comes of it, looks at the memory it took, and checks that what could be read can be written.
+fn decode<T: Debug + PartialEq>(
     decode: Decode<T>,
+    encode: Encode<T>,
     api_key: ApiKey,
     version: i16,
     bytes: Bytes,
 ) -> Result<(), DecodeError> {
     let len = bytes.len();
     reserved::take();
-    let result = decode(api_key, version, &mut Decoder::new(bytes)).map(drop);
+    let result = decode(api_key, version, &mut Decoder::new(bytes));
     let reserved = reserved::take();
     assert!(
         reserved <= MEMORY_PER_BYTE * len,
         "{api_key:?} v{version}: {reserved} bytes reserved for {len}"
     );
-    result
+    let value = result?;
+    let mut e = Encoder::new();
+    encode(&value, version, &mut e)
+        .unwrap_or_else(|e| panic!("{api_key:?} v{version}: {e} in {value:?}"));
+    let again = decode(api_key, version, &mut Decoder::new(e.into_bytes()));
+    assert_eq!(again.as_ref(), Ok(&value));
+    Ok(())
 }
 
 fn either(request: bool, api_key: ApiKey, version: i16, bytes: Bytes) -> Result<(), DecodeError> {
     if request {
-        decode(Request::decode, api_key, version, bytes)
+        decode(Request::decode, Request::encode, api_key, version, bytes)
     } else {
-        decode(Response::decode, api_key, version, bytes)
+        decode(Response::decode, Response::encode, api_key, version, bytes)
     }
 }
 
