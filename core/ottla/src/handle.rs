@@ -7,7 +7,7 @@ use ottla_record::Header;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::roles::{Role, Route};
+use crate::Role;
 
 /// A topic of one handle: what [`ProduceRecord::topic`] takes in place of a name. Cheap to copy, good for the handle's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,6 @@ mod event;
 mod handle;
 mod partition;
 mod queue;
-mod roles;
 
 pub use admin::{
     Admin, ConfigEntry, ConfigResource, GroupListing, ListedOffset, NewTopic, OffsetSpec,
@@ -20,9 +19,9 @@ pub use config::{Config, ConfigError, CustomPartitioner, Logger, TopicConfig};
 pub use event::{
     Delivery, DeliveryBatch, Event, FetchedBatch, LogLine, Persistence, RebalanceKind, Record,
 };
-pub use handle::{GroupMetadata, Handle, InterruptCheck, ProduceRecord, Role, Route, TopicHandle};
-pub use ottla_client::{ErrCode, KafkaError};
-pub use ottla_protocol::Str;
+pub use handle::{GroupMetadata, Handle, InterruptCheck, ProduceRecord, TopicHandle};
+pub use ottla_client::{ErrCode, KafkaError, Role, Route};
+pub use ottla_protocol::{ErrorCode, Str};
 pub use ottla_record::{Header, Headers};
 pub use partition::{TimestampType, TopicPartition, offset};
 pub use queue::{Queue, QueueHook};

@@ -50,8 +50,19 @@ pub enum AppliesTo {
     Producer,
 }
 
+impl AppliesTo {
+    /// Whether a handle of this role uses it.
+    pub fn includes(self, role: crate::Role) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Consumer => role == crate::Role::Consumer,
+            Self::Producer => role == crate::Role::Producer,
+        }
+    }
+}
+
 /// What values a property takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// A number from `min` to `max`. `words` may stand for numbers.
     Integer {
@@ -125,11 +136,29 @@ impl Property {
         }
     }
 
-    pub(super) const fn integer(name: &'static str, min: i64, max: i64, default: &'static str) -> Self {
-        Self::new(name, Kind::Integer { min, max, words: &[] }, default)
+    pub(super) const fn integer(
+        name: &'static str,
+        min: i64,
+        max: i64,
+        default: &'static str,
+    ) -> Self {
+        Self::new(
+            name,
+            Kind::Integer {
+                min,
+                max,
+                words: &[],
+            },
+            default,
+        )
     }
 
-    pub(super) const fn float(name: &'static str, min: f64, max: f64, default: &'static str) -> Self {
+    pub(super) const fn float(
+        name: &'static str,
+        min: f64,
+        max: f64,
+        default: &'static str,
+    ) -> Self {
         Self::new(name, Kind::Float { min, max }, default)
     }
 
@@ -149,7 +178,11 @@ impl Property {
         Self::new(name, Kind::Choice(words), default)
     }
 
-    pub(super) const fn flags(name: &'static str, words: &'static [&'static str], default: &'static str) -> Self {
+    pub(super) const fn flags(
+        name: &'static str,
+        words: &'static [&'static str],
+        default: &'static str,
+    ) -> Self {
         Self::new(name, Kind::Flags(words), default)
     }
 
@@ -242,24 +275,35 @@ impl Property {
         let name = self.name;
         match self.kind {
             Kind::Text => Ok(value.to_owned()),
-            Kind::Function => {
-                invalid(format!("Property \"{name}\" can't be set by text: it has a function of its own"))
-            }
+            Kind::Function => invalid(format!(
+                "Property \"{name}\" can't be set by text: it has a function of its own"
+            )),
             // Aliases are resolved before.
             Kind::Alias(_) => Ok(value.to_owned()),
             Kind::Boolean => match value.to_ascii_lowercase().as_str() {
                 "true" | "t" | "1" => Ok("true".into()),
                 "false" | "f" | "0" => Ok("false".into()),
-                "" => invalid(format!("Bool configuration property \"{name}\" cannot be set to empty value")),
+                "" => invalid(format!(
+                    "Bool configuration property \"{name}\" cannot be set to empty value"
+                )),
                 _ => invalid(format!("Expected bool value for \"{name}\": true or false")),
             },
             Kind::Integer { min, max, words } => {
                 if value.is_empty() {
-                    return invalid(format!("Integer configuration property \"{name}\" cannot be set to empty value"));
+                    return invalid(format!(
+                        "Integer configuration property \"{name}\" cannot be set to empty value"
+                    ));
                 }
-                let word = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(value));
-                let Some(number) = word.map(|(_, number)| *number).or_else(|| leading_integer(value)) else {
-                    return invalid(format!("Invalid value for configuration property \"{name}\""));
+                let word = words
+                    .iter()
+                    .find(|(word, _)| word.eq_ignore_ascii_case(value));
+                let Some(number) = word
+                    .map(|(_, number)| *number)
+                    .or_else(|| leading_integer(value))
+                else {
+                    return invalid(format!(
+                        "Invalid value for configuration property \"{name}\""
+                    ));
                 };
                 if number < min || number > max {
                     return invalid(outside(name, number, min, max));
@@ -268,28 +312,43 @@ impl Property {
             }
             Kind::Float { min, max } => {
                 if value.is_empty() {
-                    return invalid(format!("Float configuration property \"{name}\" cannot be set to empty value"));
+                    return invalid(format!(
+                        "Float configuration property \"{name}\" cannot be set to empty value"
+                    ));
                 }
                 let Some(number) = leading_float(value) else {
-                    return invalid(format!("Invalid value for configuration property \"{name}\""));
+                    return invalid(format!(
+                        "Invalid value for configuration property \"{name}\""
+                    ));
                 };
                 if number.is_nan() || number < min || number > max {
                     return invalid(outside(name, number, min, max));
                 }
                 Ok(number.to_string())
             }
-            Kind::Choice(words) => match words.iter().find(|(word, _)| word.eq_ignore_ascii_case(value)) {
+            Kind::Choice(words) => match words
+                .iter()
+                .find(|(word, _)| word.eq_ignore_ascii_case(value))
+            {
                 Some((_, canonical)) => Ok((*canonical).to_owned()),
-                None => invalid(format!("Invalid value \"{value}\" for configuration property \"{name}\"")),
+                None => invalid(format!(
+                    "Invalid value \"{value}\" for configuration property \"{name}\""
+                )),
             },
             Kind::Flags(words) => {
                 let mut flags: Vec<&str> = Vec::new();
-                for flag in value.split(',').map(str::trim).filter(|flag| !flag.is_empty()) {
+                for flag in value
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|flag| !flag.is_empty())
+                {
                     match words.iter().find(|word| word.eq_ignore_ascii_case(flag)) {
                         Some(word) if !flags.contains(word) => flags.push(word),
                         Some(_) => {}
                         None => {
-                            let text = format!("Invalid value \"{flag}\" for configuration property \"{name}\"");
+                            let text = format!(
+                                "Invalid value \"{flag}\" for configuration property \"{name}\""
+                            );
                             return invalid(text);
                         }
                     }
@@ -298,7 +357,7 @@ impl Property {
             }
             Kind::Patterns => {
                 for pattern in value.split(',').filter(|pattern| !pattern.is_empty()) {
-                    if let Err(error) = ottla_client::check_pattern(pattern) {
+                    if let Err(error) = regex_lite::Regex::new(pattern) {
                         return invalid(format!("Failed to parse pattern \"{pattern}\": {error}"));
                     }
                 }
@@ -319,7 +378,11 @@ impl Property {
             }
             Kind::Float { min, max } => format!("{min} .. {max}"),
             Kind::Boolean => "true, false".into(),
-            Kind::Choice(words) => words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "),
+            Kind::Choice(words) => words
+                .iter()
+                .map(|(word, _)| *word)
+                .collect::<Vec<_>>()
+                .join(", "),
             Kind::Flags(words) => words.join(", "),
             Kind::Text | Kind::Patterns | Kind::Alias(_) | Kind::Function => String::new(),
         }
@@ -341,7 +404,12 @@ impl Property {
     }
 }
 
-fn outside(name: &str, value: impl std::fmt::Display, min: impl std::fmt::Display, max: impl std::fmt::Display) -> String {
+fn outside(
+    name: &str,
+    value: impl std::fmt::Display,
+    min: impl std::fmt::Display,
+    max: impl std::fmt::Display,
+) -> String {
     format!("Configuration property \"{name}\" value {value} is outside allowed range {min}..{max}")
 }
 
@@ -353,14 +421,18 @@ fn leading_integer(text: &str) -> Option<i64> {
         b'+' => (false, &text[1..]),
         _ => (false, text),
     };
-    let hexadecimal = digits.get(..2).is_some_and(|prefix| prefix.eq_ignore_ascii_case("0x"))
+    let hexadecimal = digits
+        .get(..2)
+        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("0x"))
         && digits.as_bytes().get(2).is_some_and(u8::is_ascii_hexdigit);
     let (radix, digits) = match hexadecimal {
         true => (16, &digits[2..]),
         false if digits.starts_with('0') => (8, digits),
         false => (10, digits),
     };
-    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !c.is_digit(radix))
+        .unwrap_or(digits.len());
     if end == 0 {
         return None;
     }
@@ -376,7 +448,11 @@ fn leading_float(text: &str) -> Option<f64> {
         .rev()
         .filter(|end| text.is_char_boundary(*end))
         .map(|end| &text[..end])
-        .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)))
+        .filter(|number| {
+            number
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+        })
         .find_map(|number| number.parse().ok())
 }
 
@@ -386,28 +462,68 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_c_reads_them() {
-        let cases =
-            [("5", Some(5)), ("+5", Some(5)), ("-7x", Some(-7)), ("0x10", Some(16)), ("010", Some(8)), ("10k", Some(10))];
+        let cases = [
+            ("5", Some(5)),
+            ("+5", Some(5)),
+            ("-7x", Some(-7)),
+            ("0x10", Some(16)),
+            ("010", Some(8)),
+            ("10k", Some(10)),
+        ];
         for (text, number) in cases {
             assert_eq!(leading_integer(text), number, "{text}");
         }
-        assert_eq!((leading_integer("x"), leading_integer("-"), leading_integer("0x")), (None, None, Some(0)));
+        assert_eq!(
+            (
+                leading_integer("x"),
+                leading_integer("-"),
+                leading_integer("0x")
+            ),
+            (None, None, Some(0))
+        );
         assert_eq!(leading_integer("99999999999999999999"), Some(i64::MAX));
-        assert_eq!((leading_float("1.5"), leading_float("1e2"), leading_float("5 ")), (Some(1.5), Some(100.0), Some(5.0)));
-        assert_eq!((leading_float("abc"), leading_float("nan"), leading_float("é")), (None, None, None));
+        assert_eq!(
+            (
+                leading_float("1.5"),
+                leading_float("1e2"),
+                leading_float("5 ")
+            ),
+            (Some(1.5), Some(100.0), Some(5.0))
+        );
+        assert_eq!(
+            (
+                leading_float("abc"),
+                leading_float("nan"),
+                leading_float("é")
+            ),
+            (None, None, None)
+        );
     }
 
     #[test]
     fn values_are_checked_and_shown_in_one_form() {
         let flag = Property::boolean("b", "true");
-        for (value, shown) in [("TRUE", "true"), ("t", "true"), ("1", "true"), ("F", "false"), ("0", "false")] {
+        for (value, shown) in [
+            ("TRUE", "true"),
+            ("t", "true"),
+            ("1", "true"),
+            ("F", "false"),
+            ("0", "false"),
+        ] {
             assert_eq!(flag.normalize(value).unwrap(), shown);
         }
-        assert!(["yes", "", " true"].iter().all(|value| flag.normalize(value).is_err()));
+        assert!(
+            ["yes", "", " true"]
+                .iter()
+                .all(|value| flag.normalize(value).is_err())
+        );
         let number = Property::integer("n", -1, 1000, "-1").words(&[("all", -1)]);
         assert_eq!(number.normalize("ALL").unwrap(), "-1");
         let error = number.normalize("1001").unwrap_err().to_string();
-        assert_eq!(error, "Configuration property \"n\" value 1001 is outside allowed range -1..1000");
+        assert_eq!(
+            error,
+            "Configuration property \"n\" value 1001 is outside allowed range -1..1000"
+        );
         let flags = Property::flags("d", &["msg", "broker"], "");
         assert_eq!(flags.normalize("MSG, broker,").unwrap(), "msg,broker");
         assert!(flags.normalize("msg,foo").is_err());

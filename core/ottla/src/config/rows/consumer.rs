@@ -99,4 +99,3 @@ pub(super) const ROWS: &[P] = &[
     P::integer("max.poll.records", 1, 2_147_483_647, "500").consumer().kept(NO_SHARE).doc("Records that a share consumer takes at once."),
     P::text("share.acknowledgement.mode", "implicit").consumer().medium().kept(NO_SHARE).doc("How a share consumer acknowledges."),
 ];
-

@@ -5,12 +5,43 @@ use super::{NO_LONGER, NO_SOCKETS};
 
 /// Contexts of `debug`.
 const DEBUG: &[&str] = &[
-    "generic", "broker", "topic", "metadata", "feature", "queue", "msg", "protocol", "cgrp", "security", "fetch",
-    "interceptor", "plugin", "consumer", "admin", "eos", "mock", "assignor", "conf", "telemetry", "all",
+    "generic",
+    "broker",
+    "topic",
+    "metadata",
+    "feature",
+    "queue",
+    "msg",
+    "protocol",
+    "cgrp",
+    "security",
+    "fetch",
+    "interceptor",
+    "plugin",
+    "consumer",
+    "admin",
+    "eos",
+    "mock",
+    "assignor",
+    "conf",
+    "telemetry",
+    "all",
 ];
 const FEATURES: &[&str] = &[
-    "gzip", "snappy", "ssl", "sasl", "regex", "lz4", "sasl_gssapi", "sasl_plain", "sasl_scram", "plugins", "zstd",
-    "sasl_oauthbearer", "http", "oidc",
+    "gzip",
+    "snappy",
+    "ssl",
+    "sasl",
+    "regex",
+    "lz4",
+    "sasl_gssapi",
+    "sasl_plain",
+    "sasl_scram",
+    "plugins",
+    "zstd",
+    "sasl_oauthbearer",
+    "http",
+    "oidc",
 ];
 const ONE_BROKER: &str = "an embedded broker answers at once, or not at all";
 

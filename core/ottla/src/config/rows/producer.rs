@@ -2,8 +2,13 @@
 
 use super::super::property::Property as P;
 
-pub(super) const CODECS: &[(&str, &str)] =
-    &[("none", "none"), ("gzip", "gzip"), ("snappy", "snappy"), ("lz4", "lz4"), ("zstd", "zstd")];
+pub(super) const CODECS: &[(&str, &str)] = &[
+    ("none", "none"),
+    ("gzip", "gzip"),
+    ("snappy", "snappy"),
+    ("lz4", "lz4"),
+    ("zstd", "zstd"),
+];
 
 pub(super) const ROWS: &[P] = &[
     P::text("transactional.id", "")

@@ -107,4 +107,3 @@ pub(super) const ROWS: &[P] = &[
     .warned(NO_WIRE)
     .doc("Tokens from a cloud's metadata service."),
 ];
-

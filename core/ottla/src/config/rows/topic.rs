@@ -52,7 +52,7 @@ pub(super) const ROWS: &[P] = &[
         .topic()
         .producer()
         .high()
-        .doc("`random`; `consistent` (CRC-32 of the key); `consistent_random` (the same, but random without a key); `murmur2`, `murmur2_random` (as Java); `fnv1a`, `fnv1a_random` (as Sarama)."),
+        .doc("`random`; `consistent` (CRC-32 of the key); `consistent_random` (the same, but random without a key); `murmur2`, `murmur2_random` (as Java); `fnv1a`, `fnv1a_random` (as Sarama); `uniform_sticky` (as Java's producer since Kafka 3.3: records without a key stay with one partition for `batch.size` bytes)."),
     P::function("partitioner_cb").topic().producer().doc("The application's own partitioner."),
     P::function("msg_order_cmp").topic().producer().deprecated().doc("Old."),
     P::function("opaque").topic().doc("The application's pointer, given to callbacks."),
