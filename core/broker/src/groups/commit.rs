@@ -16,7 +16,7 @@ use super::{
     offsets::CommittedOffset,
     outbox::{AfterCommit, commit_error},
     owned::owned_str,
-    records,
+    records::{self, MAX_TEXT},
 };
 use crate::context::{ReplyTo, RequestContext};
 
@@ -54,7 +54,8 @@ impl GroupCoordinator {
         mut topic_name: impl FnMut(&OffsetCommitRequestTopic, i32) -> Result<Str, ErrorCode>,
     ) {
         let reply = context.reply;
-        let max_metadata = self.out.config.offset_metadata_max_bytes.max(0) as usize;
+        let max_metadata =
+            (self.out.config.offset_metadata_max_bytes.max(0) as usize).min(MAX_TEXT);
         let may = self.may_commit(request);
         let expire_timestamp = (request.retention_time_ms >= 0)
             .then(|| now.wall_ms.saturating_add(request.retention_time_ms));
@@ -130,6 +131,9 @@ impl GroupCoordinator {
 
     fn may_commit(&self, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
         let generation = request.generation_id_or_member_epoch;
+        if request.group_id.len() > MAX_TEXT {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
         let Some(group) = self.groups.get(&request.group_id) else {
             return if generation < 0 {
                 Ok(())
@@ -193,4 +197,138 @@ pub(super) fn offsets_written(
         Err(error) => answer.fail(commit_error(error)),
     };
     (answer.reply, Response::OffsetCommit(answer.response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, JOIN, config, join_request};
+    use super::*;
+
+    fn error(h: &mut Harness, generation: i32, member: &Str, topic: &str) -> ErrorCode {
+        let commit = h.commit("g", generation, member, topic, 1, "");
+        h.committed(commit).expect("an answer at once")
+    }
+
+    #[test]
+    fn a_client_without_a_group() {
+        let mut h = Harness::new(config());
+        let nobody = Str::new();
+        assert_eq!(
+            error(&mut h, 0, &nobody, "t"),
+            ErrorCode::ILLEGAL_GENERATION
+        );
+        assert_eq!(
+            error(&mut h, -1, &nobody, "gone"),
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        assert_eq!(
+            h.state("g"),
+            GroupState::Dead,
+            "nothing to commit makes no group"
+        );
+        assert_eq!(error(&mut h, -1, &nobody, "t"), ErrorCode::NONE);
+        assert_eq!(h.state("g"), GroupState::Empty);
+        assert_eq!(h.offset("g", "t"), Some(1));
+        // A member id makes no difference as long as there are no members (Kafka's consumers send their last one).
+        assert_eq!(error(&mut h, -1, &Str::from("x"), "t"), ErrorCode::NONE);
+        h.restart();
+        assert_eq!(
+            (h.offset("g", "t"), h.state("g")),
+            (Some(1), GroupState::Empty)
+        );
+    }
+
+    #[test]
+    fn members_of_the_generation() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 2);
+        let nobody = Str::new();
+        assert_eq!(error(&mut h, generation, &ids[0], "t"), ErrorCode::NONE);
+        assert_eq!(
+            error(&mut h, generation - 1, &ids[0], "t"),
+            ErrorCode::ILLEGAL_GENERATION
+        );
+        assert_eq!(
+            error(&mut h, -1, &ids[0], "t"),
+            ErrorCode::ILLEGAL_GENERATION
+        );
+        assert_eq!(
+            error(&mut h, generation, &"x".into(), "t"),
+            ErrorCode::UNKNOWN_MEMBER_ID
+        );
+        assert_eq!(
+            error(&mut h, -1, &nobody, "t"),
+            ErrorCode::UNKNOWN_MEMBER_ID
+        );
+        // Members commit before they rejoin.
+        let first = h.join(JOIN, join_request("g", &ids[0]));
+        assert_eq!(h.state("g"), GroupState::PreparingRebalance);
+        assert_eq!(error(&mut h, generation, &ids[1], "t"), ErrorCode::NONE);
+        h.join(JOIN, join_request("g", &ids[1]));
+        let next = h.joined(first).unwrap().generation_id;
+        let rebalancing = ErrorCode::REBALANCE_IN_PROGRESS;
+        assert_eq!(
+            error(&mut h, next, &ids[1], "t"),
+            rebalancing,
+            "CompletingRebalance"
+        );
+    }
+
+    #[test]
+    fn a_commit_keeps_the_session() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 1);
+        for _ in 0..10 {
+            h.advance(9_000);
+            assert_eq!(error(&mut h, generation, &ids[0], "t"), ErrorCode::NONE);
+        }
+    }
+
+    #[test]
+    fn metadata_is_bounded() {
+        let mut h = Harness::new(config());
+        let nobody = Str::new();
+        let fits = h.commit("g", -1, &nobody, "t", 1, "0123456789");
+        assert_eq!(h.committed(fits), Some(ErrorCode::NONE));
+        let too_long = h.commit("g", -1, &nobody, "t", 2, "0123456789a");
+        assert_eq!(
+            h.committed(too_long),
+            Some(ErrorCode::OFFSET_METADATA_TOO_LARGE)
+        );
+        assert_eq!(h.offset("g", "t"), Some(1));
+    }
+
+    #[test]
+    fn an_offset_is_readable_once_it_is_committed_to_the_log() {
+        let mut h = Harness::new(config());
+        h.hold = true;
+        let nobody = Str::new();
+        let first = h.commit("g", -1, &nobody, "t", 1, "");
+        let second = h.commit("g", -1, &nobody, "t", 2, "");
+        assert_eq!((h.committed(first), h.offset("g", "t")), (None, None));
+        h.finish_append(Ok(()));
+        assert_eq!(
+            (h.committed(first), h.offset("g", "t")),
+            (Some(ErrorCode::NONE), Some(1))
+        );
+        h.finish_append(Err(ErrorCode::MESSAGE_TOO_LARGE));
+        assert_eq!(
+            h.committed(second),
+            Some(ErrorCode::INVALID_COMMIT_OFFSET_SIZE)
+        );
+        assert_eq!(h.offset("g", "t"), Some(1));
+    }
+
+    #[test]
+    fn a_failed_first_commit_leaves_no_group() {
+        let mut h = Harness::new(config());
+        h.hold = true;
+        let commit = h.commit("g", -1, &Str::new(), "t", 1, "");
+        h.finish_append(Err(ErrorCode::NOT_ENOUGH_REPLICAS));
+        assert_eq!(
+            h.committed(commit),
+            Some(ErrorCode::COORDINATOR_NOT_AVAILABLE)
+        );
+        assert_eq!(h.state("g"), GroupState::Dead);
+    }
 }

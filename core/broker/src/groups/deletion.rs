@@ -263,3 +263,199 @@ pub(super) fn offset_tombstones_written(
     }
     Some((answer.reply, Response::OffsetDelete(answer.response)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, config};
+    use super::*;
+    use alloc::vec;
+    use ottla_protocol::messages::offset_delete::{
+        OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+    };
+
+    fn delete(h: &mut Harness, groups: &[&str]) -> i32 {
+        let groups_names = groups.iter().map(|g| Str::from(*g)).collect();
+        let request = DeleteGroupsRequest { groups_names };
+        h.request(2, |c, _, context| c.delete(context, request))
+    }
+
+    fn deleted(h: &mut Harness, id: i32) -> Option<Vec<ErrorCode>> {
+        h.answer(id).map(|response| match response {
+            Response::DeleteGroups(r) => r.results.iter().map(|r| r.error_code).collect(),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn commit(h: &mut Harness, group: &str, topic: &str, offset: i64) -> i32 {
+        h.commit(group, -1, &Str::new(), topic, offset, "")
+    }
+
+    fn delete_offset(h: &mut Harness, group: &str, topic: &str) -> i32 {
+        let partitions = vec![OffsetDeleteRequestPartition { partition_index: 0 }];
+        let request = OffsetDeleteRequest {
+            group_id: group.into(),
+            topics: vec![OffsetDeleteRequestTopic {
+                name: topic.into(),
+                partitions,
+            }],
+        };
+        h.request(0, |c, _, context| {
+            c.delete_offsets(context, request, |topic, _| *topic != "gone");
+        })
+    }
+
+    /// The error at the top and that of the partition.
+    fn offset_deleted(h: &mut Harness, id: i32) -> (ErrorCode, Option<ErrorCode>) {
+        match h.answer(id) {
+            Some(Response::OffsetDelete(r)) => (
+                r.error_code,
+                r.topics.first().map(|t| t.partitions[0].error_code),
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn groups_of_every_kind() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("members", 1);
+        commit(&mut h, "offsets", "t", 1);
+        let answer = delete(&mut h, &["members", "offsets", "nobody"]);
+        let expected = [
+            ErrorCode::NON_EMPTY_GROUP,
+            ErrorCode::NONE,
+            ErrorCode::GROUP_ID_NOT_FOUND,
+        ];
+        assert_eq!(deleted(&mut h, answer).unwrap(), expected);
+        h.leave("members", &[(&ids[0], None)]);
+        let answer = delete(&mut h, &["members", "members"]);
+        let expected = [ErrorCode::NONE, ErrorCode::GROUP_ID_NOT_FOUND];
+        assert_eq!(deleted(&mut h, answer).unwrap(), expected);
+        h.restart();
+        for group in ["members", "offsets"] {
+            assert_eq!(h.state(group), GroupState::Dead);
+        }
+        assert_eq!(h.offset("offsets", "t"), None);
+    }
+
+    #[test]
+    fn answered_when_all_tombstones_are_committed() {
+        let mut h = Harness::new(config());
+        commit(&mut h, "a", "t", 1);
+        commit(&mut h, "b", "t", 1);
+        h.hold = true;
+        let answer = delete(&mut h, &["a", "b"]);
+        assert_eq!(
+            h.state("a"),
+            GroupState::Dead,
+            "nobody may join it any more"
+        );
+        h.finish_append(Ok(()));
+        assert_eq!(deleted(&mut h, answer), None);
+        h.finish_append(Err(ErrorCode::NOT_ENOUGH_REPLICAS));
+        let expected = [ErrorCode::NONE, ErrorCode::COORDINATOR_NOT_AVAILABLE];
+        assert_eq!(deleted(&mut h, answer).unwrap(), expected);
+        assert_eq!(
+            (h.offset("a", "t"), h.offset("b", "t")),
+            (None, Some(1)),
+            "b is back"
+        );
+    }
+
+    #[test]
+    fn a_commit_under_way_goes_with_its_group() {
+        for result in [Ok(()), Err(ErrorCode::NOT_ENOUGH_REPLICAS)] {
+            let mut h = Harness::new(config());
+            h.hold = true;
+            let before = commit(&mut h, "g", "t", 1);
+            let answer = delete(&mut h, &["g"]);
+            let after = commit(&mut h, "g", "u", 2);
+            h.finish_append(Ok(()));
+            assert_eq!(h.committed(before), Some(ErrorCode::NONE));
+            h.finish_append(result);
+            assert!(deleted(&mut h, answer).is_some());
+            h.finish_append(Ok(()));
+            assert_eq!(h.committed(after), Some(ErrorCode::NONE));
+            let kept = result.err().map(|_| 1);
+            assert_eq!((h.offset("g", "t"), h.offset("g", "u")), (kept, Some(2)));
+            h.restart();
+            assert_eq!((h.offset("g", "t"), h.offset("g", "u")), (kept, Some(2)));
+        }
+    }
+
+    #[test]
+    fn offsets_of_a_group() {
+        let mut h = Harness::new(config());
+        let missing = delete_offset(&mut h, "g", "t");
+        let not_found = (ErrorCode::GROUP_ID_NOT_FOUND, None);
+        assert_eq!(offset_deleted(&mut h, missing), not_found);
+        commit(&mut h, "g", "other", 1);
+        let (generation, ids) = h.stable("g", 1);
+        h.commit("g", generation, &ids[0], "t", 1, "");
+        for (topic, error) in [
+            ("t", ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC),
+            ("gone", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("never", ErrorCode::NONE),
+            ("other", ErrorCode::NONE),
+        ] {
+            let answer = delete_offset(&mut h, "g", topic);
+            assert_eq!(
+                offset_deleted(&mut h, answer),
+                (ErrorCode::NONE, Some(error)),
+                "{topic}"
+            );
+        }
+        assert_eq!(
+            (h.offset("g", "other"), h.offset("g", "t")),
+            (None, Some(1))
+        );
+        h.leave("g", &[(&ids[0], None)]);
+        let answer = delete_offset(&mut h, "g", "t");
+        assert_eq!(
+            offset_deleted(&mut h, answer),
+            (ErrorCode::NONE, Some(ErrorCode::NONE))
+        );
+        h.restart();
+        assert_eq!((h.offset("g", "other"), h.offset("g", "t")), (None, None));
+    }
+
+    #[test]
+    fn offsets_that_cannot_be_deleted_stay() {
+        let mut h = Harness::new(config());
+        commit(&mut h, "g", "t", 1);
+        h.hold = true;
+        let answer = delete_offset(&mut h, "g", "t");
+        h.finish_append(Err(ErrorCode::KAFKA_STORAGE_ERROR));
+        assert_eq!(
+            offset_deleted(&mut h, answer),
+            (ErrorCode::NOT_COORDINATOR, None)
+        );
+        assert_eq!(h.offset("g", "t"), Some(1));
+    }
+
+    #[test]
+    fn offsets_of_a_deleted_topic_go() {
+        let mut h = Harness::new(config());
+        commit(&mut h, "a", "t", 1);
+        commit(&mut h, "a", "u", 1);
+        h.hold = true;
+        let under_way = commit(&mut h, "b", "t", 1);
+        h.request(0, |c, now, context| {
+            c.handle_topic_deleted(now, &Str::from("t"), Uuid::ZERO);
+            c.out
+                .respond(context.reply, Response::DeleteGroups(Default::default()));
+        });
+        assert_eq!(
+            h.offset("a", "t"),
+            None,
+            "a topic of this name may come at once"
+        );
+        let again = commit(&mut h, "a", "t", 2);
+        h.finish_appends();
+        assert!(h.committed(under_way).is_some() && h.committed(again).is_some());
+        let offsets = |h: &Harness| [h.offset("a", "t"), h.offset("a", "u"), h.offset("b", "t")];
+        assert_eq!(offsets(&h), [Some(2), Some(1), None]);
+        h.restart();
+        assert_eq!(offsets(&h), [Some(2), Some(1), None]);
+    }
+}

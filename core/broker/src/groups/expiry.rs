@@ -85,3 +85,129 @@ fn is_expired(
         None => now_ms.saturating_sub(since_ms) >= retention_ms,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, JOIN, config, join_request, subscription};
+    use super::*;
+    use crate::groups::GroupConfig;
+    use ottla_protocol::messages::{
+        join_group::JoinGroupRequestProtocol,
+        offset_commit::{
+            OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+        },
+    };
+
+    const DAY_MS: u64 = 24 * 3_600_000;
+    const TEN_MINUTES_MS: u64 = 600_000;
+
+    #[test]
+    fn offsets_of_a_client_without_a_group() {
+        let mut h = Harness::new(config());
+        h.commit("g", -1, &Str::new(), "t", 1, "");
+        h.advance(DAY_MS);
+        h.commit("g", -1, &Str::new(), "u", 1, "");
+        h.advance(6 * DAY_MS - TEN_MINUTES_MS);
+        assert_eq!(h.offset("g", "t"), Some(1));
+        h.advance(2 * TEN_MINUTES_MS);
+        assert_eq!((h.offset("g", "t"), h.offset("g", "u")), (None, Some(1)));
+        h.advance(DAY_MS);
+        assert_eq!(h.state("g"), GroupState::Dead);
+        h.restart();
+        assert_eq!(h.state("g"), GroupState::Dead);
+        assert_eq!(
+            h.coordinator.poll_timeout(),
+            None,
+            "no group, nothing to look at"
+        );
+    }
+
+    #[test]
+    fn a_group_keeps_its_offsets_until_it_was_empty_for_long() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 1);
+        h.commit("g", generation, &ids[0], "t", 1, "");
+        for _ in 0..(8 * DAY_MS / 9_000) {
+            h.advance(9_000);
+            h.heartbeat("g", generation, &ids[0]);
+        }
+        assert_eq!(h.offset("g", "t"), Some(1), "it is subscribed");
+        h.leave("g", &[(&ids[0], None)]);
+        h.advance(6 * DAY_MS);
+        h.restart();
+        assert_eq!(
+            h.offset("g", "t"),
+            Some(1),
+            "how long it is empty survives a restart"
+        );
+        h.advance(DAY_MS + TEN_MINUTES_MS);
+        assert_eq!(h.state("g"), GroupState::Dead);
+    }
+
+    #[test]
+    fn consumers_lose_offsets_of_topics_they_no_longer_read() {
+        let mut h = Harness::new(GroupConfig {
+            offsets_retention_ms: DAY_MS as i64,
+            ..config()
+        });
+        let (generation, ids) = h.stable("g", 1);
+        h.commit("g", generation, &ids[0], "t", 1, "");
+        h.commit("g", generation, &ids[0], "other", 1, "");
+        for _ in 0..(DAY_MS / 9_000 + TEN_MINUTES_MS / 9_000 + 1) {
+            h.advance(9_000);
+            h.heartbeat("g", generation, &ids[0]);
+        }
+        assert_eq!(
+            (h.offset("g", "t"), h.offset("g", "other")),
+            (Some(1), None)
+        );
+        // With another subscription it is the other way round.
+        let mut request = join_request("g", &ids[0]);
+        request.protocols = alloc::vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            metadata: subscription("other"),
+        }];
+        let generation = h.join_now(JOIN, request).generation_id;
+        h.sync("g", generation, &ids[0], &[]);
+        for _ in 0..(TEN_MINUTES_MS / 9_000 + 1) {
+            h.advance(9_000);
+            h.heartbeat("g", generation, &ids[0]);
+        }
+        assert_eq!(h.offset("g", "t"), None);
+    }
+
+    #[test]
+    fn a_commit_may_bring_its_own_retention() {
+        let mut h = Harness::new(config());
+        let request = OffsetCommitRequest {
+            group_id: "g".into(),
+            retention_time_ms: DAY_MS as i64,
+            topics: alloc::vec![OffsetCommitRequestTopic {
+                name: "t".into(),
+                partitions: alloc::vec![OffsetCommitRequestPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        h.request(4, |c, now, context| {
+            c.commit(now, context, &request, |t, _| Ok(t.name.clone()));
+        });
+        h.restart();
+        h.advance(DAY_MS - TEN_MINUTES_MS);
+        assert!(h.offset("g", "t").is_some());
+        h.advance(2 * TEN_MINUTES_MS);
+        assert!(h.offset("g", "t").is_none());
+    }
+
+    #[test]
+    fn an_offset_that_is_being_committed_anew_stays() {
+        let mut h = Harness::new(config());
+        h.commit("g", -1, &Str::new(), "t", 1, "");
+        h.advance(7 * DAY_MS - 1);
+        h.hold = true;
+        h.commit("g", -1, &Str::new(), "t", 2, "");
+        h.advance(2 * TEN_MINUTES_MS);
+        h.finish_appends();
+        assert_eq!(h.offset("g", "t"), Some(2));
+    }
+}

@@ -2,21 +2,20 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use ottla_protocol::{
-    ErrorCode, Str,
-    messages::join_group::{JoinGroupRequest, JoinGroupResponse},
-};
+use ottla_protocol::{ErrorCode, Str, messages::join_group::JoinGroupRequest};
 use ottla_record::Now;
 
 use super::{
     GroupCoordinator,
     group::{Group, GroupState},
     member::{Member, NEW_MEMBER_JOIN_TIMEOUT_MS},
-    outbox::{AfterCommit, Outbox},
+    outbox::Outbox,
     owned::{owned_bytes, owned_str},
-    rebalance::{complete_if_all_joined, current_generation, member_metadata, prepare_or_complete},
-    rebalance::{prepare, refuse_join, remove_member},
-    records,
+    rebalance::{
+        complete_if_all_joined, current_generation, prepare_or_complete, refuse_join, remove_member,
+    },
+    records::MAX_TEXT,
+    static_join::replace_static,
 };
 use crate::context::{ReplyTo, RequestContext};
 
@@ -24,12 +23,9 @@ use crate::context::{ReplyTo, RequestContext};
 const MEMBER_ID_REQUIRED_SINCE: i16 = 4;
 /// The first version that has a rebalance timeout of its own.
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
-/// The first version in which a leader can be told not to assign (KIP-814).
-const SKIP_ASSIGNMENT_SINCE: i16 = 9;
-
 /// A `JoinGroup` under way.
-struct Join<'a> {
-    reply: ReplyTo,
+pub(super) struct Join<'a> {
+    pub reply: ReplyTo,
     context: &'a RequestContext,
     request: JoinGroupRequest,
 }
@@ -69,6 +65,8 @@ impl GroupCoordinator {
         let id = request.group_id.clone();
         let refusal = if id.is_empty() {
             Some(ErrorCode::INVALID_GROUP_ID)
+        } else if !can_be_stored(context, &request) {
+            Some(ErrorCode::INVALID_REQUEST)
         } else if request.session_timeout_ms < self.out.config.min_session_timeout_ms
             || request.session_timeout_ms > self.out.config.max_session_timeout_ms
         {
@@ -107,6 +105,23 @@ impl GroupCoordinator {
             complete_if_all_joined(group, out, now);
         });
     }
+}
+
+/// Whether all of the member's text fits in a record, its id too, which is made of one of these and a UUID. Text that
+/// came over a wire is only too long if it is at the limit there.
+fn can_be_stored(context: &RequestContext, request: &JoinGroupRequest) -> bool {
+    const DASH_AND_UUID: usize = 37;
+    let prefixes = context.client_id.iter().chain(&request.group_instance_id);
+    let names = request.protocols.iter().map(|p| &p.name);
+    let others = [
+        &request.group_id,
+        &request.protocol_type,
+        &context.client_host,
+    ];
+    prefixes
+        .into_iter()
+        .all(|text| text.len() + DASH_AND_UUID <= MAX_TEXT)
+        && names.chain(others).all(|text| text.len() <= MAX_TEXT)
 }
 
 /// `group.max.size`: whoever is in stays in; in a rebalance, whoever comes first. A static member that takes over its
@@ -225,7 +240,7 @@ fn add(group: &mut Group, out: &mut Outbox, now: Now, join: Join<'_>, id: Str) {
 }
 
 /// Takes over what the request says about a known member, and parks the request.
-fn park(group: &mut Group, out: &mut Outbox, now: Now, join: &Join<'_>, id: &Str) {
+pub(super) fn park(group: &mut Group, out: &mut Outbox, now: Now, join: &Join<'_>, id: &Str) {
     group.set_protocols(id, join.protocols());
     if let Some(member) = group.member_mut(id) {
         member.session_timeout_ms = join.request.session_timeout_ms;
@@ -242,96 +257,11 @@ fn park(group: &mut Group, out: &mut Outbox, now: Now, join: &Join<'_>, id: &Str
     }
 }
 
-/// A static member comes back under a new id. Whoever holds the old one is fenced. In a stable group there is no
-/// rebalance if the vote for the protocol stays as it is: the new holder gets the old one's assignment.
-fn replace_static(
-    group: &mut Group,
-    out: &mut Outbox,
-    now: Now,
-    join: Join<'_>,
-    old: &Str,
-    id: Str,
-) {
-    if let Some(parked) = group.take_join(old) {
-        refuse_join(out, parked, old.clone(), ErrorCode::FENCED_INSTANCE_ID);
-    }
-    if let Some(parked) = group.member_mut(old).and_then(|m| m.awaiting_sync.take()) {
-        super::rebalance::refuse_sync(out, parked, ErrorCode::FENCED_INSTANCE_ID);
-    }
-    let old_leader = group.leader.clone().unwrap_or_default();
-    group.rename_static(old, &id);
-    if let Some(member) = group.member_mut(&id) {
-        // Unlike a new member it is not dropped from a rebalance that takes long.
-        member.is_new = false;
-    }
-    park(group, out, now, &join, &id);
-    match group.state() {
-        GroupState::Stable if group.choose_protocol() == group.protocol => {
-            group.take_join(&id);
-            let response = replacement_answer(group, &id, old_leader, join.reply.api_version);
-            group.persisted = true;
-            let record = records::group_metadata(group, &records::assignments_of(group));
-            let then = AfterCommit::AnswerReplacement {
-                reply: join.reply,
-                response,
-            };
-            out.write(group, alloc::vec![record], then);
-        }
-        // The leader may have been told of the old id already, and would assign to it.
-        GroupState::Stable | GroupState::CompletingRebalance => prepare(group, out, now),
-        GroupState::PreparingRebalance => complete_if_all_joined(group, out, now),
-        GroupState::Empty | GroupState::Dead => {}
-    }
-}
-
-/// The answer to a static member that took its place again without a rebalance. If it leads, it must not assign: from
-/// v9 on it is told so, before that it is told that the old id leads.
-fn replacement_answer(group: &Group, id: &Str, old_leader: Str, version: i16) -> JoinGroupResponse {
-    let response = current_generation(group, id, version);
-    if version < SKIP_ASSIGNMENT_SINCE {
-        return JoinGroupResponse {
-            leader: old_leader,
-            members: Vec::new(),
-            ..response
-        };
-    }
-    let leads = group.is_leader(id);
-    let members = if leads {
-        member_metadata(group)
-    } else {
-        Vec::new()
-    };
-    JoinGroupResponse {
-        skip_assignment: leads,
-        members,
-        ..response
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Harness, JOIN, config, join_request, subscription};
+    use super::super::testing::{Harness, JOIN, config, join_request, protocols, subscription};
     use super::*;
     use crate::groups::GroupConfig;
-    use ottla_protocol::messages::join_group::JoinGroupRequestProtocol;
-
-    fn instance(group: &str, member: &Str, instance: &str) -> JoinGroupRequest {
-        JoinGroupRequest {
-            group_instance_id: Some(Str::from(instance)),
-            ..join_request(group, member)
-        }
-    }
-
-    fn protocols(names: &[&str]) -> Vec<JoinGroupRequestProtocol> {
-        names
-            .iter()
-            .map(|n| JoinGroupRequestProtocol {
-                name: Str::from(*n),
-                metadata: subscription(n),
-                ..JoinGroupRequestProtocol::default()
-            })
-            .collect()
-    }
 
     #[test]
     fn refusals() {
@@ -380,6 +310,35 @@ mod tests {
             ..join_request("g", &nobody)
         };
         assert_eq!(error(&mut h, r), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+    }
+
+    #[test]
+    fn text_that_no_record_can_hold_is_refused() {
+        let mut h = Harness::new(config());
+        let long = Str::from("x".repeat(MAX_TEXT + 1).as_str());
+        let request = join_request(&long, &Str::new());
+        assert_eq!(
+            h.join_now(3, request).error_code,
+            ErrorCode::INVALID_REQUEST
+        );
+        let group_instance_id = Some(Str::from("x".repeat(MAX_TEXT - 36).as_str()));
+        let request = JoinGroupRequest {
+            group_instance_id,
+            ..join_request("g", &Str::new())
+        };
+        assert_eq!(
+            h.join_now(JOIN, request).error_code,
+            ErrorCode::INVALID_REQUEST
+        );
+        let group_instance_id = Some(Str::from("x".repeat(MAX_TEXT - 37).as_str()));
+        let request = JoinGroupRequest {
+            group_instance_id,
+            ..join_request("g", &Str::new())
+        };
+        let id = h.join_now(JOIN, request).member_id;
+        h.sync("g", 1, &id, &[(&id, "mine")]);
+        h.restart();
+        assert_eq!(h.heartbeat("g", 1, &id), ErrorCode::NONE);
     }
 
     #[test]
@@ -676,135 +635,5 @@ mod tests {
         assert_eq!(h.joined(join), None);
         h.advance(1);
         assert_eq!(h.joined(join).unwrap().generation_id, 1);
-    }
-
-    #[test]
-    fn a_static_member_takes_its_place_again_without_a_rebalance() {
-        let mut h = Harness::new(config());
-        let first = h.join_now(JOIN, instance("g", &Str::new(), "i"));
-        assert_eq!(
-            first.error_code,
-            ErrorCode::NONE,
-            "static members are not asked twice"
-        );
-        assert!(first.member_id.starts_with("i-"));
-        let old = first.member_id;
-        let sync = h.sync("g", 1, &old, &[(&old, "mine")]);
-        assert!(h.synced(sync).is_some());
-
-        h.hold = true;
-        let join = h.join(JOIN, instance("g", &Str::new(), "i"));
-        assert_eq!(h.joined(join), None, "it is written first");
-        h.finish_appends();
-        h.hold = false;
-        let again = h.joined(join).unwrap();
-        assert_eq!((again.generation_id, h.state("g")), (1, GroupState::Stable));
-        assert_ne!(again.member_id, old);
-        assert!(again.skip_assignment && again.leader == again.member_id);
-        assert_eq!(again.members.len(), 1);
-        let sync = h.sync("g", 1, &again.member_id, &[]);
-        assert_eq!(
-            h.synced(sync).unwrap().assignment,
-            Bytes::from_static(b"mine")
-        );
-
-        let fenced = h.join_now(JOIN, instance("g", &old, "i"));
-        assert_eq!(fenced.error_code, ErrorCode::FENCED_INSTANCE_ID);
-        assert_eq!(h.heartbeat("g", 1, &old), ErrorCode::UNKNOWN_MEMBER_ID);
-
-        // Before v9 the old id is said to lead, so that the new one does not assign.
-        let v8 = h.join_now(8, instance("g", &Str::new(), "i"));
-        assert_eq!(v8.leader, again.member_id);
-        assert!(!v8.skip_assignment && v8.members.is_empty());
-
-        h.restart();
-        assert_eq!(
-            h.heartbeat("g", 1, &v8.member_id),
-            ErrorCode::NONE,
-            "the log knows the new id"
-        );
-    }
-
-    #[test]
-    fn a_replacement_that_cannot_be_written_is_refused() {
-        let mut h = Harness::new(config());
-        let old = h.join_now(JOIN, instance("g", &Str::new(), "i")).member_id;
-        h.sync("g", 1, &old, &[(&old, "mine")]);
-        h.hold = true;
-        let join = h.join(JOIN, instance("g", &Str::new(), "i"));
-        h.finish_append(Err(ErrorCode::NOT_ENOUGH_REPLICAS));
-        let error = h.joined(join).unwrap().error_code;
-        assert_eq!(error, ErrorCode::COORDINATOR_NOT_AVAILABLE);
-    }
-
-    #[test]
-    fn the_requests_of_a_replaced_static_member_are_fenced() {
-        let mut h = Harness::new(config());
-        let (_, _) = h.stable("g", 1);
-        let parked = h.join(JOIN, instance("g", &Str::new(), "i"));
-        let again = h.join(JOIN, instance("g", &Str::new(), "i"));
-        assert_eq!(
-            h.joined(parked).unwrap().error_code,
-            ErrorCode::FENCED_INSTANCE_ID
-        );
-        assert_eq!(h.joined(again), None);
-
-        let mut h = Harness::new(config());
-        let leader = h
-            .join_now(JOIN, instance("h", &Str::new(), "leader"))
-            .member_id;
-        let other = h.join(JOIN, instance("h", &Str::new(), "other"));
-        h.join(JOIN, instance("h", &leader, "leader"));
-        let other = h.joined(other).unwrap();
-        let sync = h.sync("h", other.generation_id, &other.member_id, &[]);
-        let replaced = h.join(JOIN, instance("h", &Str::new(), "other"));
-        assert_eq!(
-            h.synced(sync).unwrap().error_code,
-            ErrorCode::FENCED_INSTANCE_ID
-        );
-        assert_eq!(
-            h.state("h"),
-            GroupState::PreparingRebalance,
-            "the leader knew the old id"
-        );
-        h.join(JOIN, instance("h", &leader, "leader"));
-        assert_eq!(h.joined(replaced).unwrap().error_code, ErrorCode::NONE);
-    }
-
-    #[test]
-    fn a_static_member_that_changes_the_vote_rebalances() {
-        let mut h = Harness::new(config());
-        let mut request = instance("g", &Str::new(), "i");
-        request.protocols = protocols(&["range", "sticky"]);
-        let old = h.join_now(JOIN, request.clone()).member_id;
-        h.sync("g", 1, &old, &[]);
-        request.protocols = protocols(&["sticky", "range"]);
-        let again = h.join_now(JOIN, request);
-        assert_eq!(
-            (again.generation_id, again.protocol_name.as_deref()),
-            (2, Some("sticky"))
-        );
-    }
-
-    #[test]
-    fn static_members_keep_their_place_through_a_rebalance() {
-        let mut h = Harness::new(config());
-        let mut absent = instance("g", &Str::new(), "absent");
-        absent.session_timeout_ms = 600_000;
-        let absent = h.join_now(JOIN, absent).member_id;
-        h.sync("g", 1, &absent, &[]);
-        let id = h.member_id("g");
-        let join = h.join(JOIN, join_request("g", &id));
-        h.advance(60_000);
-        let answer = h.joined(join).unwrap();
-        assert_eq!((&answer.leader, answer.members.len()), (&id, 2));
-        assert_eq!(
-            answer
-                .members
-                .iter()
-                .filter(|m| m.member_id == absent)
-                .count(),
-            1
-        );
     }
 }

@@ -97,3 +97,81 @@ impl GroupCoordinator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, JOIN, config, join_request, subscription};
+    use super::*;
+
+    #[test]
+    fn lists_by_state_and_type() {
+        let mut h = Harness::new(config());
+        h.stable("a", 1);
+        h.commit("b", -1, &Str::new(), "t", 1, "");
+        let list = |h: &Harness, states: &[&str], types: &[&str]| {
+            let request = ListGroupsRequest {
+                states_filter: states.iter().map(|s| Str::from(*s)).collect(),
+                types_filter: types.iter().map(|t| Str::from(*t)).collect(),
+            };
+            let groups = h.coordinator.list(&request).groups;
+            groups
+                .iter()
+                .map(|g| g.group_id.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(list(&h, &[], &[]), ["a", "b"]);
+        assert_eq!(list(&h, &["stable", "Dead"], &[]), ["a"]);
+        assert_eq!(list(&h, &["Empty"], &["Classic"]), ["b"]);
+        assert!(list(&h, &[], &["consumer"]).is_empty());
+        assert!(list(&h, &["Nonsense"], &[]).is_empty());
+        let groups = h.coordinator.list(&ListGroupsRequest::default()).groups;
+        let shown = |i: usize| {
+            let g: &ListedGroup = &groups[i];
+            [&*g.protocol_type, &*g.group_state, &*g.group_type]
+        };
+        assert_eq!(shown(0), ["consumer", "Stable", "classic"]);
+        assert_eq!(shown(1), ["", "Empty", "classic"]);
+    }
+
+    #[test]
+    fn describes_members_of_a_stable_group() {
+        let mut h = Harness::new(config());
+        let (_, ids) = h.stable("g", 2);
+        let group = h.coordinator.describe(&"g".into(), 6);
+        assert_eq!(
+            (&*group.group_state, &*group.protocol_data),
+            ("Stable", "range")
+        );
+        assert_eq!(group.members.len(), 2);
+        let member = &group.members[0];
+        assert_eq!(
+            (&*member.client_id, &*member.client_host),
+            ("app", "/127.0.0.1")
+        );
+        assert_eq!(member.member_metadata, subscription("t"));
+        assert_eq!(member.member_assignment, Bytes::from_static(b"mine"));
+        h.join(JOIN, join_request("g", &ids[0]));
+        let group = h.coordinator.describe(&"g".into(), 6);
+        assert_eq!(
+            (&*group.group_state, &*group.protocol_data),
+            ("PreparingRebalance", "")
+        );
+        assert!(group.members[0].member_metadata.is_empty());
+    }
+
+    #[test]
+    fn a_group_that_is_not_there() {
+        let h = Harness::new(config());
+        let old = h.coordinator.describe(&"g".into(), 5);
+        assert_eq!(
+            (old.error_code, &*old.group_state),
+            (ErrorCode::NONE, "Dead")
+        );
+        let new = h.coordinator.describe(&"g".into(), 6);
+        assert_eq!(
+            (new.error_code, &*new.group_state),
+            (ErrorCode::GROUP_ID_NOT_FOUND, "Dead")
+        );
+        assert!(new.error_message.is_some());
+    }
+}

@@ -33,6 +33,7 @@ mod owned;
 mod rebalance;
 mod records;
 mod replay;
+mod static_join;
 mod subscription;
 mod sync;
 #[cfg(test)]

@@ -2,22 +2,29 @@
 //!
 //! Key and value each begin with an i16. A key's is the type of the record: 0 and 1 are a committed offset (1 is
 //! written), 2 is a classic group. Other types (groups of the newer protocols) are not read. A value's is its version:
-//! written are 3 for offsets (1 where the commit brought its own expiry) and 3 for groups; read are 0 to 4, of which 4 is
-//! in the "flexible" notation (lengths as varints of length + 1, tagged fields at the end of each struct).
+//! written are 3 for offsets (1 where the commit brought its own expiry) and 3 for groups; read are 0 to 4.
 
 use alloc::{collections::BTreeMap, vec::Vec};
-use bytes::{Buf, BufMut, Bytes};
-use ottla_protocol::Str;
+use bytes::Bytes;
+use ottla_protocol::{
+    Str, VersionedMessage,
+    messages::{
+        GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue,
+        group_metadata_value::MemberMetadata,
+    },
+};
 
 use super::{CoordinatorRecord, group::Group, member::Member, offsets::CommittedOffset};
 
 const OFFSET_KEY: i16 = 1;
 const GROUP_KEY: i16 = 2;
 const OFFSET_VALUE: i16 = 3;
-/// The only version with an expiry of the offset's own.
+/// The only version with an expiry of the offset's own; it has no leader epoch.
 const OFFSET_VALUE_WITH_EXPIRY: i16 = 1;
 const GROUP_VALUE: i16 = 3;
-const FIRST_FLEXIBLE_VALUE: i16 = 4;
+
+/// Longest text that a record can hold, in bytes.
+pub(super) const MAX_TEXT: usize = i16::MAX as usize;
 
 /// A record that was read; without a value, it is a tombstone.
 #[derive(Debug)]
@@ -53,23 +60,25 @@ pub(super) fn offset(
     partition: i32,
     offset: &CommittedOffset,
 ) -> CoordinatorRecord {
-    let mut value = Vec::with_capacity(40 + offset.metadata.len());
-    if let Some(expire_timestamp) = offset.expire_timestamp {
-        value.put_i16(OFFSET_VALUE_WITH_EXPIRY);
-        value.put_i64(offset.offset);
-        put_str(&mut value, &offset.metadata);
-        value.put_i64(offset.commit_timestamp);
-        value.put_i64(expire_timestamp);
-    } else {
-        value.put_i16(OFFSET_VALUE);
-        value.put_i64(offset.offset);
-        value.put_i32(offset.leader_epoch);
-        put_str(&mut value, &offset.metadata);
-        value.put_i64(offset.commit_timestamp);
-    }
+    let mut value = OffsetCommitValue {
+        offset: offset.offset,
+        metadata: offset.metadata.clone(),
+        commit_timestamp: offset.commit_timestamp,
+        ..Default::default()
+    };
+    let version = match offset.expire_timestamp {
+        Some(at) => {
+            value.expire_timestamp = at;
+            OFFSET_VALUE_WITH_EXPIRY
+        }
+        None => {
+            value.leader_epoch = offset.leader_epoch;
+            OFFSET_VALUE
+        }
+    };
     CoordinatorRecord {
         key: offset_key(group, topic, partition),
-        value: Some(value.into()),
+        value: Some(encoded(&value, version)),
     }
 }
 
@@ -94,31 +103,31 @@ pub(super) fn group_metadata(
     group: &Group,
     assignments: &BTreeMap<Str, Bytes>,
 ) -> CoordinatorRecord {
-    let mut value = Vec::with_capacity(256);
-    value.put_i16(GROUP_VALUE);
-    put_str(&mut value, group.protocol_type.as_deref().unwrap_or(""));
-    value.put_i32(group.generation);
-    put_nullable_str(&mut value, group.protocol.as_deref());
-    put_nullable_str(&mut value, group.leader.as_deref());
-    value.put_i64(group.state_since_ms);
-    value.put_i32(group.members().len() as i32);
-    for member in group.members() {
-        let subscription = group
-            .protocol
-            .as_deref()
-            .and_then(|name| member.metadata(name));
-        put_str(&mut value, &member.id);
-        put_nullable_str(&mut value, member.instance_id.as_deref());
-        put_str(&mut value, &member.client_id);
-        put_str(&mut value, &member.client_host);
-        value.put_i32(member.rebalance_timeout_ms);
-        value.put_i32(member.session_timeout_ms);
-        put_bytes(&mut value, subscription.map_or(&[], |b| b));
-        put_bytes(&mut value, assignments.get(&member.id).map_or(&[], |b| b));
-    }
+    let protocol = group.protocol.as_deref();
+    let members = group.members().map(|m| MemberMetadata {
+        member_id: m.id.clone(),
+        group_instance_id: m.instance_id.clone(),
+        client_id: m.client_id.clone(),
+        client_host: m.client_host.clone(),
+        rebalance_timeout: m.rebalance_timeout_ms,
+        session_timeout: m.session_timeout_ms,
+        subscription: protocol
+            .and_then(|p| m.metadata(p))
+            .cloned()
+            .unwrap_or_default(),
+        assignment: assignments.get(&m.id).cloned().unwrap_or_default(),
+    });
+    let value = GroupMetadataValue {
+        protocol_type: group.protocol_type.clone().unwrap_or_default(),
+        generation: group.generation,
+        protocol: group.protocol.clone(),
+        leader: group.leader.clone(),
+        current_state_timestamp: group.state_since_ms,
+        members: members.collect(),
+    };
     CoordinatorRecord {
         key: group_key(&group.id),
-        value: Some(value.into()),
+        value: Some(encoded(&value, GROUP_VALUE)),
     }
 }
 
@@ -132,243 +141,102 @@ pub(super) fn assignments_of(group: &Group) -> BTreeMap<Str, Bytes> {
 
 /// Reads a record. `None` if its type or version is not known, or if it is damaged.
 pub(super) fn parse(key: &[u8], value: Option<&[u8]>) -> Option<GroupRecord> {
-    let mut key = Reader {
-        rest: key,
-        flexible: false,
-    };
-    match key.rest.try_get_i16().ok()? {
+    let kind = i16::from_be_bytes(*key.first_chunk()?);
+    // Copies: what is read is kept, and must not hold on to the chunk of the log that it was read from.
+    let key = Bytes::copy_from_slice(key);
+    let value = value.map(Bytes::copy_from_slice);
+    match kind {
         0 | OFFSET_KEY => {
-            let (group, topic, partition) = (key.str()?, key.str()?, key.i32()?);
-            let offset = match value {
-                Some(value) => Some(parse_offset(value)?),
-                None => None,
-            };
+            let key = OffsetCommitKey::from_bytes(key).ok()?;
+            let offset = value.map(parse_offset);
             Some(GroupRecord::Offset {
-                group,
-                topic,
-                partition,
-                offset,
+                group: key.group,
+                topic: key.topic,
+                partition: key.partition,
+                offset: offset.map_or(Some(None), |o| o.map(Some))?,
             })
         }
         GROUP_KEY => {
-            let group = key.str()?;
-            let stored = match value {
-                Some(value) => Some(parse_group(value)?),
-                None => None,
-            };
-            Some(GroupRecord::Group { group, stored })
+            let group = GroupMetadataKey::from_bytes(key).ok()?.group;
+            let stored = value.map(parse_group);
+            Some(GroupRecord::Group {
+                group,
+                stored: stored.map_or(Some(None), |s| s.map(Some))?,
+            })
         }
         _ => None,
     }
 }
 
-fn parse_offset(value: &[u8]) -> Option<CommittedOffset> {
-    let (version, mut value) = Reader::of_value(value)?;
-    let offset = value.i64()?;
-    let leader_epoch = if version >= 3 { value.i32()? } else { -1 };
-    let metadata = value.str()?;
-    let commit_timestamp = value.i64()?;
-    let expire_timestamp = if version == OFFSET_VALUE_WITH_EXPIRY {
-        Some(value.i64()?).filter(|at| *at >= 0)
-    } else {
-        None
-    };
-    value.end_of_struct()?;
+fn parse_offset(value: Bytes) -> Option<CommittedOffset> {
+    let value = OffsetCommitValue::from_bytes(value).ok()?;
     Some(CommittedOffset {
-        offset,
-        leader_epoch,
-        metadata,
-        commit_timestamp,
-        expire_timestamp,
+        offset: value.offset,
+        leader_epoch: value.leader_epoch,
+        metadata: value.metadata,
+        commit_timestamp: value.commit_timestamp,
+        expire_timestamp: Some(value.expire_timestamp).filter(|at| *at >= 0),
     })
 }
 
-fn parse_group(value: &[u8]) -> Option<StoredGroup> {
-    let (version, mut value) = Reader::of_value(value)?;
-    let protocol_type = value.str()?;
-    let generation = value.i32()?;
-    let protocol = value.nullable_str()?;
-    let leader = value.nullable_str()?;
-    let state_since_ms = if version >= 2 { value.i64()? } else { -1 };
-    let count = value.len_of_array()?;
-    let mut members = Vec::new();
-    for _ in 0..count {
-        let id = value.str()?;
-        let instance_id = if version >= 3 {
-            value.nullable_str()?
+fn parse_group(value: Bytes) -> Option<StoredGroup> {
+    let version = i16::from_be_bytes(*value.first_chunk()?);
+    let value = GroupMetadataValue::from_bytes(value).ok()?;
+    let member = |m: MemberMetadata| Member {
+        id: m.member_id,
+        instance_id: m.group_instance_id,
+        client_id: m.client_id,
+        client_host: m.client_host,
+        session_timeout_ms: m.session_timeout,
+        // Version 0 is of a time when there was only one timeout.
+        rebalance_timeout_ms: if version == 0 {
+            m.session_timeout
         } else {
-            None
-        };
-        let (client_id, client_host) = (value.str()?, value.str()?);
-        let rebalance_timeout_ms = if version >= 1 {
-            Some(value.i32()?)
-        } else {
-            None
-        };
-        let session_timeout_ms = value.i32()?;
-        let subscription = value.bytes()?;
-        let assignment = value.bytes()?;
-        value.end_of_struct()?;
-        members.push(Member {
-            id,
-            instance_id,
-            client_id,
-            client_host,
-            session_timeout_ms,
-            rebalance_timeout_ms: rebalance_timeout_ms.unwrap_or(session_timeout_ms),
-            protocols: protocol
-                .clone()
-                .map(|name| (name, subscription))
-                .into_iter()
-                .collect(),
-            assignment,
-            is_new: false,
-            session_ends_us: u64::MAX,
-            awaiting_join: None,
-            awaiting_sync: None,
-            joined: 0,
-        });
-    }
-    value.end_of_struct()?;
+            m.rebalance_timeout
+        },
+        protocols: value
+            .protocol
+            .iter()
+            .map(|p| (p.clone(), m.subscription.clone()))
+            .collect(),
+        assignment: m.assignment,
+        is_new: false,
+        session_ends_us: u64::MAX,
+        awaiting_join: None,
+        awaiting_sync: None,
+        joined: 0,
+    };
     Some(StoredGroup {
-        protocol_type,
-        generation,
-        protocol,
-        leader,
-        state_since_ms,
-        members,
+        members: value.members.into_iter().map(member).collect(),
+        protocol_type: value.protocol_type,
+        generation: value.generation,
+        protocol: value.protocol,
+        leader: value.leader,
+        state_since_ms: value.current_state_timestamp,
     })
 }
 
 fn offset_key(group: &Str, topic: &Str, partition: i32) -> Bytes {
-    let mut key = Vec::with_capacity(10 + group.len() + topic.len());
-    key.put_i16(OFFSET_KEY);
-    put_str(&mut key, group);
-    put_str(&mut key, topic);
-    key.put_i32(partition);
-    key.into()
+    let key = OffsetCommitKey {
+        group: group.clone(),
+        topic: topic.clone(),
+        partition,
+    };
+    encoded(&key, OFFSET_KEY)
 }
 
 fn group_key(group: &Str) -> Bytes {
-    let mut key = Vec::with_capacity(4 + group.len());
-    key.put_i16(GROUP_KEY);
-    put_str(&mut key, group);
-    key.into()
+    encoded(
+        &GroupMetadataKey {
+            group: group.clone(),
+        },
+        GROUP_KEY,
+    )
 }
 
-/// Text came in with a 16-bit length or is as short; what is longer (an embedded client's, say) is cut at a character.
-fn put_str(out: &mut Vec<u8>, text: &str) {
-    let mut len = text.len().min(i16::MAX as usize);
-    while !text.is_char_boundary(len) {
-        len -= 1;
-    }
-    out.put_i16(len as i16);
-    out.put_slice(&text.as_bytes()[..len]);
-}
-
-fn put_nullable_str(out: &mut Vec<u8>, text: Option<&str>) {
-    match text {
-        Some(text) => put_str(out, text),
-        None => out.put_i16(-1),
-    }
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.put_i32(bytes.len() as i32);
-    out.put_slice(bytes);
-}
-
-/// Reads fields; each method is `None` at the end of the bytes or where they make no sense.
-struct Reader<'a> {
-    rest: &'a [u8],
-    flexible: bool,
-}
-
-impl<'a> Reader<'a> {
-    /// Reads the version of a value.
-    fn of_value(mut value: &'a [u8]) -> Option<(i16, Self)> {
-        let version = value.try_get_i16().ok()?;
-        let flexible = version >= FIRST_FLEXIBLE_VALUE;
-        (0..=FIRST_FLEXIBLE_VALUE).contains(&version).then_some((
-            version,
-            Self {
-                rest: value,
-                flexible,
-            },
-        ))
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.rest.try_get_i32().ok()
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.rest.try_get_i64().ok()
-    }
-
-    fn varint(&mut self) -> Option<u32> {
-        let mut number = 0u32;
-        for shift in [0, 7, 14, 21, 28] {
-            let byte = self.rest.try_get_u8().ok()?;
-            number |= u32::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    /// Length of what follows; the inner `None` is null.
-    fn len(&mut self, long: bool) -> Option<Option<usize>> {
-        if self.flexible {
-            return Some(self.varint()?.checked_sub(1).map(|n| n as usize));
-        }
-        let len = if long {
-            self.i32()?
-        } else {
-            i32::from(self.rest.try_get_i16().ok()?)
-        };
-        Some(usize::try_from(len).ok())
-    }
-
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(len)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    fn nullable_str(&mut self) -> Option<Option<Str>> {
-        let Some(len) = self.len(false)? else {
-            return Some(None);
-        };
-        let text = core::str::from_utf8(self.take(len)?).ok()?;
-        Some(Some(Str::from(text)))
-    }
-
-    fn str(&mut self) -> Option<Str> {
-        self.nullable_str()?
-    }
-
-    fn bytes(&mut self) -> Option<Bytes> {
-        let len = self.len(true)??;
-        self.take(len).map(Bytes::copy_from_slice)
-    }
-
-    fn len_of_array(&mut self) -> Option<usize> {
-        self.len(true)?
-    }
-
-    /// Skips the tagged fields, which are of no use here.
-    fn end_of_struct(&mut self) -> Option<()> {
-        if self.flexible {
-            for _ in 0..self.varint()? {
-                self.varint()?;
-                let size = self.varint()?;
-                self.take(size as usize)?;
-            }
-        }
-        Some(())
-    }
+/// Encoding fails on text longer than [`MAX_TEXT`] only, which the flows keep out.
+fn encoded(message: &impl VersionedMessage, version: i16) -> Bytes {
+    message.to_bytes(version).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -102,3 +102,102 @@ fn restore(group: &mut Group, stored: StoredGroup) {
     }
     group.restore(stored.generation, stored.state_since_ms);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, JOIN, config, join_request};
+    use super::*;
+    use crate::groups::GroupConfig;
+    use bytes::Bytes;
+    use ottla_protocol::ErrorCode;
+
+    #[test]
+    fn a_stable_group_is_there_again() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 3);
+        h.commit("g", generation, &ids[1], "t", 42, "note");
+        h.advance(5_000);
+        h.restart();
+        assert_eq!(
+            (h.state("g"), h.generation("g")),
+            (GroupState::Stable, generation)
+        );
+        for id in &ids {
+            assert_eq!(h.heartbeat("g", generation, id), ErrorCode::NONE);
+            let sync = h.sync("g", generation, id, &[]);
+            assert_eq!(
+                h.synced(sync).unwrap().assignment,
+                Bytes::from_static(b"mine")
+            );
+        }
+        assert_eq!(h.offset("g", "t"), Some(42));
+        let again = h.join_now(JOIN, join_request("g", &ids[1]));
+        assert_eq!((again.generation_id, &again.leader), (generation, &ids[0]));
+    }
+
+    #[test]
+    fn sessions_start_anew() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 1);
+        h.advance(9_000);
+        h.restart();
+        h.advance(9_000);
+        assert_eq!(h.heartbeat("g", generation, &ids[0]), ErrorCode::NONE);
+        h.restart();
+        h.advance(10_000);
+        assert_eq!(h.state("g"), GroupState::Empty);
+    }
+
+    #[test]
+    fn an_unfinished_rebalance_is_forgotten() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 1);
+        h.join(JOIN, join_request("g", &ids[0]));
+        assert_eq!(h.generation("g"), generation + 1);
+        h.restart();
+        assert_eq!(
+            (h.state("g"), h.generation("g")),
+            (GroupState::Stable, generation)
+        );
+        let error = h.heartbeat("g", generation + 1, &ids[0]);
+        assert_eq!(error, ErrorCode::ILLEGAL_GENERATION, "so it joins again");
+    }
+
+    #[test]
+    fn a_group_that_is_too_large_by_now_rebalances() {
+        let mut h = Harness::new(config());
+        let (generation, ids) = h.stable("g", 3);
+        let records = core::mem::take(&mut h.log);
+        let mut h = Harness::new(GroupConfig {
+            max_size: 2,
+            ..config()
+        });
+        h.log = records;
+        h.restart();
+        let rejoin = h.heartbeat("g", generation, &ids[0]);
+        assert_eq!(rejoin, ErrorCode::REBALANCE_IN_PROGRESS);
+        let joins = [0, 1].map(|i| h.join(JOIN, join_request("g", &ids[i])));
+        let third = h.join_now(JOIN, join_request("g", &ids[2]));
+        assert_eq!(third.error_code, ErrorCode::GROUP_MAX_SIZE_REACHED);
+        for join in joins {
+            assert_eq!(h.joined(join).unwrap().error_code, ErrorCode::NONE);
+        }
+    }
+
+    #[test]
+    fn records_of_other_kinds_are_skipped() {
+        let mut h = Harness::new(config());
+        for key in [&b"\0\x03\0\x01g"[..], b"", b"\0", b"\0\x02\0\x09g"] {
+            let record = ReplayedRecord {
+                partition: 0,
+                offset: 0,
+                timestamp: 0,
+                key,
+                value: Some(b"\0\0"),
+            };
+            h.coordinator.replay(record);
+        }
+        h.coordinator.replay_finished(h.now);
+        assert_eq!(h.coordinator.groups.len(), 0);
+    }
+}

@@ -85,6 +85,18 @@ pub(super) fn join_request(group: &str, member: &Str) -> JoinGroupRequest {
     }
 }
 
+/// One protocol of each name.
+pub(super) fn protocols(names: &[&str]) -> Vec<JoinGroupRequestProtocol> {
+    names
+        .iter()
+        .map(|n| JoinGroupRequestProtocol {
+            name: Str::from(*n),
+            metadata: subscription(n),
+            ..JoinGroupRequestProtocol::default()
+        })
+        .collect()
+}
+
 impl Harness {
     pub fn new(config: GroupConfig) -> Self {
         Self {
