@@ -12,7 +12,7 @@ use ottla_record::{Batches, Limits, Now};
 use crate::{
     Broker, BrokerConfig, BrokerError,
     broker::Identity,
-    groups::{GroupCoordinator, ReplayedRecord},
+    groups::GroupCoordinator,
     partition::PartitionIndex,
     producer_ids::ProducerIds,
     random::Random,
@@ -178,13 +178,7 @@ fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
                     if let Some(key) = record.key
                         && record.offset >= before
                     {
-                        broker.groups.replay(ReplayedRecord {
-                            partition: partition.number,
-                            offset: record.offset,
-                            timestamp: record.timestamp,
-                            key,
-                            value: record.value,
-                        });
+                        broker.groups.replay(key, record.value);
                     }
                 }
             }

@@ -113,21 +113,6 @@ pub enum GroupOutput {
     },
 }
 
-/// One record read back from `__consumer_offsets` while the broker opens.
-#[derive(Debug)]
-pub struct ReplayedRecord<'a> {
-    /// Partition it was read from.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
-    /// Its timestamp, milliseconds since the epoch.
-    pub timestamp: i64,
-    /// The key; a record without one is not replayed.
-    pub key: &'a [u8],
-    /// The value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-}
-
 /// All consumer groups of this broker.
 #[derive(Debug)]
 pub struct GroupCoordinator {

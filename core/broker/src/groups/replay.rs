@@ -5,17 +5,17 @@ use ottla_protocol::Str;
 use ottla_record::Now;
 
 use super::{
-    GroupCoordinator, ReplayedRecord,
+    GroupCoordinator,
     group::{Group, GroupState},
     rebalance::prepare,
     records::{self, GroupRecord, StoredGroup},
 };
 
 impl GroupCoordinator {
-    /// One record of `__consumer_offsets`, in offset order per partition; only while the broker opens. A record that
-    /// can't be read is skipped (its type may be newer than this version).
-    pub fn replay(&mut self, record: ReplayedRecord<'_>) {
-        match records::parse(record.key, record.value) {
+    /// One record of `__consumer_offsets` (without a value, it is a tombstone), in offset order per partition; only
+    /// while the broker opens. A record that can't be read is skipped: its type may be newer than this version.
+    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) {
+        match records::parse(key, value) {
             Some(GroupRecord::Offset {
                 group,
                 topic,
@@ -188,14 +188,7 @@ mod tests {
     fn records_of_other_kinds_are_skipped() {
         let mut h = Harness::new(config());
         for key in [&b"\0\x03\0\x01g"[..], b"", b"\0", b"\0\x02\0\x09g"] {
-            let record = ReplayedRecord {
-                partition: 0,
-                offset: 0,
-                timestamp: 0,
-                key,
-                value: Some(b"\0\0"),
-            };
-            h.coordinator.replay(record);
+            h.coordinator.replay(key, Some(b"\0\0"));
         }
         h.coordinator.replay_finished(h.now);
         assert_eq!(h.coordinator.groups.len(), 0);

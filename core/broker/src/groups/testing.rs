@@ -22,7 +22,6 @@ use ottla_record::Now;
 
 use super::{
     AppendToken, CoordinatorRecord, GroupConfig, GroupCoordinator, GroupOutput, GroupState,
-    ReplayedRecord,
 };
 use crate::context::{ConnId, ReplyTo, RequestContext};
 
@@ -204,14 +203,9 @@ impl Harness {
         self.appends.clear();
         self.open.clear();
         self.answers.clear();
-        for (i, (partition, record)) in self.log.iter().enumerate() {
-            self.coordinator.replay(ReplayedRecord {
-                partition: *partition,
-                offset: i as i64,
-                timestamp: EPOCH_MS,
-                key: &record.key,
-                value: record.value.as_deref(),
-            });
+        for (_, record) in &self.log {
+            self.coordinator
+                .replay(&record.key, record.value.as_deref());
         }
         self.coordinator.replay_finished(self.now);
         self.drain();
