@@ -258,7 +258,7 @@ impl Network {
                     let known = self.coordinators.get(group).copied();
                     if known.is_none() && !self.finding.contains(group) {
                         self.finding.push(group.clone());
-                        still.push_back(find_coordinator(
+                        self.waiting.push_back(find_coordinator(
                             group,
                             waiting.timeout_ms,
                             waiting.deadline,
@@ -615,12 +615,20 @@ fn newest(key: ApiKey) -> i16 {
 
 /// Moves what versions keep in different places: requests are made without knowing the version that they are sent in.
 fn fit(request: &mut Request, api_version: i16) {
-    if let Request::FindCoordinator(find) = request {
-        if api_version >= 4 {
-            find.key = Str::new();
-        } else {
-            find.coordinator_keys = Vec::new();
+    match request {
+        Request::FindCoordinator(find) if api_version >= 4 => find.key = Str::new(),
+        Request::FindCoordinator(find) => find.coordinator_keys = Vec::new(),
+        Request::OffsetFetch(fetch) if api_version >= 8 => {
+            fetch.group_id = Str::new();
+            fetch.topics = Some(Vec::new());
         }
+        Request::OffsetFetch(fetch) => {
+            fetch.groups = Vec::new();
+            fetch.require_stable &= api_version >= 7;
+        }
+        Request::LeaveGroup(leave) if api_version >= 3 => leave.member_id = Str::new(),
+        Request::LeaveGroup(leave) => leave.members = Vec::new(),
+        _ => {}
     }
 }
 

@@ -42,11 +42,13 @@ impl Fetches {
 impl Consumer {
     /// Sends a fetch to every broker that has none under way and leads a partition with room in its queue.
     ///
-    /// A partition that just started doesn't wait for the long poll of the others: it is fetched once by itself.
+    /// A partition that is behind, because it just started or had no room, doesn't wait until the long poll of the others
+    /// ends: such ones are fetched by themselves, without waiting.
     pub(super) fn serve_fetches(&mut self, now: Now, cluster: &dyn Cluster) {
         self.fetches
             .not_before
             .retain(|_, until| now.mono_us < *until);
+        self.forget_outdated_fetches();
         let full = self.queued_records >= self.config.queued_min_messages
             || self.queued_bytes >= self.config.queued_max_messages_kbytes * 1024;
         let mut by_leader: BTreeMap<i32, Vec<(FetchTarget, FetchPartition)>> = BTreeMap::new();
@@ -75,8 +77,8 @@ impl Consumer {
                     now.after_ms(i64::from(self.config.fetch_error_backoff_ms.max(1)));
                 continue;
             };
-            let busy = self.fetches.under_way.contains_key(&node) && !partition.fresh;
-            if busy || self.fetches.not_before.contains_key(&node) {
+            let waits = self.fetches.under_way.contains_key(&node) && !partition.is_behind();
+            if waits || self.fetches.not_before.contains_key(&node) {
                 continue;
             }
             let target = FetchTarget {
@@ -100,6 +102,20 @@ impl Consumer {
         for (node, wanted) in by_leader {
             self.send_fetch(node, wanted, cluster);
         }
+    }
+
+    /// A long poll of which every partition was started anew or given up holds up nobody.
+    fn forget_outdated_fetches(&mut self) {
+        let (partitions, in_flight) = (&self.partitions, &self.in_flight);
+        self.fetches
+            .under_way
+            .retain(|_, token| match in_flight.get(token) {
+                Some(Purpose::Fetch { targets, .. }) => targets.iter().any(|target| {
+                    let partition = partitions.get(&target.key);
+                    partition.is_some_and(|p| p.shared.version() == target.version)
+                }),
+                _ => false,
+            });
     }
 
     fn send_fetch(
@@ -391,7 +407,45 @@ mod tests {
         );
         rig.fetches(second, "a", data(1, 48, 4, 90));
         assert_eq!(rig.polled(), "a1: 50 51");
-        assert_eq!(rig.waiting(), "Fetch");
+        // Both go on: partition 0 at its end with the long poll, partition 1, which is behind, without.
+        assert_eq!(rig.waiting(), "Fetch Fetch");
+        let waits: Vec<i32> = rig
+            .sent
+            .iter()
+            .map(|(_, _, request)| max_wait(request))
+            .collect();
+        assert_eq!(waits, [500, 0]);
+        assert_eq!(rig.fetch().1, [("a".into(), 0, 0)]);
+        let (token, asked) = rig.fetch();
+        assert_eq!(asked, [("a".into(), 1, 52)]);
+        rig.fetches(token, "a", data(1, 52, 1, 53));
+        assert_eq!(
+            rig.waiting(),
+            "",
+            "at its end it waits for the next long poll"
+        );
+    }
+
+    fn max_wait(request: &Request) -> i32 {
+        if let Request::Fetch(fetch) = request {
+            fetch.max_wait_ms
+        } else {
+            -1
+        }
+    }
+
+    #[test]
+    fn a_long_poll_for_nothing_any_more_holds_up_nobody() {
+        let mut rig = assigned(&[0], |_| {});
+        for offset in [5, 6, 7] {
+            assert_eq!(max_wait(&rig.run(0).sent[0].2), 500);
+            let (outdated, _) = rig.fetch();
+            let mut there = [PartitionOffset::new("a", 0, offset)];
+            rig.consumer.seek(rig.now, &mut there).unwrap();
+            rig.run(0).fetches(outdated, "a", data(0, 0, 9, 9));
+            assert_eq!(rig.polled(), "");
+        }
+        assert_eq!(rig.fetch().1, [("a".into(), 0, 7)]);
     }
 
     #[test]

@@ -164,6 +164,11 @@ impl Partition {
         })
     }
 
+    /// Whether there may be records to fetch right now.
+    pub(super) fn is_behind(&self) -> bool {
+        self.fresh || self.fetch_offset < self.high
+    }
+
     /// When it wants to be looked at again.
     pub(super) fn due(&self) -> Option<u64> {
         let waits = matches!(
