@@ -15,17 +15,20 @@ fn flexibility(message: &Message) -> &'static str {
 
 /// The condition for `version` lying in `versions`, empty if it always does.
 fn condition(versions: Versions, all: Versions) -> String {
-    let mut parts = Vec::new();
-    if versions.min == versions.max && versions != all {
-        return format!("version == {}", versions.min);
+    let Versions { min, max } = versions;
+    if min == max && versions != all {
+        return format!("version == {min}");
     }
-    if versions.min > all.min {
-        parts.push(format!("version >= {}", versions.min));
+    if min > all.min && max < all.max {
+        return format!("({min}..={max}).contains(&version)");
     }
-    if versions.max < all.max {
-        parts.push(format!("version <= {}", versions.max));
+    if min > all.min {
+        format!("version >= {min}")
+    } else if max < all.max {
+        format!("version <= {max}")
+    } else {
+        String::new()
     }
-    parts.join(" && ")
 }
 
 /// The condition for a field being carried; empty if it always is.
@@ -315,11 +318,9 @@ fn decode(message: &Message, shape: &Struct) -> String {
     let tags = if tagged.is_empty() {
         "d.skip_tagged_fields()?;\n".to_string()
     } else {
-        let arms: String = tagged
-            .iter()
-            .map(|field| read_tag(message, field))
-            .collect();
-        format!("d.tagged_fields(|tag, d| {{\nmatch tag {{\n{arms}_ => {{}}\n}}\nOk(())\n}})?;\n")
+        let reads: Vec<String> = tagged.iter().map(|f| read_tag(message, f)).collect();
+        let reads = reads.join(" else ");
+        format!("d.tagged_fields(|tag, d| {{\n{reads}\nOk(())\n}})?;\n")
     };
     let body = match flexible {
         "false" => format!("Ok(Self {{\n{fields}}})\n"),
@@ -352,28 +353,20 @@ fn mutable(tagged: &[&Field]) -> &'static str {
     if tagged.is_empty() { "" } else { "mut " }
 }
 
-/// One arm of the `match` over a tagged field's number.
+/// `if` the tag is the field's and the version has it, reads it.
 fn read_tag(message: &Message, field: &Field) -> String {
     let versions = field.versions.unwrap_or(message.versions);
-    let flexible_from = message.flexible.unwrap_or(0).max(message.versions.min);
-    let guard = condition(
-        versions,
-        Versions {
-            min: flexible_from,
-            max: message.versions.max,
-        },
-    );
-    let guard = if guard.is_empty() {
-        String::new()
-    } else {
-        format!(" if {guard}")
+    let flexible = Versions {
+        min: message.flexible.unwrap_or(0).max(message.versions.min),
+        max: message.versions.max,
     };
-    format!(
-        "{}{guard} => out.{} = {},\n",
-        field.tag.unwrap_or(0),
-        field.name,
-        read_field(message, field)
-    )
+    let mut guard = format!("tag == {}", field.tag.unwrap_or(0));
+    let version = condition(versions, flexible);
+    if !version.is_empty() {
+        guard += &format!(" && {version}");
+    }
+    let read = read_field(message, field);
+    format!("if {guard} {{\nout.{} = {read};\n}}", field.name)
 }
 
 /// An expression that reads the field, nullability included.

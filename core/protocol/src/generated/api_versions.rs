@@ -184,20 +184,18 @@ impl ApiVersionsResponse {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 => {
-                        out.supported_features = d.array(flexible, 6, |d| {
-                            SupportedFeatureKey::decode_body(version, d)
-                        })?
-                    }
-                    1 => out.finalized_features_epoch = d.i64()?,
-                    2 => {
-                        out.finalized_features = d.array(flexible, 6, |d| {
-                            FinalizedFeatureKey::decode_body(version, d)
-                        })?
-                    }
-                    3 => out.zk_migration_ready = d.bool()?,
-                    _ => {}
+                if tag == 0 {
+                    out.supported_features = d.array(flexible, 6, |d| {
+                        SupportedFeatureKey::decode_body(version, d)
+                    })?;
+                } else if tag == 1 {
+                    out.finalized_features_epoch = d.i64()?;
+                } else if tag == 2 {
+                    out.finalized_features = d.array(flexible, 6, |d| {
+                        FinalizedFeatureKey::decode_body(version, d)
+                    })?;
+                } else if tag == 3 {
+                    out.zk_migration_ready = d.bool()?;
                 }
                 Ok(())
             })?;

@@ -349,9 +349,8 @@ impl CreatableTopicResult {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 => out.topic_config_error_code = ErrorCode(d.i16()?),
-                    _ => {}
+                if tag == 0 {
+                    out.topic_config_error_code = ErrorCode(d.i16()?);
                 }
                 Ok(())
             })?;

@@ -147,12 +147,10 @@ impl FetchRequest {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 => out.cluster_id = d.nullable_string(flexible)?,
-                    1 if version >= 15 => {
-                        out.replica_state = ReplicaState::decode_body(version, d)?
-                    }
-                    _ => {}
+                if tag == 0 {
+                    out.cluster_id = d.nullable_string(flexible)?;
+                } else if tag == 1 && version >= 15 {
+                    out.replica_state = ReplicaState::decode_body(version, d)?;
                 }
                 Ok(())
             })?;
@@ -344,10 +342,10 @@ impl FetchPartition {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 if version >= 17 => out.replica_directory_id = d.uuid()?,
-                    1 if version == 18 => out.high_watermark = d.i64()?,
-                    _ => {}
+                if tag == 0 && version >= 17 {
+                    out.replica_directory_id = d.uuid()?;
+                } else if tag == 1 && version == 18 {
+                    out.high_watermark = d.i64()?;
                 }
                 Ok(())
             })?;
@@ -373,7 +371,7 @@ impl ForgottenTopic {
 
     pub(crate) fn encode_body(&self, version: i16, e: &mut Encoder) -> Result<(), EncodeError> {
         let flexible = version >= 12;
-        if version >= 7 && version <= 12 {
+        if (7..=12).contains(&version) {
             e.string(&self.topic, flexible)?;
         }
         if version >= 13 {
@@ -389,7 +387,7 @@ impl ForgottenTopic {
     pub(crate) fn decode_body(version: i16, d: &mut Decoder) -> Result<Self, DecodeError> {
         let flexible = version >= 12;
         let out = Self {
-            topic: if version >= 7 && version <= 12 {
+            topic: if (7..=12).contains(&version) {
                 d.string(flexible)?
             } else {
                 Str::new()
@@ -494,12 +492,9 @@ impl FetchResponse {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 if version >= 16 => {
-                        out.node_endpoints =
-                            d.array(flexible, 11, |d| NodeEndpoint::decode_body(version, d))?
-                    }
-                    _ => {}
+                if tag == 0 && version >= 16 {
+                    out.node_endpoints =
+                        d.array(flexible, 11, |d| NodeEndpoint::decode_body(version, d))?;
                 }
                 Ok(())
             })?;
@@ -678,11 +673,12 @@ impl PartitionData {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 => out.diverging_epoch = EpochEndOffset::decode_body(version, d)?,
-                    1 => out.current_leader = LeaderIdAndEpoch::decode_body(version, d)?,
-                    2 => out.snapshot_id = SnapshotId::decode_body(version, d)?,
-                    _ => {}
+                if tag == 0 {
+                    out.diverging_epoch = EpochEndOffset::decode_body(version, d)?;
+                } else if tag == 1 {
+                    out.current_leader = LeaderIdAndEpoch::decode_body(version, d)?;
+                } else if tag == 2 {
+                    out.snapshot_id = SnapshotId::decode_body(version, d)?;
                 }
                 Ok(())
             })?;

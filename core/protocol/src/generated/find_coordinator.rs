@@ -160,7 +160,7 @@ impl FindCoordinatorResponse {
                 version,
             });
         }
-        if version >= 1 && version <= 3 {
+        if (1..=3).contains(&version) {
             match &self.error_message {
                 Some(x) => e.string(x, flexible)?,
                 None => e.null_string(flexible),
@@ -215,7 +215,7 @@ impl FindCoordinatorResponse {
             } else {
                 ErrorCode(0)
             },
-            error_message: if version >= 1 && version <= 3 {
+            error_message: if (1..=3).contains(&version) {
                 d.nullable_string(flexible)?
             } else {
                 Some(Str::new())

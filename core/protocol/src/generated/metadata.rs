@@ -54,7 +54,7 @@ impl MetadataRequest {
                 version,
             });
         }
-        if version >= 8 && version <= 10 {
+        if (8..=10).contains(&version) {
             e.bool(self.include_cluster_authorized_operations);
         } else if self.include_cluster_authorized_operations {
             return Err(EncodeError::NotInVersion {
@@ -89,7 +89,7 @@ impl MetadataRequest {
                 })?)
             },
             allow_auto_topic_creation: if version >= 4 { d.bool()? } else { true },
-            include_cluster_authorized_operations: if version >= 8 && version <= 10 {
+            include_cluster_authorized_operations: if (8..=10).contains(&version) {
                 d.bool()?
             } else {
                 false
@@ -233,7 +233,7 @@ impl MetadataResponse {
             e.i32(self.controller_id);
         }
         e.array(&self.topics, flexible, |e, x| x.encode_body(version, e))?;
-        if version >= 8 && version <= 10 {
+        if (8..=10).contains(&version) {
             e.i32(self.cluster_authorized_operations);
         } else if self.cluster_authorized_operations != i32::MIN {
             return Err(EncodeError::NotInVersion {
@@ -266,7 +266,7 @@ impl MetadataResponse {
             topics: d.array(flexible, 8, |d| {
                 MetadataResponseTopic::decode_body(version, d)
             })?,
-            cluster_authorized_operations: if version >= 8 && version <= 10 {
+            cluster_authorized_operations: if (8..=10).contains(&version) {
                 d.i32()?
             } else {
                 i32::MIN

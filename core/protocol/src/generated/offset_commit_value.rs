@@ -73,9 +73,8 @@ impl OffsetCommitValue {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 => out.topic_id = d.uuid()?,
-                    _ => {}
+                if tag == 0 {
+                    out.topic_id = d.uuid()?;
                 }
                 Ok(())
             })?;

@@ -249,7 +249,7 @@ impl OffsetFetchRequestTopics {
 
     pub(crate) fn encode_body(&self, version: i16, e: &mut Encoder) -> Result<(), EncodeError> {
         let flexible = version >= 6;
-        if version >= 8 && version <= 9 {
+        if (8..=9).contains(&version) {
             e.string(&self.name, flexible)?;
         }
         if version == 10 {
@@ -265,7 +265,7 @@ impl OffsetFetchRequestTopics {
     pub(crate) fn decode_body(version: i16, d: &mut Decoder) -> Result<Self, DecodeError> {
         let flexible = version >= 6;
         let out = Self {
-            name: if version >= 8 && version <= 9 {
+            name: if (8..=9).contains(&version) {
                 d.string(flexible)?
             } else {
                 Str::new()
@@ -332,7 +332,7 @@ impl OffsetFetchResponse {
                 version,
             });
         }
-        if version >= 2 && version <= 7 {
+        if (2..=7).contains(&version) {
             e.i16(self.error_code.0);
         }
         if version >= 8 {
@@ -360,7 +360,7 @@ impl OffsetFetchResponse {
             } else {
                 Vec::new()
             },
-            error_code: if version >= 2 && version <= 7 {
+            error_code: if (2..=7).contains(&version) {
                 ErrorCode(d.i16()?)
             } else {
                 ErrorCode(0)
@@ -536,7 +536,7 @@ impl OffsetFetchResponseTopics {
 
     pub(crate) fn encode_body(&self, version: i16, e: &mut Encoder) -> Result<(), EncodeError> {
         let flexible = version >= 6;
-        if version >= 8 && version <= 9 {
+        if (8..=9).contains(&version) {
             e.string(&self.name, flexible)?;
         }
         if version == 10 {
@@ -552,7 +552,7 @@ impl OffsetFetchResponseTopics {
     pub(crate) fn decode_body(version: i16, d: &mut Decoder) -> Result<Self, DecodeError> {
         let flexible = version >= 6;
         let out = Self {
-            name: if version >= 8 && version <= 9 {
+            name: if (8..=9).contains(&version) {
                 d.string(flexible)?
             } else {
                 Str::new()

@@ -214,12 +214,9 @@ impl ProduceResponse {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 if version >= 10 => {
-                        out.node_endpoints =
-                            d.array(flexible, 11, |d| NodeEndpoint::decode_body(version, d))?
-                    }
-                    _ => {}
+                if tag == 0 && version >= 10 {
+                    out.node_endpoints =
+                        d.array(flexible, 11, |d| NodeEndpoint::decode_body(version, d))?;
                 }
                 Ok(())
             })?;
@@ -386,11 +383,8 @@ impl PartitionProduceResponse {
         };
         if flexible {
             d.tagged_fields(|tag, d| {
-                match tag {
-                    0 if version >= 10 => {
-                        out.current_leader = LeaderIdAndEpoch::decode_body(version, d)?
-                    }
-                    _ => {}
+                if tag == 0 && version >= 10 {
+                    out.current_leader = LeaderIdAndEpoch::decode_body(version, d)?;
                 }
                 Ok(())
             })?;
