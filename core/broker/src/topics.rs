@@ -345,6 +345,7 @@ impl Broker {
             retention_ms: config.retention_ms,
             retention_bytes: config.retention_bytes,
             log_append_time: config.log_append_time,
+            compact: config.cleanup_compact,
             producer_id_expiration_ms: self.config.producer_id_expiration_ms,
         }
     }

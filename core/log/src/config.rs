@@ -17,6 +17,9 @@ pub struct LogConfig {
     pub retention_bytes: i64,
     /// `message.timestamp.type`: whether records get the time of their append.
     pub log_append_time: bool,
+    /// Whether `cleanup.policy` has `compact`: then offsets may be missing anywhere; otherwise a segment that doesn't begin
+    /// where the one before it ends is damage if it was written after the last sync.
+    pub compact: bool,
     /// `producer.id.expiration.ms`: an idle producer's state is dropped after this. 1 day.
     pub producer_id_expiration_ms: i64,
 }
@@ -31,6 +34,7 @@ impl Default for LogConfig {
             retention_ms: 7 * 24 * 3_600_000,
             retention_bytes: -1,
             log_append_time: false,
+            compact: false,
             producer_id_expiration_ms: 24 * 3_600_000,
         }
     }

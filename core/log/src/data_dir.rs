@@ -4,7 +4,7 @@
 use crate::{
     error::LogError,
     names::PARTITION_METADATA,
-    storage::{Storage, join, read_file, write_file},
+    storage::{Storage, join, read_file, write_file, write_file_unsynced},
 };
 use alloc::{
     borrow::ToOwned,
@@ -152,12 +152,15 @@ pub fn mark_clean_shutdown(storage: &dyn Storage) -> Result<(), LogError> {
     )?)
 }
 
-/// The topic id in a partition's directory, as text.
+/// The topic id in a partition's directory, as text. A file without contents, as a power cut may leave it, counts as none.
 pub fn read_topic_id(storage: &dyn Storage, dir: &str) -> Result<Option<String>, LogError> {
     let path = join(dir, PARTITION_METADATA);
     let Some(text) = text_of(storage, &path)? else {
         return Ok(None);
     };
+    if text.bytes().all(|b| b == 0) {
+        return Ok(None);
+    }
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
     match id.map(str::trim) {
         Some(id) if id.len() == 22 && text.lines().any(|line| line.trim() == "version: 0") => {
@@ -167,14 +170,12 @@ pub fn read_topic_id(storage: &dyn Storage, dir: &str) -> Result<Option<String>,
     }
 }
 
-/// Writes the topic id; must be there before the first record is.
+/// Writes the topic id; must be there before the first record is. Not synced: the broker's own registry has the id too, and
+/// writes the file again if a power cut took it.
 pub fn write_topic_id(storage: &dyn Storage, dir: &str, topic_id: &str) -> Result<(), LogError> {
     let text = format!("version: 0\ntopic_id: {topic_id}");
-    Ok(write_file(
-        storage,
-        &join(dir, PARTITION_METADATA),
-        text.as_bytes(),
-    )?)
+    write_file_unsynced(storage, &join(dir, PARTITION_METADATA), text.as_bytes())?;
+    Ok(())
 }
 
 /// The directory of a partition.
@@ -250,6 +251,8 @@ mod tests {
             read_topic_id(&storage, "t-0").unwrap().unwrap(),
             "5L6g3nShT-eMCtK--X86sw"
         );
+        write_file(&storage, "t-0/partition.metadata", &[0; 43]).unwrap();
+        assert_eq!(read_topic_id(&storage, "t-0").unwrap(), None);
         write_topic_id(&storage, "t-0", "short").unwrap();
         assert!(read_topic_id(&storage, "t-0").is_err());
         assert_eq!(

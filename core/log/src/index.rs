@@ -60,8 +60,9 @@ impl OffsetIndex {
         }
     }
 
-    /// Takes a file's bytes; `None` unless offsets and positions rise strictly and lie within the log.
-    pub fn from_file(base_offset: i64, bytes: Bytes, log_bytes: u64) -> Option<Self> {
+    /// Takes a file's bytes; `None` unless offsets and positions rise strictly and lie within the log, whose offsets are below
+    /// `below` and whose bytes are `log_bytes`.
+    pub fn from_file(base_offset: i64, below: i64, bytes: Bytes, log_bytes: u64) -> Option<Self> {
         if !bytes.len().is_multiple_of(OFFSET_ENTRY) {
             return None;
         }
@@ -73,6 +74,7 @@ impl OffsetIndex {
         for i in 0..index.len() {
             let (offset, position) = index.entry(i);
             if offset < base_offset
+                || offset >= below
                 || position >= log_bytes
                 || last.is_some_and(|(o, p)| offset <= o || position <= p)
             {
@@ -91,7 +93,10 @@ impl OffsetIndex {
         let bytes = self.entries.bytes();
         let offset = u32::from_be_bytes(field(bytes, i * OFFSET_ENTRY));
         let position = u32::from_be_bytes(field(bytes, i * OFFSET_ENTRY + 4));
-        (self.base_offset + i64::from(offset), u64::from(position))
+        (
+            self.base_offset.saturating_add(i64::from(offset)),
+            u64::from(position),
+        )
     }
 
     /// How many entries satisfy `holds`, which must hold for a first part of them only.
@@ -117,9 +122,9 @@ impl OffsetIndex {
         bytes.extend_from_slice(&(position as u32).to_be_bytes());
     }
 
-    /// The offset of the last entry.
-    pub fn last_offset(&self) -> Option<i64> {
-        self.len().checked_sub(1).map(|i| self.entry(i).0)
+    /// The last entry: an offset, and the position where its batch begins.
+    pub fn last(&self) -> Option<(i64, u64)> {
+        self.len().checked_sub(1).map(|i| self.entry(i))
     }
 
     /// Where to begin to look for `offset`: the position of the last entry that is not above it, or 0.
@@ -173,8 +178,8 @@ impl TimeIndex {
         }
     }
 
-    /// Takes a file's bytes; `None` unless timestamps rise strictly and offsets don't fall.
-    pub fn from_file(base_offset: i64, bytes: Bytes) -> Option<Self> {
+    /// Takes a file's bytes; `None` unless timestamps rise strictly and offsets don't fall, and are below `below`.
+    pub fn from_file(base_offset: i64, below: i64, bytes: Bytes) -> Option<Self> {
         if !bytes.len().is_multiple_of(TIME_ENTRY) {
             return None;
         }
@@ -185,7 +190,10 @@ impl TimeIndex {
         let mut last: Option<(i64, i64)> = None;
         for i in 0..index.len() {
             let (timestamp, offset) = index.entry(i);
-            if offset < base_offset || last.is_some_and(|(t, o)| timestamp <= t || offset < o) {
+            if !(base_offset..below).contains(&offset)
+                || timestamp < 0
+                || last.is_some_and(|(t, o)| timestamp <= t || offset < o)
+            {
                 return None;
             }
             last = Some((timestamp, offset));
@@ -201,7 +209,10 @@ impl TimeIndex {
         let bytes = self.entries.bytes();
         let timestamp = i64::from_be_bytes(field(bytes, i * TIME_ENTRY));
         let offset = u32::from_be_bytes(field(bytes, i * TIME_ENTRY + 8));
-        (timestamp, self.base_offset + i64::from(offset))
+        (
+            timestamp,
+            self.base_offset.saturating_add(i64::from(offset)),
+        )
     }
 
     /// The last entry: the largest timestamp, and the last offset of the batch that has it.
@@ -281,10 +292,11 @@ mod tests {
             file[..16],
             [0, 0, 0, 10, 0, 0, 3, 0xe8, 0, 0, 0, 20, 0, 0, 7, 0xd0]
         );
-        assert!(OffsetIndex::from_file(100, file.clone(), 5001).is_some());
-        assert!(OffsetIndex::from_file(100, file.clone(), 5000).is_none());
-        assert!(OffsetIndex::from_file(100, file.slice(..9), 5001).is_none());
-        assert!(OffsetIndex::from_file(100, Bytes::from_static(&[0; 16]), 5001).is_none());
+        assert!(OffsetIndex::from_file(100, 200, file.clone(), 5001).is_some());
+        assert!(OffsetIndex::from_file(100, 200, file.clone(), 5000).is_none());
+        assert!(OffsetIndex::from_file(100, 200, file.slice(..9), 5001).is_none());
+        assert!(OffsetIndex::from_file(100, 150, file.clone(), 5001).is_none());
+        assert!(OffsetIndex::from_file(100, 200, Bytes::from_static(&[0; 16]), 5001).is_none());
         index.truncate(3000);
         assert_eq!(index.position_for(999), 2000);
     }
@@ -309,10 +321,10 @@ mod tests {
         let file = Bytes::copy_from_slice(index.as_bytes());
         assert_eq!(file.len(), 36);
         assert_eq!(
-            TimeIndex::from_file(100, file.clone()).unwrap().last(),
+            TimeIndex::from_file(100, 200, file.clone()).unwrap().last(),
             Some((3000, 140))
         );
-        assert!(TimeIndex::from_file(100, file.slice(..13)).is_none());
+        assert!(TimeIndex::from_file(100, 200, file.slice(..13)).is_none());
         index.truncate(131);
         assert_eq!(index.last(), Some((2000, 130)));
     }

@@ -24,6 +24,7 @@ mod partition_log;
 mod producer_state;
 mod recovery;
 mod segment;
+mod shortening;
 mod storage;
 
 pub use config::LogConfig;

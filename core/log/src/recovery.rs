@@ -10,7 +10,14 @@ use crate::{
     segment::Segment,
     storage::{Storage, join, read_file},
 };
-use alloc::{borrow::ToOwned, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    borrow::ToOwned,
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use ottla_record::{BatchHeader, Now};
 
 /// More bytes than a snapshot or an epoch file has.
@@ -32,10 +39,20 @@ pub struct OpenOptions {
 pub struct Recovery {
     /// Bytes that were cut off at the end, since they were no whole batch.
     pub cut_bytes: u64,
-    /// Why they were cut.
+    /// Bytes that were durable once and can't be read any more, in segments that are followed by others: from a damaged batch
+    /// to its segment's end. They are left as they are.
+    pub unreadable_bytes: u64,
+    /// Why they were cut or can't be read.
     pub reason: Option<String>,
     /// Segments that were read as a whole.
     pub scanned_segments: usize,
+}
+
+impl Recovery {
+    fn note_cut(&mut self, reason: String, bytes: u64) {
+        self.cut_bytes += bytes;
+        self.reason = Some(reason);
+    }
 }
 
 impl PartitionLog {
@@ -58,8 +75,10 @@ impl PartitionLog {
         let first_unsure = if options.clean {
             usize::MAX
         } else {
+            // The segment that ends at the recovery point is read too: it may have been closed, and its indexes written,
+            // after the sync that went so far.
             bases
-                .partition_point(|&base| base <= options.recovery_point)
+                .partition_point(|&base| base < options.recovery_point)
                 .saturating_sub(1)
         };
         let mut recovery = Recovery::default();
@@ -69,25 +88,34 @@ impl PartitionLog {
         let mut unsynced = UnsyncedFiles::default();
         let mut log_end_offset = bases[0];
         for (i, (&base, &size)) in files.iter().enumerate() {
+            let below = bases.get(i + 1).copied().unwrap_or(i64::MAX);
             let trusted = if i < first_unsure {
-                Segment::load(storage.as_ref(), dir, base, size, now.wall_ms)?
+                Segment::load(storage.as_ref(), dir, base, below, size, now.wall_ms)?
             } else {
                 None
             };
             if let Some(mut segment) = trusted {
                 if i + 1 == files.len() {
-                    log_end_offset = end_of(&mut segment, storage.as_ref())?;
-                    segment.settle_end(storage.as_ref())?;
+                    log_end_offset = segment.settle_end(storage.as_ref())?;
                 }
                 segments.push(segment);
                 continue;
+            }
+            if i > first_unsure && base != log_end_offset && !config.compact {
+                // The end of the segment before was lost; what came after it goes too, or there would be a hole.
+                recovery.note_cut(
+                    format!("{dir}: nothing from offset {log_end_offset} to {base}"),
+                    files.range(base..).map(|(_, size)| size).sum(),
+                );
+                delete_from(storage.as_ref(), dir, &bases[i..])?;
+                break;
             }
             recovery.scanned_segments += 1;
             let (mut segment, damage) = Segment::scan(
                 storage.as_ref(),
                 dir,
                 base,
-                bases.get(i + 1).copied().unwrap_or(i64::MAX),
+                below,
                 &config,
                 now.wall_ms,
                 |header| {
@@ -97,27 +125,32 @@ impl PartitionLog {
             )?;
             log_end_offset = log_end_offset.max(base);
             segment.dirty = i >= first_unsure;
-            let Some(damage) = damage else {
-                unsynced
-                    .syncers
-                    .extend(segment.write_indexes(storage.as_ref())?);
-                segments.push(segment);
-                continue;
-            };
-            // What lies behind a torn batch was written after it: none of it was acknowledged as durable.
-            let end = segment.size();
-            recovery.cut_bytes =
-                size - end + files.range(base + 1..).map(|(_, size)| size).sum::<u64>();
-            recovery.reason = Some(alloc::format!("{damage}"));
-            segment.truncate(storage.as_ref(), end, log_end_offset)?;
+            if let Some(damage) = &damage
+                && i < first_unsure
+            {
+                // This was durable and whole once, so nothing is thrown away for it.
+                if i + 1 == files.len() {
+                    return Err(damage.clone());
+                }
+                recovery.unreadable_bytes += size - segment.size();
+                recovery.reason = Some(damage.to_string());
+            } else if let Some(damage) = &damage {
+                // What lies behind a torn batch was written after it: none of it was acknowledged as durable.
+                let end = segment.size();
+                recovery.note_cut(
+                    damage.to_string(),
+                    size - end + files.range(base + 1..).map(|(_, size)| size).sum::<u64>(),
+                );
+                delete_from(storage.as_ref(), dir, &bases[i + 1..])?;
+                segment.truncate(storage.as_ref(), end, log_end_offset)?;
+            }
             unsynced
                 .syncers
                 .extend(segment.write_indexes(storage.as_ref())?);
             segments.push(segment);
-            for &later in files.range(base + 1..).map(|(base, _)| base) {
-                Segment::unread(dir, later).delete(storage.as_ref())?;
+            if damage.is_some() && i >= first_unsure {
+                break;
             }
-            break;
         }
         let mut log = Self {
             storage,
@@ -272,15 +305,12 @@ fn sort_out(storage: &dyn Storage, dir: &str) -> Result<BTreeMap<i64, u64>, LogE
     Ok(logs)
 }
 
-/// The offset after the last batch of a segment.
-fn end_of(segment: &mut Segment, storage: &dyn Storage) -> Result<i64, LogError> {
-    let mut end = segment.base_offset();
-    if let Some(placed) = segment.find(storage, segment.last_indexed_offset())? {
-        segment.each_header(storage, placed.position, |placed| {
-            end = placed.header.next_offset();
-        })?;
+/// Deletes segments that were not read, the newest first, so that a crash leaves no hole.
+fn delete_from(storage: &dyn Storage, dir: &str, bases: &[i64]) -> Result<(), LogError> {
+    for &base in bases.iter().rev() {
+        Segment::unread(dir, base).delete(storage)?;
     }
-    Ok(end)
+    Ok(())
 }
 
 /// The stored leader epochs; `None` if there is no file that can be used.

@@ -71,11 +71,13 @@ impl Segment {
         }
     }
 
-    /// Opens a segment whose indexes can be trusted; `Ok(None)` if one is missing or damaged and must be made again.
+    /// Opens a segment whose indexes can be trusted; `Ok(None)` if one is missing or damaged and must be made again. Its
+    /// offsets are below `below`, where the next segment begins.
     pub fn load(
         storage: &dyn Storage,
         dir: &str,
         base_offset: i64,
+        below: i64,
         size: u64,
         now_ms: i64,
     ) -> Result<Option<Self>, StorageError> {
@@ -89,8 +91,8 @@ impl Segment {
         let (Some(index), Some(time_index)) = (read(INDEX)?, read(TIME_INDEX)?) else {
             return Ok(None);
         };
-        let index = OffsetIndex::from_file(base_offset, index, size);
-        let time_index = TimeIndex::from_file(base_offset, time_index);
+        let index = OffsetIndex::from_file(base_offset, below, index, size);
+        let time_index = TimeIndex::from_file(base_offset, below, time_index);
         let (Some(index), Some(time_index)) = (index, time_index) else {
             return Ok(None);
         };
@@ -276,6 +278,12 @@ impl Segment {
             return found;
         }
         // Either the index leads astray, or the log is damaged there; the headers from the beginning on tell.
+        self.remake_index(storage)?;
+        let from = self.index.position_for(offset);
+        self.find_from(storage, from, offset)
+    }
+
+    fn remake_index(&mut self, storage: &dyn Storage) -> Result<(), LogError> {
         self.index = OffsetIndex::new(self.base_offset);
         let mut index = OffsetIndex::new(self.base_offset);
         let mut last_entry = 0;
@@ -286,8 +294,7 @@ impl Segment {
             }
         })?;
         self.index = index;
-        let from = self.index.position_for(offset);
-        self.find_from(storage, from, offset)
+        Ok(())
     }
 
     /// As [`Segment::find`], walking from a position where a batch begins that is not beyond the one looked for.
@@ -370,26 +377,51 @@ impl Segment {
         self.dirty = true;
         self.index.truncate(position);
         self.time_index.truncate(next_offset);
-        self.settle_end(storage)
+        self.settle_end(storage)?;
+        Ok(())
     }
 
     /// Learns what the indexes of a loaded or cut segment don't tell: batches behind the last entry may hold a larger
-    /// timestamp than it, and count towards the next.
-    pub fn settle_end(&mut self, storage: &dyn Storage) -> Result<(), LogError> {
-        let mut largest = self.time_index.last().unwrap_or((-1, -1));
-        let from = self.index.boundary_up_to(self.size);
-        self.bytes_since_index = self.size - from;
-        self.each_header(storage, from, |placed| {
-            if placed.header.max_timestamp > largest.0 {
-                largest = (placed.header.max_timestamp, placed.header.last_offset());
+    /// timestamp than it, and count towards the next. Returns the offset after the last batch.
+    pub fn settle_end(&mut self, storage: &dyn Storage) -> Result<i64, LogError> {
+        let largest = self.time_index.last().unwrap_or((-1, -1));
+        let (indexed, from) = self.index.last().unwrap_or((self.base_offset - 1, 0));
+        let walked = self.walk_end(storage, from, largest);
+        let ((next_offset, largest), from) = match walked {
+            // Compaction aside, an entry's offset is that of the batch at its position; it is never beyond the end.
+            Ok(end) if indexed < end.0 && largest.1 < end.0 => (end, from),
+            _ if from == 0 && largest.1 < 0 => (walked?, from),
+            _ => {
+                self.remake_index(storage)?;
+                self.time_index = TimeIndex::new(self.base_offset);
+                let end = self.walk_end(storage, 0, (-1, -1))?;
+                (end, self.index.boundary_up_to(self.size))
             }
-        })?;
+        };
+        self.bytes_since_index = self.size - from;
         self.max_timestamp = largest;
         self.first_timestamp = self
             .headers(storage)?
             .at(0)?
             .map(|first| first.header.max_timestamp);
-        Ok(())
+        Ok(next_offset)
+    }
+
+    /// The offset after the last batch, and the largest timestamp from `from` on with its batch's last offset, or `largest`.
+    fn walk_end(
+        &mut self,
+        storage: &dyn Storage,
+        from: u64,
+        mut largest: (i64, i64),
+    ) -> Result<(i64, (i64, i64)), LogError> {
+        let mut next_offset = self.base_offset;
+        self.each_header(storage, from, |placed| {
+            next_offset = placed.header.next_offset();
+            if placed.header.max_timestamp > largest.0 {
+                largest = (placed.header.max_timestamp, placed.header.last_offset());
+            }
+        })?;
+        Ok((next_offset, largest))
     }
 
     /// Removes the segment's files, the log first: an index without a log is removed at the next start.
@@ -412,11 +444,6 @@ impl Segment {
     /// The path of the log file.
     pub fn path(&self) -> &str {
         &self.path
-    }
-
-    /// An offset near the end, from which the last batch is found quickly.
-    pub fn last_indexed_offset(&self) -> i64 {
-        self.index.last_offset().unwrap_or(self.base_offset)
     }
 
     /// First offset that it may hold.
@@ -460,6 +487,13 @@ fn read_batch(
     file.read_into(position, &mut raw[..header_len])?;
     let header = BatchHeader::parse(&raw[..header_len])
         .map_err(|error| damaged_at(path, position, error))?;
+    if header.size_in_bytes() as u64 > len - position {
+        let error = RecordError::Truncated {
+            needed: header.size_in_bytes(),
+            have: (len - position) as usize,
+        };
+        return Err(damaged_at(path, position, error));
+    }
     let mut chunks = Vec::with_capacity(2);
     file.read_at(position, header.size_in_bytes(), &mut chunks)?;
     match Batches::new(chunks).next() {

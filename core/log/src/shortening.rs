@@ -1,0 +1,122 @@
+//! What makes a log shorter: retention and DeleteRecords at its start, truncation at its end.
+
+use crate::{
+    error::LogError,
+    partition_log::{PartitionLog, ReadEnd},
+    producer_state::ProducerState,
+    segment::Segment,
+};
+use ottla_record::Now;
+
+impl PartitionLog {
+    /// Moves the log's start up to `offset` (DeleteRecords); whole segments below it go. An offset beyond the end is an error,
+    /// one below the start changes nothing.
+    pub fn advance_start(&mut self, offset: i64) -> Result<(), LogError> {
+        self.check_running()?;
+        if offset > self.log_end_offset {
+            return Err(self.out_of_range(offset));
+        }
+        self.log_start_offset = self.log_start_offset.max(offset);
+        let gone = self
+            .segments
+            .partition_point(|s| s.base_offset() <= self.log_start_offset)
+            .saturating_sub(1);
+        self.delete_segments(gone)
+    }
+
+    /// Deletes whole segments that retention by time or size lets go, below `up_to` (the high watermark) only. Returns how many.
+    pub fn delete_old_segments(&mut self, now: Now, up_to: i64) -> Result<usize, LogError> {
+        self.check_running()?;
+        let mut size = self.size_bytes();
+        let mut gone = 0;
+        for (i, segment) in self.segments.iter().enumerate() {
+            let end = self
+                .segments
+                .get(i + 1)
+                .map_or(self.log_end_offset, Segment::base_offset);
+            let too_old = self.config.retention_ms >= 0
+                && now
+                    .wall_ms
+                    .saturating_sub(segment.newest_ms(self.storage.as_ref())?)
+                    > self.config.retention_ms;
+            let too_much = self.config.retention_bytes >= 0
+                && size - segment.size() >= self.config.retention_bytes as u64;
+            if end > up_to || segment.size() == 0 || !(too_old || too_much) {
+                break;
+            }
+            size -= segment.size();
+            gone = i + 1;
+        }
+        if gone == 0 {
+            return Ok(0);
+        }
+        if gone == self.segments.len() {
+            self.roll(now)?;
+        }
+        self.log_start_offset = self.log_start_offset.max(self.segments[gone].base_offset());
+        self.delete_segments(gone)?;
+        Ok(gone)
+    }
+
+    /// Deletes the first `count` segments.
+    fn delete_segments(&mut self, count: usize) -> Result<(), LogError> {
+        for i in 0..count {
+            if let Err(error) = self.segments[i].delete(self.storage.as_ref()) {
+                // Those that are still there stay ours, and are deleted the next time.
+                self.segments.drain(..i);
+                return Err(error.into());
+            }
+            self.unsynced.dir = true;
+        }
+        self.segments.drain(..count);
+        self.epochs.truncate_start(self.log_start_offset);
+        self.unsaved = true;
+        Ok(())
+    }
+
+    /// Cuts off all from `offset` on, as a follower does to agree with its leader: whole batches, so the end may be lower.
+    pub fn truncate_to(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        self.check_running()?;
+        if offset >= self.log_end_offset {
+            return Ok(());
+        }
+        self.try_truncate(offset.max(0), now)
+            .map_err(|error| match error {
+                LogError::Storage(error) => self.stop(error),
+                other => other,
+            })
+    }
+
+    fn try_truncate(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        self.read_ends = [ReadEnd::NONE; 4];
+        self.unsaved = true;
+        self.unsynced.dir = true;
+        let storage = self.storage.clone();
+        if offset <= self.segments[0].base_offset() {
+            return self.restart_at(offset, now);
+        }
+        let last = self.segment_of(offset);
+        // The newest first, so that a crash leaves no hole.
+        while self.segments.len() > last + 1
+            && let Some(mut segment) = self.segments.pop()
+        {
+            segment.delete(storage.as_ref())?;
+        }
+        self.log_end_offset = self
+            .log_end_offset
+            .min(offset)
+            .max(self.segments[last].base_offset());
+        let segment = &mut self.segments[last];
+        if let Some(placed) = segment.find(storage.as_ref(), offset)? {
+            let end = placed.header.base_offset.min(offset);
+            segment.truncate(storage.as_ref(), placed.position, end)?;
+            self.log_end_offset = end;
+        }
+        self.synced_offset = self.synced_offset.min(self.log_end_offset);
+        self.log_start_offset = self.log_start_offset.min(self.log_end_offset);
+        self.epochs.truncate_end(self.log_end_offset);
+        self.write_epochs()?;
+        self.producers = ProducerState::default();
+        self.restore_producers()
+    }
+}

@@ -1,0 +1,484 @@
+//! A log on storage that dies at every single operation, and then, as a power cut may, loses or tears what was not synced.
+//!
+//! What a completed sync job covered must be there afterwards, and nothing that was not appended. The control that must fail
+//! is a storage whose syncs do nothing.
+
+mod common;
+
+use bytes::Bytes;
+use common::{DIR, batch, now, read_all};
+use ottla_log::{
+    DirEntry, LogConfig, MemoryStorage, OpenHow, OpenOptions, PartitionLog, SequenceCheck, Storage,
+    StorageError, StorageErrorKind, StorageFile, Syncer,
+};
+use ottla_record::FinishOptions;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+/// A small generator, so that a seed says all.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+    }
+
+    fn flip(&mut self) -> bool {
+        self.below(2) == 1
+    }
+}
+
+type Contents = Arc<Mutex<FileState>>;
+
+#[derive(Clone, Default)]
+struct FileState {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+#[derive(Default)]
+struct DiskState {
+    /// `None` is a directory.
+    now: BTreeMap<String, Option<Contents>>,
+    durable: BTreeMap<String, Option<Contents>>,
+    /// Changes and syncs until the power goes.
+    left: u64,
+    done: u64,
+    /// Whether syncs do anything.
+    honest: bool,
+}
+
+#[derive(Clone)]
+struct Disk(Arc<Mutex<DiskState>>);
+
+fn error(kind: StorageErrorKind) -> StorageError {
+    StorageError::new(kind, format!("{kind:?}"))
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
+}
+
+impl Disk {
+    fn new(left: u64, honest: bool) -> Self {
+        Self(Arc::new(Mutex::new(DiskState {
+            left,
+            honest,
+            ..DiskState::default()
+        })))
+    }
+
+    fn change<R>(
+        &self,
+        work: impl FnOnce(&mut DiskState) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
+        let mut state = self.0.lock().unwrap();
+        if state.left == 0 {
+            return Err(error(StorageErrorKind::Io));
+        }
+        state.left -= 1;
+        state.done += 1;
+        work(&mut state)
+    }
+
+    fn look<R>(&self, work: impl FnOnce(&DiskState) -> R) -> R {
+        work(&self.0.lock().unwrap())
+    }
+
+    /// What is there after the power came back: each directory entry and each file is as it was synced, or as it was last, or
+    /// in between.
+    fn after_power_cut(&self, random: &mut Random) -> Arc<MemoryStorage> {
+        let state = self.0.lock().unwrap();
+        let found = MemoryStorage::new();
+        let mut paths: Vec<&String> = state.durable.keys().chain(state.now.keys()).collect();
+        paths.sort();
+        paths.dedup();
+        for path in paths {
+            let entry = match random.flip() {
+                true => state.durable.get(path),
+                false => state.now.get(path),
+            };
+            match entry {
+                None => {}
+                Some(None) => found.create_dir(path).unwrap(),
+                Some(Some(contents)) => {
+                    let Ok(mut file) = found.open(path, OpenHow::CreateNew) else {
+                        continue; // its directory is lost
+                    };
+                    let bytes = torn(&contents.lock().unwrap(), random);
+                    file.append(&[bytes.into()]).unwrap();
+                }
+            }
+        }
+        Arc::new(found)
+    }
+}
+
+/// A file after a power cut: pages that were not synced are there or not, the length may be ahead of the bytes.
+fn torn(file: &FileState, random: &mut Random) -> Vec<u8> {
+    let (now, durable) = (&file.now, &file.durable);
+    match random.below(4) {
+        0 => durable.clone(),
+        1 => now.clone(),
+        _ if now.len() <= durable.len() || now[..durable.len()] != durable[..] => {
+            if random.flip() {
+                now.clone()
+            } else {
+                durable.clone()
+            }
+        }
+        how => {
+            let keep =
+                durable.len() + random.below((now.len() - durable.len()) as u64 + 1) as usize;
+            let mut bytes = now[..keep].to_vec();
+            if how == 3 {
+                bytes.resize(now.len(), 0);
+            }
+            bytes
+        }
+    }
+}
+
+impl Storage for Disk {
+    fn open(&self, path: &str, how: OpenHow) -> Result<Box<dyn StorageFile>, StorageError> {
+        let there = self.look(|state| state.now.get(path).cloned());
+        let contents = match (there, how) {
+            (Some(Some(_)), OpenHow::CreateNew) => {
+                return Err(error(StorageErrorKind::AlreadyExists));
+            }
+            (Some(Some(contents)), _) => contents,
+            (Some(None), _) => return Err(error(StorageErrorKind::Invalid)),
+            (None, OpenHow::CreateNew | OpenHow::OpenOrCreate) => self.change(|state| {
+                let contents = Contents::default();
+                state.now.insert(path.into(), Some(contents.clone()));
+                Ok(contents)
+            })?,
+            (None, _) => return Err(error(StorageErrorKind::NotFound)),
+        };
+        Ok(Box::new(DiskFile {
+            disk: self.clone(),
+            contents,
+        }))
+    }
+
+    fn list(&self, dir: &str) -> Result<Vec<DirEntry>, StorageError> {
+        Ok(self.look(|state| {
+            let inside = state.now.iter().filter(|(path, _)| parent(path) == dir);
+            inside
+                .map(|(path, entry)| DirEntry {
+                    name: path.rsplit('/').next().unwrap().into(),
+                    is_dir: entry.is_none(),
+                    len: entry
+                        .as_ref()
+                        .map_or(0, |c| c.lock().unwrap().now.len() as u64),
+                })
+                .collect()
+        }))
+    }
+
+    fn create_dir(&self, dir: &str) -> Result<(), StorageError> {
+        if self.exists(dir)? {
+            return Ok(());
+        }
+        self.change(|state| {
+            state.now.insert(dir.into(), None);
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
+        self.change(|state| {
+            let entry = state.now.remove(from);
+            let entry = entry.ok_or_else(|| error(StorageErrorKind::NotFound))?;
+            state.now.insert(to.into(), entry);
+            Ok(())
+        })
+    }
+
+    fn remove_file(&self, path: &str) -> Result<(), StorageError> {
+        if !self.exists(path)? {
+            return Err(error(StorageErrorKind::NotFound));
+        }
+        self.change(|state| {
+            state.now.remove(path);
+            Ok(())
+        })
+    }
+
+    fn remove_dir(&self, _dir: &str) -> Result<(), StorageError> {
+        unimplemented!("logs don't remove directories")
+    }
+
+    fn exists(&self, path: &str) -> Result<bool, StorageError> {
+        Ok(self.look(|state| state.now.contains_key(path)))
+    }
+
+    fn modified_ms(&self, _path: &str) -> Result<i64, StorageError> {
+        Ok(0)
+    }
+
+    fn sync_dir(&self, dir: &str) -> Result<(), StorageError> {
+        self.change(|state| {
+            if state.honest {
+                let inside = |path: &String| parent(path) == dir;
+                state.durable.retain(|path, _| !inside(path));
+                let entries = state.now.iter().filter(|(path, _)| inside(path));
+                state
+                    .durable
+                    .extend(entries.map(|(p, e)| (p.clone(), e.clone())));
+            }
+            Ok(())
+        })
+    }
+}
+
+#[derive(Clone)]
+struct DiskFile {
+    disk: Disk,
+    contents: Contents,
+}
+
+impl DiskFile {
+    fn write(&self, work: impl FnOnce(&mut Vec<u8>)) -> Result<(), StorageError> {
+        self.disk.change(|_| {
+            work(&mut self.contents.lock().unwrap().now);
+            Ok(())
+        })
+    }
+}
+
+impl Syncer for DiskFile {
+    fn sync(&self) -> Result<(), StorageError> {
+        self.disk.change(|state| {
+            let mut contents = self.contents.lock().unwrap();
+            if state.honest {
+                contents.durable = contents.now.clone();
+            }
+            Ok(())
+        })
+    }
+}
+
+impl StorageFile for DiskFile {
+    fn len(&self) -> u64 {
+        self.contents.lock().unwrap().now.len() as u64
+    }
+
+    fn append(&mut self, parts: &[Bytes]) -> Result<(), StorageError> {
+        // Every part may be the last one.
+        parts
+            .iter()
+            .try_for_each(|part| self.write(|now| now.extend_from_slice(part)))
+    }
+
+    fn write_at(&mut self, pos: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        self.write(|now| {
+            let pos = pos as usize;
+            now.resize(now.len().max(pos + bytes.len()), 0);
+            now[pos..pos + bytes.len()].copy_from_slice(bytes);
+        })
+    }
+
+    fn read_at(&self, pos: u64, len: usize, out: &mut Vec<Bytes>) -> Result<(), StorageError> {
+        let contents = self.contents.lock().unwrap();
+        let bytes = contents.now.get(pos as usize..pos as usize + len);
+        out.push(Bytes::copy_from_slice(
+            bytes.ok_or_else(|| error(StorageErrorKind::Invalid))?,
+        ));
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: u64) -> Result<(), StorageError> {
+        self.write(|now| now.truncate(len as usize))
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        Syncer::sync(self)
+    }
+
+    fn syncer(&self) -> Arc<dyn Syncer> {
+        Arc::new(self.clone())
+    }
+
+    fn seal(&mut self) {}
+}
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 600,
+        index_interval_bytes: 100,
+        ..LogConfig::default()
+    }
+}
+
+/// What a scenario did before the power went.
+#[derive(Default)]
+struct History {
+    /// (offset, timestamp) of all that was appended, also of what may be lost.
+    appended: Vec<(i64, i64)>,
+    /// All below was covered by a completed sync job.
+    synced: i64,
+    /// How far the log was cut off at its start.
+    start: i64,
+    closed: bool,
+}
+
+/// Appends, syncs, rolls, cuts off at the start, closes and opens again, until the storage fails.
+fn scenario(disk: &Disk, seed: u64, history: &mut History) -> Result<(), ottla_log::LogError> {
+    let mut random = Random(seed);
+    let storage = Arc::new(disk.clone());
+    let mut log = PartitionLog::create(storage.clone(), DIR, config(), now(0))?;
+    let mut sequence = 0;
+    for step in 0..40 {
+        let records = 1 + random.below(3) as i64;
+        let first = 1000 + step * 10;
+        let timestamps: Vec<i64> = (first..first + records).collect();
+        let options = FinishOptions {
+            producer_id: 9,
+            producer_epoch: 0,
+            base_sequence: sequence,
+            ..FinishOptions::default()
+        };
+        let (bytes, header) = batch(&timestamps, &options);
+        let base = log.log_end_offset();
+        history.appended.extend((base..).zip(timestamps));
+        log.append(bytes, &header, (step / 15) as i32, now(0))?;
+        sequence += records as i32;
+        match random.below(10) {
+            0..4 => {
+                if let Some(job) = log.sync_targets()? {
+                    job.run()?;
+                    log.mark_synced(job.up_to);
+                    history.synced = log.synced_offset();
+                }
+            }
+            4 => log.roll(now(0))?,
+            5 if step > 20 => {
+                // What the start is must be durable before what lies below it goes, as the broker sees to.
+                history.start = history.synced / 2;
+                log.advance_start(history.start)?;
+            }
+            6 if step > 10 => {
+                log.close()?;
+                history.synced = log.log_end_offset();
+                let options = OpenOptions {
+                    clean: true,
+                    recovery_point: history.synced,
+                    log_start_offset: history.start,
+                };
+                log = PartitionLog::open(storage.clone(), DIR, config(), now(0), options)?.0;
+                assert_eq!(log.log_end_offset(), history.synced);
+            }
+            _ => {}
+        }
+    }
+    log.close()?;
+    history.synced = log.log_end_offset();
+    history.closed = true;
+    Ok(())
+}
+
+/// Whether the log that is found holds what was promised, and nothing else.
+fn check(found: Arc<MemoryStorage>, history: &History, what: &str) -> Result<(), String> {
+    let clean = history.closed;
+    let options = OpenOptions {
+        clean,
+        recovery_point: history.synced,
+        log_start_offset: history.start,
+    };
+    let (mut log, _) = PartitionLog::open(found, DIR, config(), now(0), options)
+        .map_err(|error| format!("{what}: {error}"))?;
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    let promised = history.start < history.synced;
+    if end < history.synced || promised && start > history.start {
+        return Err(format!(
+            "{what}: {start} to {end}, synced {}",
+            history.synced
+        ));
+    }
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        read_all(&mut log, start, 300)
+    }))
+    .map_err(|_| format!("{what}: can't be read"))?;
+    if found != history.appended[start as usize..end as usize] {
+        return Err(format!("{what}: found {found:?}"));
+    }
+    if let Some((offset, timestamp)) = found.last()
+        && log.offset_for_time(*timestamp).ok().flatten() != Some((*timestamp, *offset))
+    {
+        return Err(format!(
+            "{what}: the last record is {:?}, by its time {:?}",
+            (timestamp, offset),
+            log.offset_for_time(*timestamp)
+        ));
+    }
+    if end > start {
+        // The producer's next batch is accepted, and one of later is not.
+        let next = |sequence| {
+            let options = FinishOptions {
+                producer_id: 9,
+                producer_epoch: 0,
+                base_sequence: sequence,
+                ..FinishOptions::default()
+            };
+            batch(&[1], &options).1
+        };
+        let state = log.producers();
+        if state.check(&next(end as i32)) != SequenceCheck::Accept
+            || state.check(&next(end as i32 + 1)) == SequenceCheck::Accept
+        {
+            return Err(format!(
+                "{what}: producer state is not that of offset {end}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Failures over all points at which the power may go, and some of the states that the disk may then be in.
+fn sweep(seed: u64, states: u64, honest: bool) -> Vec<String> {
+    let whole = Disk::new(u64::MAX, honest);
+    scenario(&whole, seed, &mut History::default()).unwrap();
+    let operations = whole.look(|state| state.done);
+    let mut failures = Vec::new();
+    for left in 0..=operations {
+        let disk = Disk::new(left, honest);
+        let mut history = History::default();
+        let _ = scenario(&disk, seed, &mut history);
+        for state in 0..states {
+            let mut random = Random(seed << 32 | left << 8 | (state + 1));
+            let found = disk.after_power_cut(&mut random);
+            let what = format!("seed {seed}, operation {left} of {operations}, state {state}");
+            failures.extend(check(found, &history, &what).err());
+        }
+    }
+    failures
+}
+
+#[test]
+fn nothing_synced_is_lost_at_any_operation() {
+    for seed in 1..=12 {
+        let failures = sweep(seed, 8, true);
+        assert!(
+            failures.is_empty(),
+            "{} failures, {}",
+            failures.len(),
+            failures[0]
+        );
+    }
+}
+
+#[test]
+fn a_lying_disk_is_found_out() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let failures = sweep(1, 2, false);
+    std::panic::set_hook(hook);
+    assert!(failures.len() > 100, "{}", failures.len());
+}
