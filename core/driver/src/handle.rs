@@ -36,6 +36,12 @@ pub trait EventSink: Send + Sync {
     fn event(&self, event: Event);
     /// There is something to consume ([`Client::poll_consumed`]) that was not there before.
     fn consumable(&self);
+    /// When [`Self::handle_timeout`] is due, in monotonic microseconds.
+    fn poll_timeout(&self) -> Option<u64> {
+        None
+    }
+    /// It may be time for what the application wants at intervals.
+    fn handle_timeout(&self, _client: &Client, _now_us: u64) {}
 }
 
 /// A client with its connections. A clone is the same one.
@@ -394,6 +400,11 @@ impl Core {
             }
         }
         let mut told = false;
+        let now_us = now().mono_us;
+        if self.sink.poll_timeout().is_some_and(|due| due <= now_us) {
+            self.sink.handle_timeout(&machine.client, now_us);
+            told = true;
+        }
         while let Some(event) = machine.client.poll_event() {
             self.sink.event(event);
             told = true;
@@ -411,9 +422,14 @@ impl Core {
         std::mem::forget(guard);
     }
 
+    /// When something is due.
+    fn due(&self, machine: &Machine) -> u64 {
+        machine.client.poll_timeout().into_iter().chain(self.sink.poll_timeout()).min().unwrap_or(u64::MAX)
+    }
+
     /// Wakes the background thread if it sleeps for too long.
     fn plan(&self, machine: &Machine) {
-        let due = machine.client.poll_timeout().unwrap_or(u64::MAX);
+        let due = self.due(machine);
         if due < self.sleeps_until.load(Relaxed) {
             self.sleeps_until.store(due, Relaxed);
             self.mail.signal.background.notify_one();

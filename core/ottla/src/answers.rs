@@ -2,7 +2,11 @@
 
 use crate::ErrCode;
 use bytes::Bytes;
-use ottla_protocol::Str;
+use ottla_client::BrokerAddress;
+use ottla_protocol::{
+    Str,
+    messages::{MetadataResponse, describe_groups::DescribedGroup},
+};
 
 /// A broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,4 +98,73 @@ pub struct GroupInfo {
     pub protocol: Str,
     /// The members.
     pub members: Vec<GroupMember>,
+}
+
+impl From<MetadataResponse> for Metadata {
+    fn from(response: MetadataResponse) -> Self {
+        let brokers: Vec<BrokerInfo> = response
+            .brokers
+            .into_iter()
+            .map(|broker| BrokerInfo { id: broker.node_id, host: broker.host, port: broker.port })
+            .collect();
+        let orig = brokers.iter().find(|broker| broker.id == response.controller_id).or(brokers.first());
+        let (orig_broker_id, orig_broker_name) = match orig {
+            Some(broker) => (broker.id, format!("{}:{}/{}", broker.host, broker.port, broker.id)),
+            None => (-1, String::new()),
+        };
+        let topics = response.topics.into_iter().map(|topic| TopicMetadata {
+            name: topic.name.unwrap_or_default(),
+            error: topic.error_code.into(),
+            is_internal: topic.is_internal,
+            partitions: topic
+                .partitions
+                .into_iter()
+                .map(|partition| PartitionMetadata {
+                    id: partition.partition_index,
+                    error: partition.error_code.into(),
+                    leader: partition.leader_id,
+                    replicas: partition.replica_nodes,
+                    isrs: partition.isr_nodes,
+                })
+                .collect(),
+        });
+        Self {
+            topics: topics.collect(),
+            brokers,
+            controller_id: response.controller_id,
+            cluster_id: response.cluster_id,
+            orig_broker_id,
+            orig_broker_name,
+        }
+    }
+}
+
+impl GroupInfo {
+    pub(crate) fn new(group: DescribedGroup, broker: Option<BrokerAddress>) -> Self {
+        let broker = broker.map_or(BrokerInfo { id: -1, host: Str::new(), port: 0 }, |broker| BrokerInfo {
+            id: broker.node,
+            host: broker.host,
+            port: broker.port,
+        });
+        Self {
+            broker,
+            group: group.group_id,
+            error: group.error_code.into(),
+            state: group.group_state,
+            protocol_type: group.protocol_type,
+            protocol: group.protocol_data,
+            members: group
+                .members
+                .into_iter()
+                .map(|member| GroupMember {
+                    member_id: member.member_id,
+                    group_instance_id: member.group_instance_id,
+                    client_id: member.client_id,
+                    client_host: member.client_host,
+                    metadata: member.member_metadata,
+                    assignment: member.member_assignment,
+                })
+                .collect(),
+        }
+    }
 }

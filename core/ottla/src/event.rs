@@ -3,7 +3,11 @@
 use crate::{ErrCode, KafkaError, TimestampType, TopicPartition};
 use bytes::Bytes;
 use ottla_protocol::Str;
+use crate::shared::Shared;
+use ottla_client::consumer::Fetched;
+use ottla_client::producer::{DeliveredBatch, Deliveries};
 use ottla_record::Headers;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// One thing out of a [`Queue`](crate::Queue). Which queue an event goes to is told at each kind; "main queue" and "consumer
 /// queue" are [`Handle::main_queue`](crate::Handle::main_queue) and
@@ -98,8 +102,11 @@ pub enum Persistence {
 ///
 /// Until it is dropped (or a record is passed by [`DeliveryBatch::next`]) its records count for
 /// [`Handle::outq_len`](crate::Handle::outq_len) and `queue.buffering.max.messages`.
-#[derive(Debug)]
-pub struct DeliveryBatch {}
+pub struct DeliveryBatch {
+    batch: DeliveredBatch,
+    reports: Deliveries,
+    shared: Arc<Shared>,
+}
 
 /// The delivery report of one record, borrowed from its [`DeliveryBatch`].
 #[derive(Debug)]
@@ -120,52 +127,81 @@ pub struct Delivery<'a> {
     pub payload_addr: usize,
 }
 
-#[allow(unused_variables)]
+impl std::fmt::Debug for DeliveryBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.batch.fmt(f)
+    }
+}
+
+impl Drop for DeliveryBatch {
+    fn drop(&mut self) {
+        self.shared.taken_bytes.fetch_add(self.batch.bytes(), Relaxed);
+        self.shared.taken_messages.fetch_add(self.batch.len(), Relaxed);
+    }
+}
+
 impl DeliveryBatch {
+    pub(crate) fn new(batch: DeliveredBatch, shared: Arc<Shared>) -> Self {
+        Self { reports: batch.deliveries(), batch, shared }
+    }
+
     /// The topic.
     pub fn topic(&self) -> &Str {
-        todo!()
+        &self.batch.topic
     }
     /// The topic's handle, as [`Handle::topic`](crate::Handle::topic) gave it.
     pub fn topic_handle(&self) -> crate::TopicHandle {
-        todo!()
+        crate::TopicHandle(self.batch.topic_handle)
     }
     /// The partition; -1 if none was chosen.
     pub fn partition(&self) -> i32 {
-        todo!()
+        self.batch.partition
     }
     /// Why the records were not delivered, or `None`: they were.
     pub fn error(&self) -> Option<&KafkaError> {
-        todo!()
+        self.batch.error.as_ref()
     }
     /// The error's code, or `NO_ERROR`.
     pub fn code(&self) -> ErrCode {
-        todo!()
+        self.batch.code()
     }
     /// How far the records got.
     pub fn status(&self) -> Persistence {
-        todo!()
+        match self.batch.status {
+            ottla_client::producer::Persistence::NotPersisted => Persistence::NotPersisted,
+            ottla_client::producer::Persistence::PossiblyPersisted => Persistence::PossiblyPersisted,
+            ottla_client::producer::Persistence::Persisted => Persistence::Persisted,
+        }
     }
     /// Node id of the broker that answered, or -1.
     pub fn broker_id(&self) -> i32 {
-        todo!()
+        self.batch.broker
     }
     /// From the batch's first `produce` to its report, in microseconds.
     pub fn latency_us(&self) -> u64 {
-        todo!()
+        self.batch.latency_us
     }
     /// Number of records, those already passed included.
     pub fn len(&self) -> usize {
-        todo!()
+        self.batch.len()
     }
     /// Whether it has no records; it always has.
     pub fn is_empty(&self) -> bool {
-        todo!()
+        self.batch.is_empty()
     }
     /// The next record's report. Takes no lock and allocates nothing.
     #[allow(clippy::should_implement_trait)] // it lends
     pub fn next(&mut self) -> Option<Delivery<'_>> {
-        todo!()
+        let report = self.reports.next(&self.batch)?;
+        Some(Delivery {
+            offset: report.offset,
+            timestamp: report.timestamp,
+            key: report.key,
+            value: report.value,
+            headers: report.headers,
+            opaque: report.side.opaque,
+            payload_addr: report.side.payload_addr,
+        })
     }
 }
 
@@ -176,7 +212,9 @@ impl DeliveryBatch {
 /// Dropping it half-way moves nothing back: the remaining records are lost to this consumer unless it seeks, so iterate to the end
 /// or keep it.
 #[derive(Debug)]
-pub struct FetchedBatch {}
+pub struct FetchedBatch {
+    fetched: Fetched,
+}
 
 /// A record, borrowed from its [`FetchedBatch`].
 #[derive(Debug)]
@@ -199,33 +237,52 @@ pub struct Record<'a> {
     pub buffer: &'a Bytes,
 }
 
-#[allow(unused_variables)]
 impl FetchedBatch {
+    pub(crate) fn new(fetched: Fetched) -> Self {
+        Self { fetched }
+    }
+
     /// The topic.
     pub fn topic(&self) -> &Str {
-        todo!()
+        self.fetched.partition().topic()
     }
     /// The partition.
     pub fn partition(&self) -> i32 {
-        todo!()
+        self.fetched.partition().partition()
     }
     /// How many records it held at first (an upper bound of what is handed out).
     pub fn record_count(&self) -> usize {
-        todo!()
+        self.fetched.record_count()
     }
     /// Bytes of its batches as they were fetched.
     pub fn size_in_bytes(&self) -> usize {
-        todo!()
+        self.fetched.size_in_bytes()
     }
     /// Whether a seek, pause or unassign made what is left useless.
     pub fn is_stale(&self) -> bool {
-        todo!()
+        self.fetched.is_outdated()
     }
     /// The next record. It moves the partition's position, and with `enable.auto.offset.store` the offset that will be
     /// committed, behind that record. An error (`_BAD_MSG`, `_BAD_COMPRESSION`) stands for the rest of one batch, with its first
     /// offset; the next call goes on behind it.
     #[allow(clippy::should_implement_trait)] // it lends
     pub fn next(&mut self) -> Option<Result<Record<'_>, (i64, KafkaError)>> {
-        todo!()
+        Some(match self.fetched.next_record()? {
+            Ok(record) => Ok(Record {
+                offset: record.offset,
+                timestamp: record.timestamp,
+                timestamp_type: match record.timestamp_type {
+                    ottla_client::consumer::TimestampType::NotAvailable => TimestampType::NotAvailable,
+                    ottla_client::consumer::TimestampType::CreateTime => TimestampType::CreateTime,
+                    ottla_client::consumer::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+                },
+                key: record.key,
+                value: record.value,
+                headers: record.headers,
+                leader_epoch: record.leader_epoch,
+                buffer: record.buffer,
+            }),
+            Err(bad) => Err((bad.offset, bad.error)),
+        })
     }
 }

@@ -10,6 +10,9 @@ mod event;
 mod handle;
 mod partition;
 mod queue;
+mod roles;
+mod shared;
+mod statistics;
 
 pub use admin::{
     Admin, ConfigEntry, ConfigResource, GroupListing, ListedOffset, NewTopic, OffsetSpec,

@@ -1,4 +1,5 @@
 use crate::ErrCode;
+use ottla_client::consumer::PartitionOffset;
 use ottla_protocol::Str;
 
 /// A partition with an offset and what may come with it: the argument and the result of most operations.
@@ -29,6 +30,20 @@ impl TopicPartition {
             metadata: None,
             error: ErrCode::NO_ERROR,
         }
+    }
+}
+
+impl From<PartitionOffset> for TopicPartition {
+    fn from(other: PartitionOffset) -> Self {
+        let PartitionOffset { topic, partition, offset, leader_epoch, metadata, error } = other;
+        Self { topic, partition, offset, leader_epoch, metadata, error }
+    }
+}
+
+impl From<&TopicPartition> for PartitionOffset {
+    fn from(other: &TopicPartition) -> Self {
+        let TopicPartition { topic, partition, offset, leader_epoch, metadata, error } = other.clone();
+        Self { topic, partition, offset, leader_epoch, metadata, error }
     }
 }
 

@@ -1,0 +1,224 @@
+//! What a handle, its queues and the events it handed out share.
+
+use crate::{
+    Event, KafkaError, QueueHook,
+    config::{Logger, Resolved},
+    event::{DeliveryBatch, FetchedBatch, LogLine, RebalanceKind},
+    handle::{InterruptCheck, Role},
+    partition::TopicPartition,
+};
+use ottla_client::{
+    Client, Event as ClientEvent,
+    consumer::{Consumed, ConsumerEvent, OperationResult, RebalanceKind as ClientRebalance},
+};
+use ottla_driver::EventSink;
+use ottla_protocol::{Response, Str};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+/// Index of the main queue.
+pub(crate) const MAIN: usize = 0;
+/// Index of the consumer queue.
+pub(crate) const CONSUMER: usize = 1;
+
+/// The result of something that was given an id.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    Response(Result<Response, KafkaError>),
+    Operation(Result<OperationResult, KafkaError>),
+}
+
+/// One queue.
+#[derive(Default)]
+pub(crate) struct QueueState {
+    pub events: VecDeque<Event>,
+    pub forward: Option<usize>,
+    pub hook: Option<QueueHook>,
+    /// For a partition's queue: its partition.
+    pub partition: Option<(Str, i32)>,
+    pub woken: bool,
+}
+
+/// Shared by everything of one handle; the driver puts the client's events here.
+pub(crate) struct Shared {
+    pub name: String,
+    pub role: Role,
+    pub queues: Mutex<Vec<QueueState>>,
+    pub completions: Mutex<HashMap<u64, Completion>>,
+    pub fatal: Mutex<Option<KafkaError>>,
+    pub consumer_closed: AtomicBool,
+    /// Records and bytes whose reports the application took, not yet counted by the client.
+    pub taken_messages: AtomicUsize,
+    pub taken_bytes: AtomicUsize,
+    pub interrupt: Mutex<Option<InterruptCheck>>,
+    pub log_level: AtomicU8,
+    pub log_queue: Mutex<Option<usize>>,
+    log_to_queue: bool,
+    logger: Option<Logger>,
+    rebalance_events: bool,
+    offset_commit_events: bool,
+    statistics_us: u64,
+    next_statistics: AtomicU64,
+}
+
+/// The lock, even if a thread panicked with it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub fn new(name: String, role: Role, resolved: &Resolved) -> Self {
+        Self {
+            name,
+            role,
+            queues: Mutex::new(vec![QueueState::default(), QueueState::default()]),
+            completions: Mutex::default(),
+            fatal: Mutex::default(),
+            consumer_closed: AtomicBool::new(false),
+            taken_messages: AtomicUsize::new(0),
+            taken_bytes: AtomicUsize::new(0),
+            interrupt: Mutex::default(),
+            log_level: AtomicU8::new(resolved.log_level),
+            log_queue: Mutex::default(),
+            log_to_queue: resolved.log_queue,
+            logger: resolved.logger.clone(),
+            rebalance_events: resolved.client.rebalance_by_application,
+            offset_commit_events: resolved.offset_commit_events,
+            statistics_us: resolved.statistics_interval_ms * 1000,
+            next_statistics: AtomicU64::new(match resolved.statistics_interval_ms {
+                0 => u64::MAX,
+                ms => ottla_driver::now().mono_us + ms * 1000,
+            }),
+        }
+    }
+
+    /// Where the events of a queue end up.
+    pub fn terminal(queues: &[QueueState], mut queue: usize) -> usize {
+        while let Some(next) = queues.get(queue).and_then(|state| state.forward) {
+            queue = next;
+        }
+        queue
+    }
+
+    /// Puts an event into a queue, or where that forwards to.
+    pub fn push(&self, queue: usize, event: Event) {
+        let mut queues = lock(&self.queues);
+        let to = Self::terminal(&queues, queue);
+        let state = &mut queues[to];
+        let hook = state.events.is_empty().then(|| state.hook.clone()).flatten();
+        state.events.push_back(event);
+        drop(queues);
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
+    /// Writes a log line, if it is important enough.
+    pub fn log(&self, level: u8, facility: &'static str, message: String) {
+        if level > self.log_level.load(Relaxed) {
+            return;
+        }
+        let line = LogLine { level, facility, message };
+        if self.log_to_queue {
+            let queue = lock(&self.log_queue).unwrap_or(MAIN);
+            self.push(queue, Event::Log(line));
+        } else if let Some(logger) = &self.logger {
+            logger(&line);
+        }
+    }
+
+    /// Tells the client which reports were taken since the last time.
+    #[inline]
+    pub fn count_taken(&self, client: &mut Client) {
+        if self.taken_messages.load(Relaxed) > 0 {
+            let messages = self.taken_messages.swap(0, Relaxed);
+            let bytes = self.taken_bytes.swap(0, Relaxed);
+            client.delivery_taken(messages, bytes);
+        }
+    }
+
+    /// An event from something to consume.
+    pub fn consumed(consumed: Consumed) -> Event {
+        match consumed {
+            Consumed::Records(records) => Event::Fetched(FetchedBatch::new(records)),
+            Consumed::Eof { partition: (topic, partition), offset } => Event::PartitionEof { topic, partition, offset },
+            Consumed::Error { partition, offset, error } => Event::ConsumerError { partition, offset, error },
+        }
+    }
+}
+
+/// The sink holds the shared state weakly enough: events refer to it only while they live.
+pub(crate) struct Sink(pub Arc<Shared>);
+
+impl EventSink for Sink {
+    fn event(&self, event: ClientEvent) {
+        let shared = &self.0;
+        match event {
+            ClientEvent::Delivery(batch) => {
+                shared.push(MAIN, Event::Delivery(DeliveryBatch::new(batch, shared.clone())));
+            }
+            ClientEvent::Consumer(ConsumerEvent::Rebalance { kind, partitions }) => {
+                if shared.rebalance_events {
+                    let kind = match kind {
+                        ClientRebalance::Assign => RebalanceKind::Assign,
+                        ClientRebalance::Revoke => RebalanceKind::Revoke,
+                        ClientRebalance::Lost => RebalanceKind::Lost,
+                    };
+                    let partitions = partitions
+                        .into_iter()
+                        .map(|(topic, partition)| TopicPartition::new(topic, partition, crate::offset::INVALID))
+                        .collect();
+                    shared.push(CONSUMER, Event::Rebalance { kind, partitions });
+                }
+            }
+            ClientEvent::Consumer(ConsumerEvent::OffsetCommit { error, offsets }) => {
+                if shared.offset_commit_events {
+                    let offsets = offsets.into_iter().map(TopicPartition::from).collect();
+                    shared.push(CONSUMER, Event::OffsetCommit { error, offsets });
+                }
+            }
+            ClientEvent::Consumer(ConsumerEvent::Done { id, result }) => {
+                lock(&shared.completions).insert(id, Completion::Operation(result));
+            }
+            ClientEvent::Consumer(ConsumerEvent::Closed) => shared.consumer_closed.store(true, Relaxed),
+            ClientEvent::Response { id, result } => {
+                lock(&shared.completions).insert(id.0, Completion::Response(result));
+            }
+            ClientEvent::Error(error) => {
+                if error.fatal {
+                    lock(&shared.fatal).get_or_insert(error.clone());
+                }
+                shared.push(MAIN, Event::Error(error));
+            }
+        }
+    }
+
+    fn consumable(&self) {
+        let queues = lock(&self.0.queues);
+        let mut hooks: Vec<QueueHook> = Vec::new();
+        for (i, state) in queues.iter().enumerate() {
+            if i == CONSUMER || state.partition.is_some() {
+                hooks.extend(queues[Shared::terminal(&queues, i)].hook.clone());
+            }
+        }
+        drop(queues);
+        hooks.iter().for_each(|hook| hook());
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        Some(self.0.next_statistics.load(Relaxed)).filter(|at| *at != u64::MAX)
+    }
+
+    fn handle_timeout(&self, client: &Client, now_us: u64) {
+        if now_us >= self.0.next_statistics.load(Relaxed) {
+            self.0.next_statistics.store(now_us + self.0.statistics_us, Relaxed);
+            let text = crate::statistics::json(&self.0, client, now_us);
+            self.0.push(MAIN, Event::Statistics(text));
+        }
+    }
+}
