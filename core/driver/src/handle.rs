@@ -424,7 +424,13 @@ impl Core {
 
     /// When something is due.
     fn due(&self, machine: &Machine) -> u64 {
-        machine.client.poll_timeout().into_iter().chain(self.sink.poll_timeout()).min().unwrap_or(u64::MAX)
+        machine
+            .client
+            .poll_timeout()
+            .into_iter()
+            .chain(self.sink.poll_timeout())
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Wakes the background thread if it sleeps for too long.

@@ -105,11 +105,21 @@ impl From<MetadataResponse> for Metadata {
         let brokers: Vec<BrokerInfo> = response
             .brokers
             .into_iter()
-            .map(|broker| BrokerInfo { id: broker.node_id, host: broker.host, port: broker.port })
+            .map(|broker| BrokerInfo {
+                id: broker.node_id,
+                host: broker.host,
+                port: broker.port,
+            })
             .collect();
-        let orig = brokers.iter().find(|broker| broker.id == response.controller_id).or(brokers.first());
+        let orig = brokers
+            .iter()
+            .find(|broker| broker.id == response.controller_id)
+            .or(brokers.first());
         let (orig_broker_id, orig_broker_name) = match orig {
-            Some(broker) => (broker.id, format!("{}:{}/{}", broker.host, broker.port, broker.id)),
+            Some(broker) => (
+                broker.id,
+                format!("{}:{}/{}", broker.host, broker.port, broker.id),
+            ),
             None => (-1, String::new()),
         };
         let topics = response.topics.into_iter().map(|topic| TopicMetadata {
@@ -141,11 +151,18 @@ impl From<MetadataResponse> for Metadata {
 
 impl GroupInfo {
     pub(crate) fn new(group: DescribedGroup, broker: Option<BrokerAddress>) -> Self {
-        let broker = broker.map_or(BrokerInfo { id: -1, host: Str::new(), port: 0 }, |broker| BrokerInfo {
-            id: broker.node,
-            host: broker.host,
-            port: broker.port,
-        });
+        let broker = broker.map_or(
+            BrokerInfo {
+                id: -1,
+                host: Str::new(),
+                port: 0,
+            },
+            |broker| BrokerInfo {
+                id: broker.node,
+                host: broker.host,
+                port: broker.port,
+            },
+        );
         Self {
             broker,
             group: group.group_id,

@@ -1,11 +1,11 @@
 //! What a handle tells its application: delivery reports, records, errors, rebalances, logs, statistics.
 
+use crate::shared::Shared;
 use crate::{ErrCode, KafkaError, TimestampType, TopicPartition};
 use bytes::Bytes;
-use ottla_protocol::Str;
-use crate::shared::Shared;
 use ottla_client::consumer::Fetched;
 use ottla_client::producer::{DeliveredBatch, Deliveries};
+use ottla_protocol::Str;
 use ottla_record::Headers;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -135,14 +135,22 @@ impl std::fmt::Debug for DeliveryBatch {
 
 impl Drop for DeliveryBatch {
     fn drop(&mut self) {
-        self.shared.taken_bytes.fetch_add(self.batch.bytes(), Relaxed);
-        self.shared.taken_messages.fetch_add(self.batch.len(), Relaxed);
+        self.shared
+            .taken_bytes
+            .fetch_add(self.batch.bytes(), Relaxed);
+        self.shared
+            .taken_messages
+            .fetch_add(self.batch.len(), Relaxed);
     }
 }
 
 impl DeliveryBatch {
     pub(crate) fn new(batch: DeliveredBatch, shared: Arc<Shared>) -> Self {
-        Self { reports: batch.deliveries(), batch, shared }
+        Self {
+            reports: batch.deliveries(),
+            batch,
+            shared,
+        }
     }
 
     /// The topic.
@@ -169,7 +177,9 @@ impl DeliveryBatch {
     pub fn status(&self) -> Persistence {
         match self.batch.status {
             ottla_client::producer::Persistence::NotPersisted => Persistence::NotPersisted,
-            ottla_client::producer::Persistence::PossiblyPersisted => Persistence::PossiblyPersisted,
+            ottla_client::producer::Persistence::PossiblyPersisted => {
+                Persistence::PossiblyPersisted
+            }
             ottla_client::producer::Persistence::Persisted => Persistence::Persisted,
         }
     }
@@ -272,9 +282,13 @@ impl FetchedBatch {
                 offset: record.offset,
                 timestamp: record.timestamp,
                 timestamp_type: match record.timestamp_type {
-                    ottla_client::consumer::TimestampType::NotAvailable => TimestampType::NotAvailable,
+                    ottla_client::consumer::TimestampType::NotAvailable => {
+                        TimestampType::NotAvailable
+                    }
                     ottla_client::consumer::TimestampType::CreateTime => TimestampType::CreateTime,
-                    ottla_client::consumer::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+                    ottla_client::consumer::TimestampType::LogAppendTime => {
+                        TimestampType::LogAppendTime
+                    }
                 },
                 key: record.key,
                 value: record.value,

@@ -2,7 +2,7 @@
 //! [`Producer`](crate::Producer), [`Consumer`](crate::Consumer) and [`Admin`](crate::Admin) are nicer.
 
 use crate::{
-    Config, ErrCode, KafkaError, Queue, TopicConfig, TopicPartition,
+    Config, ErrCode, KafkaError, LogLine, Queue, TopicConfig, TopicPartition,
     queue::{deadline, forwarded},
     shared::{CONSUMER, Completion, MAIN, QueueState, Shared, Sink, lock},
 };
@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use crate::Role;
+pub use ottla_client::{Role, Route};
 
 /// A topic of one handle: what [`ProduceRecord::topic`] takes in place of a name. Cheap to copy, good for the handle's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +81,10 @@ impl<'a> ProduceRecord<'a> {
             key: self.key,
             value: self.value,
             headers: self.headers,
-            side: ottla_client::producer::Side { opaque: self.opaque, payload_addr: self.payload_addr },
+            side: ottla_client::producer::Side {
+                opaque: self.opaque,
+                payload_addr: self.payload_addr,
+            },
         }
     }
 
@@ -171,7 +174,11 @@ impl Handle {
             }
             let interrupt = lock(&self.inner.shared.interrupt).clone();
             // Without an interrupt check a second is as good as any: what is waited for wakes this thread.
-            let step = if interrupt.is_some() { 200_000 } else { 1_000_000 };
+            let step = if interrupt.is_some() {
+                200_000
+            } else {
+                1_000_000
+            };
             driver.wait(seen, until.min(time + step));
             if interrupt.is_some_and(|check| check()) {
                 return Err(KafkaError::from(ErrCode::INTR));
@@ -186,15 +193,16 @@ impl Handle {
     }
 
     /// Sends a request and waits for the answer.
-    pub fn request(&self, route: Route, request: Request, timeout: Duration) -> Result<Response, KafkaError> {
-        let route = match route {
-            Route::Any => ottla_client::Route::Any,
-            Route::Controller => ottla_client::Route::Controller,
-            Route::GroupCoordinator(group) => ottla_client::Route::GroupCoordinator(group),
-            Route::Leader(topic, partition) => ottla_client::Route::Leader(topic, partition),
-            Route::Node(node) => ottla_client::Route::Node(node),
-        };
-        let id = self.inner.driver.with(|client, now| client.request(now, route, request, milliseconds(timeout)))?;
+    pub fn request(
+        &self,
+        route: Route,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Response, KafkaError> {
+        let id = self
+            .inner
+            .driver
+            .with(|client, now| client.request(now, route, request, milliseconds(timeout)))?;
         match self.completion(id.0, timeout)? {
             Completion::Response(result) => result,
             Completion::Operation(_) => Err(KafkaError::from(ErrCode::FAIL)),
@@ -226,8 +234,14 @@ impl Handle {
         run: impl FnOnce(&mut Client, Now, &mut [PartitionOffset]) -> Result<(), KafkaError>,
     ) -> Result<(), KafkaError> {
         let mut offsets = offsets_of(partitions);
-        let result = self.inner.driver.with(|client, now| run(client, now, &mut offsets))?;
-        partitions.iter_mut().zip(offsets).for_each(|(to, from)| *to = from.into());
+        let result = self
+            .inner
+            .driver
+            .with(|client, now| run(client, now, &mut offsets))?;
+        partitions
+            .iter_mut()
+            .zip(offsets)
+            .for_each(|(to, from)| *to = from.into());
         result
     }
 
@@ -235,15 +249,17 @@ impl Handle {
     fn forward_partitions(&self) {
         let partitions = forwarded(&lock(&self.inner.shared.queues));
         for (key, apart) in partitions.into_iter().filter(|(_, apart)| *apart) {
-            let _ = self.inner.driver.with(|client, now| client.set_forwarded(now, &key, apart));
+            let _ = self
+                .inner
+                .driver
+                .with(|client, now| client.set_forwarded(now, &key, apart));
         }
     }
 
     fn partitioner(&self, config: Option<&TopicConfig>) -> Option<BoxedPartitioner> {
-        let own = config.unwrap_or(self.inner.config.topic()).partitioner()?;
-        Some(Box::new(move |topic: &str, key: Option<&[u8]>, partitions: i32, opaque: usize| {
-            own.partition(topic, key, partitions, opaque)
-        }))
+        config
+            .unwrap_or(self.inner.config.topic())
+            .boxed_partitioner()
     }
 
     fn flush_until(
@@ -281,7 +297,10 @@ impl Handle {
                 }
                 None => driver.wait(driver.signal_count(), until.min(now().mono_us + 10_000)),
             }
-            if lock(&self.inner.shared.interrupt).clone().is_some_and(|check| check()) {
+            if lock(&self.inner.shared.interrupt)
+                .clone()
+                .is_some_and(|check| check())
+            {
                 break Err(KafkaError::from(ErrCode::INTR));
             }
         };
@@ -317,13 +336,28 @@ impl Handle {
         Ok(())
     }
 
-    fn describe_group(&self, group: Str, timeout: Duration) -> Result<crate::GroupInfo, KafkaError> {
-        let request = DescribeGroupsRequest { groups: vec![group.clone()], ..Default::default() };
+    fn describe_group(
+        &self,
+        group: Str,
+        timeout: Duration,
+    ) -> Result<crate::GroupInfo, KafkaError> {
+        let request = DescribeGroupsRequest {
+            groups: vec![group.clone()],
+            ..Default::default()
+        };
         let route = Route::GroupCoordinator(group);
         let response = self.request(route, Request::DescribeGroups(request), timeout)?;
-        let Response::DescribeGroups(mut response) = response else { return Err(unexpected(&response)) };
-        let broker = self.inner.driver.with(|client, _| client.brokers().into_iter().next())?;
-        let group = response.groups.pop().ok_or_else(|| KafkaError::from(ErrCode::BAD_MSG))?;
+        let Response::DescribeGroups(mut response) = response else {
+            return Err(unexpected(&response));
+        };
+        let broker = self
+            .inner
+            .driver
+            .with(|client, _| client.brokers().into_iter().next())?;
+        let group = response
+            .groups
+            .pop()
+            .ok_or_else(|| KafkaError::from(ErrCode::BAD_MSG))?;
         Ok(crate::GroupInfo::new(group, broker))
     }
 }
@@ -333,11 +367,16 @@ fn offsets_of(partitions: &[TopicPartition]) -> Vec<PartitionOffset> {
 }
 
 fn milliseconds(timeout: Duration) -> i32 {
-    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).max(1)
+    i32::try_from(timeout.as_millis())
+        .unwrap_or(i32::MAX)
+        .max(1)
 }
 
 pub(crate) fn unexpected(response: &Response) -> KafkaError {
-    KafkaError::new(ErrCode::BAD_MSG, format!("an answer of the wrong kind: {}", response.api_key().name()))
+    KafkaError::new(
+        ErrCode::BAD_MSG,
+        format!("an answer of the wrong kind: {}", response.api_key().name()),
+    )
 }
 
 /// Every handle.
@@ -348,24 +387,42 @@ impl Handle {
     /// and for properties that are refused; `_FS` when the directory can't be used, `_CONFLICT` when another process has it: the
     /// message names that process.
     pub fn new(role: Role, config: Config) -> Result<Self, KafkaError> {
-        let resolved = config.resolve(role)?;
+        let settings = config.settings(role)?;
         static PRODUCERS: AtomicUsize = AtomicUsize::new(1);
         static CONSUMERS: AtomicUsize = AtomicUsize::new(1);
         let (kind, number) = match role {
             Role::Producer => ("producer", PRODUCERS.fetch_add(1, Relaxed)),
             Role::Consumer => ("consumer", CONSUMERS.fetch_add(1, Relaxed)),
         };
-        let client_id = resolved.client.client_id.clone();
-        let shared = Arc::new(Shared::new(format!("{client_id}#{kind}-{number}"), role, &resolved));
-        for warning in &resolved.warnings {
-            shared.log(4, "CONFWARN", warning.clone());
-        }
-        let broker = EmbeddedBroker::open(&resolved.place, resolved.broker.clone()).map_err(|error| {
-            let code = if error.is_owned() { ErrCode::CONFLICT } else { ErrCode::FS };
+        let client_id = settings.client.client_id.clone();
+        let shared = Arc::new(Shared::new(
+            format!("{client_id}#{kind}-{number}"),
+            role,
+            &config,
+            &settings,
+        ));
+        settings
+            .warnings
+            .into_iter()
+            .for_each(|warning| shared.log(warning));
+        let broker = EmbeddedBroker::open(&settings.place, settings.broker).map_err(|error| {
+            let code = if error.is_owned() {
+                ErrCode::CONFLICT
+            } else {
+                ErrCode::FS
+            };
             KafkaError::new(code, error.to_string())
         })?;
-        let driver = ottla_driver::Handle::new(resolved.client, broker, Arc::new(Sink(shared.clone())))?;
-        Ok(Self { inner: Arc::new(Inner { driver, shared, config, client_id }) })
+        let driver =
+            ottla_driver::Handle::new(settings.client, broker, Arc::new(Sink(shared.clone())))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                driver,
+                shared,
+                config,
+                client_id,
+            }),
+        })
     }
     /// librdkafka's form: `CLIENT_ID#producer-1`, numbered in each process.
     pub fn name(&self) -> &str {
@@ -401,7 +458,11 @@ impl Handle {
     }
     /// Writes a line to the handle's log, as the library's own.
     pub fn log(&self, level: u8, facility: &'static str, message: &str) {
-        self.inner.shared.log(level, facility, message.to_owned());
+        self.inner.shared.log(LogLine {
+            level,
+            facility,
+            message: message.to_owned(),
+        });
     }
     /// The cluster's id; waits until a broker has told it.
     pub fn cluster_id(&self, timeout: Duration) -> Result<Str, KafkaError> {
@@ -409,7 +470,9 @@ impl Handle {
     }
     /// The controller's node id; waits until a broker has told it.
     pub fn controller_id(&self, timeout: Duration) -> Result<i32, KafkaError> {
-        self.until(timeout, |client| Some(client.controller()).filter(|node| *node >= 0))
+        self.until(timeout, |client| {
+            Some(client.controller()).filter(|node| *node >= 0)
+        })
     }
 }
 
@@ -426,10 +489,19 @@ impl Handle {
     /// A partition's own queue. It forwards to the consumer queue until it is told otherwise.
     pub fn partition_queue(&self, topic: &str, partition: i32) -> Queue {
         let mut queues = lock(&self.inner.shared.queues);
-        let of = |state: &QueueState| state.partition.as_ref().is_some_and(|(t, p)| *t == topic && *p == partition);
+        let of = |state: &QueueState| {
+            state
+                .partition
+                .as_ref()
+                .is_some_and(|(t, p)| *t == topic && *p == partition)
+        };
         let index = queues.iter().position(of).unwrap_or_else(|| {
             let partition = Some((Str::from(topic), partition));
-            queues.push(QueueState { forward: Some(CONSUMER), partition, ..QueueState::default() });
+            queues.push(QueueState {
+                forward: Some(CONSUMER),
+                partition,
+                ..QueueState::default()
+            });
             queues.len() - 1
         });
         Queue::new(self.clone(), index)
@@ -451,7 +523,10 @@ impl Handle {
     pub fn set_log_queue(&self, queue: Option<&Queue>) -> Result<(), KafkaError> {
         *lock(&self.inner.shared.log_queue) = match queue {
             Some(queue) if !queue.handle().is_same(self) => {
-                return Err(KafkaError::new(ErrCode::INVALID_ARG, "the queue belongs to another handle"));
+                return Err(KafkaError::new(
+                    ErrCode::INVALID_ARG,
+                    "the queue belongs to another handle",
+                ));
             }
             queue => queue.map(Queue::index),
         };
@@ -465,26 +540,41 @@ impl Handle {
     /// wait for it.
     pub fn topic(&self, name: &str) -> Result<TopicHandle, KafkaError> {
         let driver = &self.inner.driver;
-        Ok(TopicHandle(driver.with(|client, now| client.intern_topic(now, name, None, self.partitioner(None)))??))
+        Ok(TopicHandle(driver.with(|client, now| {
+            client.intern_topic(now, name, None, self.partitioner(None))
+        })??))
     }
     /// The same with topic properties of its own; they count if the topic wasn't named before.
     pub fn topic_with(&self, name: &str, config: &TopicConfig) -> Result<TopicHandle, KafkaError> {
-        let resolved = config.resolve(&self.inner.config)?;
+        let resolved = config.typed();
         let partitioner = self.partitioner(Some(config));
         let driver = &self.inner.driver;
-        Ok(TopicHandle(driver.with(|client, now| client.intern_topic(now, name, Some(resolved), partitioner))??))
+        Ok(TopicHandle(driver.with(|client, now| {
+            client.intern_topic(now, name, Some(resolved), partitioner)
+        })??))
     }
     /// The topic's name.
     pub fn topic_name(&self, topic: TopicHandle) -> Option<Str> {
-        self.inner.driver.with(|client, _| client.topic_name(topic.0)).ok().flatten()
+        self.inner
+            .driver
+            .with(|client, _| client.topic_name(topic.0))
+            .ok()
+            .flatten()
     }
     /// Partitions of a topic, if that is known yet.
     pub fn partition_count(&self, topic: &str) -> Option<i32> {
-        self.inner.driver.with(|client, _| client.partition_count(&topic.into())).ok().flatten()
+        self.inner
+            .driver
+            .with(|client, _| client.partition_count(&topic.into()))
+            .ok()
+            .flatten()
     }
     /// Whether a partition has a leader, as far as is known (`rd_kafka_topic_partition_available`).
     pub fn is_partition_available(&self, topic: &str, partition: i32) -> bool {
-        self.inner.driver.with(|client, _| client.is_available(&topic.into(), partition)).unwrap_or(false)
+        self.inner
+            .driver
+            .with(|client, _| client.is_available(&topic.into(), partition))
+            .unwrap_or(false)
     }
     /// Takes a record. No allocation; the bytes are encoded straight into the partition's batch.
     ///
@@ -509,7 +599,9 @@ impl Handle {
             match self.produce(record) {
                 Err(error) if error.code == ErrCode::QUEUE_FULL && now().mono_us < until => {
                     // Whoever takes reports says nothing: look again soon.
-                    self.inner.driver.wait(seen, until.min(now().mono_us + 1000));
+                    self.inner
+                        .driver
+                        .wait(seen, until.min(now().mono_us + 1000));
                 }
                 result => return result,
             }
@@ -520,7 +612,7 @@ impl Handle {
     pub fn produce_batch<'a>(
         &self,
         records: impl IntoIterator<Item = ProduceRecord<'a>>,
-        refused: impl FnMut(usize, KafkaError),
+        mut refused: impl FnMut(usize, KafkaError),
     ) -> usize {
         let shared = &*self.inner.shared;
         let mut records = records.into_iter().enumerate();
@@ -531,7 +623,9 @@ impl Handle {
                 shared.count_taken(client);
                 let mut more = false;
                 for _ in 0..1024 {
-                    let Some((index, record)) = records.next() else { return Ok((more, false)) };
+                    let Some((index, record)) = records.next() else {
+                        return Ok((more, false));
+                    };
                     match client.produce(now, &record.for_client()) {
                         Ok(serve) => {
                             more |= serve;
@@ -546,7 +640,9 @@ impl Handle {
                 Ok(true) => {}
                 Ok(false) => return taken,
                 Err(error) => {
-                    records.by_ref().for_each(|(index, _)| refused(index, error.clone()));
+                    records
+                        .by_ref()
+                        .for_each(|(index, _)| refused(index, error.clone()));
                     return taken;
                 }
             }
@@ -569,7 +665,9 @@ impl Handle {
     /// Fails records with `_PURGE_QUEUE` that wait (`queue`) and with `_PURGE_INFLIGHT` that were sent (`in_flight`). The reports
     /// come as ever.
     pub fn purge(&self, queue: bool, in_flight: bool) -> Result<(), KafkaError> {
-        self.inner.driver.with(|client, now| client.purge(now, queue, in_flight))
+        self.inner
+            .driver
+            .with(|client, now| client.purge(now, queue, in_flight))
     }
     /// Records that are on their way or whose reports were not taken, and other events that wait.
     pub fn outq_len(&self) -> usize {
@@ -578,7 +676,11 @@ impl Handle {
             shared.count_taken(client);
             client.queue_len()
         });
-        let others = lock(&shared.queues)[MAIN].events.iter().filter(|event| !matches!(event, crate::Event::Delivery(_))).count();
+        let others = lock(&shared.queues)[MAIN]
+            .events
+            .iter()
+            .filter(|event| !matches!(event, crate::Event::Delivery(_)))
+            .count();
         queued.unwrap_or(0) + others
     }
 }
@@ -589,20 +691,30 @@ impl Handle {
     /// `group.id` (`_UNKNOWN_GROUP`); `_INVALID_ARG` for an empty list, a bad name or expression.
     pub fn subscribe<S: AsRef<str>>(&self, topics: &[S]) -> Result<(), KafkaError> {
         let topics: Vec<Str> = topics.iter().map(|topic| topic.as_ref().into()).collect();
-        self.inner.driver.with(|client, now| client.subscribe(now, &topics))?
+        self.inner
+            .driver
+            .with(|client, now| client.subscribe(now, &topics))?
     }
     /// Leaves the group.
     pub fn unsubscribe(&self) -> Result<(), KafkaError> {
-        self.inner.driver.with(|client, now| client.unsubscribe(now))?
+        self.inner
+            .driver
+            .with(|client, now| client.unsubscribe(now))?
     }
     /// What is subscribed to.
     pub fn subscription(&self) -> Vec<Str> {
-        self.inner.driver.with(|client, _| client.subscription()).unwrap_or_default()
+        self.inner
+            .driver
+            .with(|client, _| client.subscription())
+            .unwrap_or_default()
     }
     /// Consumes these partitions from their `offset` on, in place of others. `OFFSET_STORED` and `OFFSET_INVALID` begin at the
     /// committed offset.
     pub fn assign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
-        let result = self.inner.driver.with(|client, now| client.assign(now, &offsets_of(partitions)))?;
+        let result = self
+            .inner
+            .driver
+            .with(|client, now| client.assign(now, &offsets_of(partitions)))?;
         self.forward_partitions();
         result
     }
@@ -612,31 +724,55 @@ impl Handle {
     }
     /// Consumes these partitions too.
     pub fn incremental_assign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
-        let result = self.inner.driver.with(|client, now| client.incremental_assign(now, &offsets_of(partitions)))?;
+        let result = self
+            .inner
+            .driver
+            .with(|client, now| client.incremental_assign(now, &offsets_of(partitions)))?;
         self.forward_partitions();
         result
     }
     /// Consumes these partitions no more.
     pub fn incremental_unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
-        let keys: Vec<_> = partitions.iter().map(|p| (p.topic.clone(), p.partition)).collect();
-        self.inner.driver.with(|client, now| client.incremental_unassign(now, &keys))?
+        let keys: Vec<_> = partitions
+            .iter()
+            .map(|p| (p.topic.clone(), p.partition))
+            .collect();
+        self.inner
+            .driver
+            .with(|client, now| client.incremental_unassign(now, &keys))?
     }
     /// What is consumed.
     pub fn assignment(&self) -> Vec<TopicPartition> {
-        let assigned = self.inner.driver.with(|client, _| client.assignment()).unwrap_or_default();
-        assigned.into_iter().map(|(topic, p)| TopicPartition::new(topic, p, crate::offset::INVALID)).collect()
+        let assigned = self
+            .inner
+            .driver
+            .with(|client, _| client.assignment())
+            .unwrap_or_default();
+        assigned
+            .into_iter()
+            .map(|(topic, p)| TopicPartition::new(topic, p, crate::offset::INVALID))
+            .collect()
     }
     /// Whether the assignment was lost to others.
     pub fn is_assignment_lost(&self) -> bool {
-        self.inner.driver.with(|client, _| client.is_assignment_lost()).unwrap_or(false)
+        self.inner
+            .driver
+            .with(|client, _| client.is_assignment_lost())
+            .unwrap_or(false)
     }
     /// `NONE`, `EAGER` or `COOPERATIVE`.
     pub fn rebalance_protocol(&self) -> &'static str {
-        self.inner.driver.with(|client, _| client.rebalance_protocol()).unwrap_or("NONE")
+        self.inner
+            .driver
+            .with(|client, _| client.rebalance_protocol())
+            .unwrap_or("NONE")
     }
     /// The member id in the group; empty outside of one.
     pub fn member_id(&self) -> Str {
-        self.inner.driver.with(|client, _| client.member_id()).unwrap_or_default()
+        self.inner
+            .driver
+            .with(|client, _| client.member_id())
+            .unwrap_or_default()
     }
     /// Group, generation, member.
     pub fn group_metadata(&self) -> Option<GroupMetadata> {
@@ -652,15 +788,21 @@ impl Handle {
     }
     /// Goes on at other offsets; each partition gets its own `error`.
     pub fn seek(&self, partitions: &mut [TopicPartition]) -> Result<(), KafkaError> {
-        self.each(partitions, |client, now, partitions| client.seek(now, partitions))
+        self.each(partitions, |client, now, partitions| {
+            client.seek(now, partitions)
+        })
     }
     /// Stops partitions for a while; each partition gets its own `error`.
     pub fn pause(&self, partitions: &mut [TopicPartition]) -> Result<(), KafkaError> {
-        self.each(partitions, |client, now, partitions| client.pause(now, partitions))
+        self.each(partitions, |client, now, partitions| {
+            client.pause(now, partitions)
+        })
     }
     /// Goes on with paused partitions; each partition gets its own `error`.
     pub fn resume(&self, partitions: &mut [TopicPartition]) -> Result<(), KafkaError> {
-        self.each(partitions, |client, now, partitions| client.resume(now, partitions))
+        self.each(partitions, |client, now, partitions| {
+            client.resume(now, partitions)
+        })
     }
     /// Sets each `offset` behind the last record that the application took, or to `OFFSET_INVALID`.
     pub fn position(&self, partitions: &mut [TopicPartition]) -> Result<(), KafkaError> {
@@ -671,7 +813,9 @@ impl Handle {
     }
     /// Notes offsets to be committed by the next automatic or argumentless commit.
     pub fn store_offsets(&self, offsets: &mut [TopicPartition]) -> Result<(), KafkaError> {
-        self.each(offsets, |client, now, offsets| client.store_offsets(now, offsets))
+        self.each(offsets, |client, now, offsets| {
+            client.store_offsets(now, offsets)
+        })
     }
     /// Commits these offsets, or all stored ones, and waits. Returns the partitions with their errors.
     pub fn commit(
@@ -682,14 +826,18 @@ impl Handle {
         let offsets = offsets.map(offsets_of);
         let id = self.operation(|client, now, id| client.commit(now, Some(id), offsets))?;
         match self.operation_result(id, timeout)? {
-            OperationResult::Offsets(offsets) => Ok(offsets.into_iter().map(TopicPartition::from).collect()),
+            OperationResult::Offsets(offsets) => {
+                Ok(offsets.into_iter().map(TopicPartition::from).collect())
+            }
             OperationResult::Watermarks { .. } => Ok(Vec::new()),
         }
     }
     /// Commits without waiting; [`Event::OffsetCommit`](crate::Event::OffsetCommit) follows.
     pub fn commit_async(&self, offsets: Option<&[TopicPartition]>) -> Result<(), KafkaError> {
         let offsets = offsets.map(offsets_of);
-        self.inner.driver.with(|client, now| client.commit(now, None, offsets))?
+        self.inner
+            .driver
+            .with(|client, now| client.commit(now, None, offsets))?
     }
     /// Sets each `offset` and `metadata` to what the group has committed, or `OFFSET_INVALID`.
     pub fn committed(
@@ -698,9 +846,14 @@ impl Handle {
         timeout: Duration,
     ) -> Result<(), KafkaError> {
         let asked = offsets_of(partitions);
-        let id = self.operation(|client, now, id| client.query_committed(now, id, asked, milliseconds(timeout)))?;
+        let id = self.operation(|client, now, id| {
+            client.query_committed(now, id, asked, milliseconds(timeout))
+        })?;
         if let OperationResult::Offsets(found) = self.operation_result(id, timeout)? {
-            partitions.iter_mut().zip(found).for_each(|(to, from)| *to = from.into());
+            partitions
+                .iter_mut()
+                .zip(found)
+                .for_each(|(to, from)| *to = from.into());
         }
         Ok(())
     }
@@ -719,7 +872,9 @@ impl Handle {
     }
     /// Begins to close; whoever polls the consumer queue serves it until [`Handle::is_consumer_closed`].
     pub fn begin_close_consumer(&self) -> Result<(), KafkaError> {
-        self.inner.driver.with(|client, now| client.close_consumer(now))?
+        self.inner
+            .driver
+            .with(|client, now| client.close_consumer(now))?
     }
     /// Whether closing is done.
     pub fn is_consumer_closed(&self) -> bool {
@@ -737,7 +892,10 @@ impl Handle {
     ) -> Result<crate::Metadata, KafkaError> {
         let request = MetadataRequest {
             topics: topics.map(|topics| {
-                let topic = |name: &&str| MetadataRequestTopic { name: Some((*name).into()), ..Default::default() };
+                let topic = |name: &&str| MetadataRequestTopic {
+                    name: Some((*name).into()),
+                    ..Default::default()
+                };
                 topics.iter().map(topic).collect()
             }),
             allow_auto_topic_creation: self.role() == Role::Producer,
@@ -756,24 +914,48 @@ impl Handle {
         timeout: Duration,
     ) -> Result<(i64, i64), KafkaError> {
         let ask = |timestamp| {
-            let asked = ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() };
-            let topics = vec![ListOffsetsTopic { name: topic.into(), partitions: vec![asked], ..Default::default() }];
-            let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+            let asked = ListOffsetsPartition {
+                partition_index: partition,
+                timestamp,
+                ..Default::default()
+            };
+            let topics = vec![ListOffsetsTopic {
+                name: topic.into(),
+                partitions: vec![asked],
+                ..Default::default()
+            }];
+            let request = ListOffsetsRequest {
+                replica_id: -1,
+                topics,
+                ..Default::default()
+            };
             let route = Route::Leader(topic.into(), partition);
             let response = self.request(route, Request::ListOffsets(request), timeout)?;
-            let Response::ListOffsets(mut response) = response else { return Err(unexpected(&response)) };
-            let answer = response.topics.pop().and_then(|mut topic| topic.partitions.pop());
+            let Response::ListOffsets(mut response) = response else {
+                return Err(unexpected(&response));
+            };
+            let answer = response
+                .topics
+                .pop()
+                .and_then(|mut topic| topic.partitions.pop());
             match answer {
                 Some(answer) if answer.error_code.0 == 0 => Ok(answer.offset),
                 Some(answer) => Err(KafkaError::from(answer.error_code)),
-                None => Err(KafkaError::new(ErrCode::BAD_MSG, "the answer names no partition")),
+                None => Err(KafkaError::new(
+                    ErrCode::BAD_MSG,
+                    "the answer names no partition",
+                )),
             }
         };
         Ok((ask(-2)?, ask(-1)?))
     }
     /// The same as the last fetch told, without asking; `None` before that.
     pub fn watermark_offsets(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
-        self.inner.driver.with(|client, _| client.watermarks(&(topic.into(), partition))).ok().flatten()
+        self.inner
+            .driver
+            .with(|client, _| client.watermarks(&(topic.into(), partition)))
+            .ok()
+            .flatten()
     }
     /// Replaces the timestamp (ms) in each `offset` by the first offset whose record is not older, `OFFSET_END` if there is none.
     pub fn offsets_for_times(
@@ -782,9 +964,14 @@ impl Handle {
         timeout: Duration,
     ) -> Result<(), KafkaError> {
         let asked = offsets_of(times);
-        let id = self.operation(|client, now, id| client.query_offsets_for_times(now, id, asked, milliseconds(timeout)))?;
+        let id = self.operation(|client, now, id| {
+            client.query_offsets_for_times(now, id, asked, milliseconds(timeout))
+        })?;
         if let OperationResult::Offsets(found) = self.operation_result(id, timeout)? {
-            times.iter_mut().zip(found).for_each(|(to, from)| *to = from.into());
+            times
+                .iter_mut()
+                .zip(found)
+                .for_each(|(to, from)| *to = from.into());
         }
         Ok(())
     }
@@ -796,14 +983,23 @@ impl Handle {
     ) -> Result<Vec<crate::GroupInfo>, KafkaError> {
         let groups: Vec<Str> = match group {
             Some(group) => vec![group.into()],
-            None => match self.request(Route::Any, Request::ListGroups(Default::default()), timeout)? {
-                Response::ListGroups(response) if response.error_code.0 == 0 => {
-                    response.groups.into_iter().map(|group| group.group_id).collect()
+            None => {
+                match self.request(Route::Any, Request::ListGroups(Default::default()), timeout)? {
+                    Response::ListGroups(response) if response.error_code.0 == 0 => response
+                        .groups
+                        .into_iter()
+                        .map(|group| group.group_id)
+                        .collect(),
+                    Response::ListGroups(response) => {
+                        return Err(KafkaError::from(response.error_code));
+                    }
+                    other => return Err(unexpected(&other)),
                 }
-                Response::ListGroups(response) => return Err(KafkaError::from(response.error_code)),
-                other => return Err(unexpected(&other)),
-            },
+            }
         };
-        groups.into_iter().map(|group| self.describe_group(group, timeout)).collect()
+        groups
+            .into_iter()
+            .map(|group| self.describe_group(group, timeout))
+            .collect()
     }
 }

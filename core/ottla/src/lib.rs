@@ -10,7 +10,6 @@ mod event;
 mod handle;
 mod partition;
 mod queue;
-mod roles;
 mod shared;
 mod statistics;
 

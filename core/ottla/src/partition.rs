@@ -35,15 +35,43 @@ impl TopicPartition {
 
 impl From<PartitionOffset> for TopicPartition {
     fn from(other: PartitionOffset) -> Self {
-        let PartitionOffset { topic, partition, offset, leader_epoch, metadata, error } = other;
-        Self { topic, partition, offset, leader_epoch, metadata, error }
+        let PartitionOffset {
+            topic,
+            partition,
+            offset,
+            leader_epoch,
+            metadata,
+            error,
+        } = other;
+        Self {
+            topic,
+            partition,
+            offset,
+            leader_epoch,
+            metadata,
+            error,
+        }
     }
 }
 
 impl From<&TopicPartition> for PartitionOffset {
     fn from(other: &TopicPartition) -> Self {
-        let TopicPartition { topic, partition, offset, leader_epoch, metadata, error } = other.clone();
-        Self { topic, partition, offset, leader_epoch, metadata, error }
+        let TopicPartition {
+            topic,
+            partition,
+            offset,
+            leader_epoch,
+            metadata,
+            error,
+        } = other.clone();
+        Self {
+            topic,
+            partition,
+            offset,
+            leader_epoch,
+            metadata,
+            error,
+        }
     }
 }
 

@@ -57,17 +57,27 @@ impl Queue {
             }
             if !waited {
                 waited = true;
-                let _ = self.handle.driver().with(|client, now| client.application_waits(now, true));
+                let _ = self
+                    .handle
+                    .driver()
+                    .with(|client, now| client.application_waits(now, true));
             }
             let interrupt = lock(&self.shared().interrupt).clone();
-            let step = if interrupt.is_some() { time + INTERRUPT_CHECK_US } else { u64::MAX };
+            let step = if interrupt.is_some() {
+                time + INTERRUPT_CHECK_US
+            } else {
+                u64::MAX
+            };
             self.handle.driver().wait(seen, until.min(step));
             if interrupt.is_some_and(|check| check()) {
                 break None;
             }
         };
         if waited {
-            let _ = self.handle.driver().with(|client, now| client.application_waits(now, false));
+            let _ = self
+                .handle
+                .driver()
+                .with(|client, now| client.application_waits(now, false));
         }
         event
     }
@@ -115,7 +125,9 @@ impl Queue {
         let consumed = self.handle.driver().with(|client, _| {
             sources.iter().find_map(|source| match source {
                 Source::Consumer => client.poll_consumed(now),
-                Source::Partition(topic, partition) => client.poll_consumed_of(now, &(topic.clone(), *partition)),
+                Source::Partition(topic, partition) => {
+                    client.poll_consumed_of(now, &(topic.clone(), *partition))
+                }
             })
         });
         // The fetch may have been followed by a rebalance, whose event is in the queue now; the records come first.
@@ -144,7 +156,9 @@ impl Queue {
     /// Events that wait. Chunks of records and batches of delivery reports count as the records in them.
     pub fn len(&self) -> usize {
         let queues = lock(&self.shared().queues);
-        let Some(state) = queues.get(Shared::terminal(&queues, self.index)) else { return 0 };
+        let Some(state) = queues.get(Shared::terminal(&queues, self.index)) else {
+            return 0;
+        };
         state.events.iter().map(weight).sum()
     }
 
@@ -159,10 +173,16 @@ impl Queue {
         let mut queues = lock(&self.shared().queues);
         if let Some(to) = to {
             if !to.handle.is_same(&self.handle) {
-                return Err(KafkaError::new(ErrCode::INVALID_ARG, "the queues belong to different handles"));
+                return Err(KafkaError::new(
+                    ErrCode::INVALID_ARG,
+                    "the queues belong to different handles",
+                ));
             }
             if Shared::terminal(&queues, to.index) == self.index {
-                return Err(KafkaError::new(ErrCode::INVALID_ARG, "the queues would forward to each other"));
+                return Err(KafkaError::new(
+                    ErrCode::INVALID_ARG,
+                    "the queues would forward to each other",
+                ));
             }
             let events = std::mem::take(&mut queues[self.index].events);
             let end = Shared::terminal(&queues, to.index);
@@ -172,7 +192,10 @@ impl Queue {
         let partitions = forwarded(&queues);
         drop(queues);
         for ((topic, partition), apart) in partitions {
-            let _ = self.handle.driver().with(|client, now| client.set_forwarded(now, &(topic, partition), apart));
+            let _ = self
+                .handle
+                .driver()
+                .with(|client, now| client.set_forwarded(now, &(topic, partition), apart));
         }
         Ok(())
     }
@@ -189,13 +212,22 @@ impl Queue {
     /// already.
     pub fn set_hook(&self, hook: Option<QueueHook>) {
         let mut queues = lock(&self.shared().queues);
-        let Some(state) = queues.get_mut(self.index) else { return };
+        let Some(state) = queues.get_mut(self.index) else {
+            return;
+        };
         state.hook.clone_from(&hook);
         let waits = !state.events.is_empty();
         drop(queues);
         let waits = waits
-            || (self.sources().iter().any(|source| matches!(source, Source::Consumer))
-                && self.handle.driver().with(|client, _| client.has_consumed()).unwrap_or(false));
+            || (self
+                .sources()
+                .iter()
+                .any(|source| matches!(source, Source::Consumer))
+                && self
+                    .handle
+                    .driver()
+                    .with(|client, _| client.has_consumed())
+                    .unwrap_or(false));
         if let (Some(hook), true) = (hook, waits) {
             hook();
         }
@@ -225,7 +257,10 @@ enum Source {
 pub(crate) fn forwarded(queues: &[QueueState]) -> Vec<((Str, i32), bool)> {
     let consumer = Shared::terminal(queues, CONSUMER);
     let of = |(i, state): (usize, &QueueState)| {
-        Some((state.partition.clone()?, Shared::terminal(queues, i) != consumer))
+        Some((
+            state.partition.clone()?,
+            Shared::terminal(queues, i) != consumer,
+        ))
     };
     queues.iter().enumerate().filter_map(of).collect()
 }

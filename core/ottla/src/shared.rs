@@ -2,7 +2,7 @@
 
 use crate::{
     Event, KafkaError, QueueHook,
-    config::{Logger, Resolved},
+    config::{Config, Logger, typed::Settings},
     event::{DeliveryBatch, FetchedBatch, LogLine, RebalanceKind},
     handle::{InterruptCheck, Role},
     partition::TopicPartition,
@@ -72,7 +72,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub fn new(name: String, role: Role, resolved: &Resolved) -> Self {
+    pub fn new(name: String, role: Role, config: &Config, settings: &Settings) -> Self {
         Self {
             name,
             role,
@@ -83,14 +83,14 @@ impl Shared {
             taken_messages: AtomicUsize::new(0),
             taken_bytes: AtomicUsize::new(0),
             interrupt: Mutex::default(),
-            log_level: AtomicU8::new(resolved.log_level),
+            log_level: AtomicU8::new(settings.log_level),
             log_queue: Mutex::default(),
-            log_to_queue: resolved.log_queue,
-            logger: resolved.logger.clone(),
-            rebalance_events: resolved.client.rebalance_by_application,
-            offset_commit_events: resolved.offset_commit_events,
-            statistics_us: resolved.statistics_interval_ms * 1000,
-            next_statistics: AtomicU64::new(match resolved.statistics_interval_ms {
+            log_to_queue: settings.log_queue,
+            logger: config.logger.clone(),
+            rebalance_events: settings.client.rebalance_by_application,
+            offset_commit_events: config.offset_commit_events,
+            statistics_us: settings.statistics_interval_ms * 1000,
+            next_statistics: AtomicU64::new(match settings.statistics_interval_ms {
                 0 => u64::MAX,
                 ms => ottla_driver::now().mono_us + ms * 1000,
             }),
@@ -110,7 +110,11 @@ impl Shared {
         let mut queues = lock(&self.queues);
         let to = Self::terminal(&queues, queue);
         let state = &mut queues[to];
-        let hook = state.events.is_empty().then(|| state.hook.clone()).flatten();
+        let hook = state
+            .events
+            .is_empty()
+            .then(|| state.hook.clone())
+            .flatten();
         state.events.push_back(event);
         drop(queues);
         if let Some(hook) = hook {
@@ -119,11 +123,10 @@ impl Shared {
     }
 
     /// Writes a log line, if it is important enough.
-    pub fn log(&self, level: u8, facility: &'static str, message: String) {
-        if level > self.log_level.load(Relaxed) {
+    pub fn log(&self, line: LogLine) {
+        if line.level > self.log_level.load(Relaxed) {
             return;
         }
-        let line = LogLine { level, facility, message };
         if self.log_to_queue {
             let queue = lock(&self.log_queue).unwrap_or(MAIN);
             self.push(queue, Event::Log(line));
@@ -146,8 +149,23 @@ impl Shared {
     pub fn consumed(consumed: Consumed) -> Event {
         match consumed {
             Consumed::Records(records) => Event::Fetched(FetchedBatch::new(records)),
-            Consumed::Eof { partition: (topic, partition), offset } => Event::PartitionEof { topic, partition, offset },
-            Consumed::Error { partition, offset, error } => Event::ConsumerError { partition, offset, error },
+            Consumed::Eof {
+                partition: (topic, partition),
+                offset,
+            } => Event::PartitionEof {
+                topic,
+                partition,
+                offset,
+            },
+            Consumed::Error {
+                partition,
+                offset,
+                error,
+            } => Event::ConsumerError {
+                partition,
+                offset,
+                error,
+            },
         }
     }
 }
@@ -160,7 +178,10 @@ impl EventSink for Sink {
         let shared = &self.0;
         match event {
             ClientEvent::Delivery(batch) => {
-                shared.push(MAIN, Event::Delivery(DeliveryBatch::new(batch, shared.clone())));
+                shared.push(
+                    MAIN,
+                    Event::Delivery(DeliveryBatch::new(batch, shared.clone())),
+                );
             }
             ClientEvent::Consumer(ConsumerEvent::Rebalance { kind, partitions }) => {
                 if shared.rebalance_events {
@@ -171,7 +192,9 @@ impl EventSink for Sink {
                     };
                     let partitions = partitions
                         .into_iter()
-                        .map(|(topic, partition)| TopicPartition::new(topic, partition, crate::offset::INVALID))
+                        .map(|(topic, partition)| {
+                            TopicPartition::new(topic, partition, crate::offset::INVALID)
+                        })
                         .collect();
                     shared.push(CONSUMER, Event::Rebalance { kind, partitions });
                 }
@@ -185,7 +208,9 @@ impl EventSink for Sink {
             ClientEvent::Consumer(ConsumerEvent::Done { id, result }) => {
                 lock(&shared.completions).insert(id, Completion::Operation(result));
             }
-            ClientEvent::Consumer(ConsumerEvent::Closed) => shared.consumer_closed.store(true, Relaxed),
+            ClientEvent::Consumer(ConsumerEvent::Closed) => {
+                shared.consumer_closed.store(true, Relaxed)
+            }
             ClientEvent::Response { id, result } => {
                 lock(&shared.completions).insert(id.0, Completion::Response(result));
             }
@@ -216,7 +241,9 @@ impl EventSink for Sink {
 
     fn handle_timeout(&self, client: &Client, now_us: u64) {
         if now_us >= self.0.next_statistics.load(Relaxed) {
-            self.0.next_statistics.store(now_us + self.0.statistics_us, Relaxed);
+            self.0
+                .next_statistics
+                .store(now_us + self.0.statistics_us, Relaxed);
             let text = crate::statistics::json(&self.0, client, now_us);
             self.0.push(MAIN, Event::Statistics(text));
         }

@@ -6,7 +6,9 @@ use std::fmt::Write;
 
 /// The text of a statistics event. It has the fields that mean something here; TCP's and per-broker ones come with sockets.
 pub(crate) fn json(shared: &Shared, client: &Client, now_us: u64) -> String {
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let wall = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let (sent, received) = client.traffic();
     let (messages, bytes) = client.delivered();
     let config = client.config();

@@ -141,8 +141,8 @@ pub struct Config {
     topic: TopicConfig,
     rebalance_events: bool,
     no_delivery_reports: bool,
-    offset_commit_events: bool,
-    logger: Option<Logger>,
+    pub(crate) offset_commit_events: bool,
+    pub(crate) logger: Option<Logger>,
 }
 
 impl Config {

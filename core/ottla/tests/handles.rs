@@ -1,0 +1,218 @@
+//! Handles through the façade: records, groups, errors, restarts.
+
+use ottla::{Config, ErrCode, Event, Handle, ProduceRecord, Role, TopicPartition, offset};
+use std::time::{Duration, Instant};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+fn config(servers: &str) -> Config {
+    let mut config = Config::new();
+    config.set("bootstrap.servers", servers).unwrap();
+    config
+}
+
+fn producer(servers: &str) -> Handle {
+    Handle::new(Role::Producer, config(servers)).unwrap()
+}
+
+fn consumer(servers: &str, group: &str) -> Handle {
+    let config = config(servers)
+        .with("group.id", group)
+        .unwrap()
+        .with("auto.offset.reset", "earliest")
+        .unwrap();
+    Handle::new(Role::Consumer, config).unwrap()
+}
+
+fn produce(handle: &Handle, topic: &str, values: &[&str]) -> Vec<i64> {
+    let topic = handle.topic(topic).unwrap();
+    for value in values {
+        handle
+            .produce(&ProduceRecord::new(topic, value.as_bytes()).key(b"k"))
+            .unwrap();
+    }
+    let mut offsets = Vec::new();
+    handle
+        .flush_serving(WAIT, &mut |event| {
+            let Event::Delivery(mut batch) = event else {
+                panic!("{event:?}")
+            };
+            assert_eq!(batch.code(), ErrCode::NO_ERROR);
+            while let Some(report) = batch.next() {
+                offsets.push(report.offset);
+            }
+        })
+        .unwrap();
+    offsets
+}
+
+fn consume(handle: &Handle, count: usize) -> Vec<String> {
+    let queue = handle.consumer_queue();
+    let mut values = Vec::new();
+    while values.len() < count {
+        match queue.poll(WAIT).expect("an event within ten seconds") {
+            Event::Fetched(mut batch) => {
+                while let Some(record) = batch.next() {
+                    values
+                        .push(String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap());
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    values
+}
+
+#[test]
+fn memory_is_shared_by_name() {
+    let producer = producer("memory:shared-by-name");
+    assert_eq!(produce(&producer, "t", &["a", "b"]), [0, 1]);
+    assert_eq!(producer.outq_len(), 0);
+    let consumer = consumer("memory:shared-by-name", "g");
+    consumer.subscribe(&["t"]).unwrap();
+    assert_eq!(consume(&consumer, 2), ["a", "b"]);
+    assert_eq!(
+        consumer.query_watermark_offsets("t", 0, WAIT).unwrap(),
+        (0, 2)
+    );
+    consumer.commit(None, WAIT).unwrap();
+    let mut committed = [TopicPartition::new("t", 0, offset::INVALID)];
+    consumer.committed(&mut committed, WAIT).unwrap();
+    assert_eq!(committed[0].offset, 2);
+    let groups = consumer.list_groups(None, WAIT).unwrap();
+    assert_eq!(
+        (
+            &*groups[0].group,
+            &*groups[0].state,
+            groups[0].members.len()
+        ),
+        ("g", "Stable", 1)
+    );
+    consumer.close_consumer(WAIT).unwrap();
+    let metadata = producer.metadata(None, WAIT).unwrap();
+    assert!(
+        metadata
+            .topics
+            .iter()
+            .any(|topic| &*topic.name == "t" && topic.partitions.len() == 1)
+    );
+}
+
+#[test]
+fn a_directory_keeps_records_and_offsets() {
+    let dir = tempfile::tempdir().unwrap();
+    let servers = format!("file://{}/data?num.partitions=2", dir.path().display());
+    produce(&producer(&servers), "t", &["a", "b", "c"]);
+    let first = consumer(&servers, "g");
+    first.subscribe(&["t"]).unwrap();
+    assert_eq!(consume(&first, 3), ["a", "b", "c"]);
+    first.close_consumer(WAIT).unwrap();
+    drop(first);
+    produce(&producer(&servers), "t", &["d"]);
+    let second = consumer(&servers, "g");
+    let start = Instant::now();
+    second.subscribe(&["t"]).unwrap();
+    assert_eq!(consume(&second, 1), ["d"], "the group goes on where it was");
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn two_members_share_the_partitions() {
+    let servers = "memory:two-members?num.partitions=4";
+    let producer = producer(servers);
+    let topic = producer.topic("t").unwrap();
+    for i in 0..400 {
+        let value = i.to_string();
+        let record = ProduceRecord {
+            partition: i % 4,
+            ..ProduceRecord::new(topic, value.as_bytes())
+        };
+        producer.produce(&record).unwrap();
+    }
+    producer.flush_serving(WAIT, &mut drop).unwrap();
+    let members = [consumer(servers, "g"), consumer(servers, "g")];
+    members
+        .iter()
+        .for_each(|member| member.subscribe(&["t"]).unwrap());
+    let until = Instant::now() + WAIT;
+    while !members.iter().all(|member| member.assignment().len() == 2) {
+        assert!(
+            Instant::now() < until,
+            "{:?}",
+            members.each_ref().map(Handle::assignment)
+        );
+        for member in &members {
+            member.consumer_queue().poll(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn errors_have_librdkafkas_codes() {
+    let error = Handle::new(Role::Producer, config("localhost:9092")).unwrap_err();
+    assert_eq!(error.code, ErrCode::INVALID_ARG);
+    let full = Handle::new(
+        Role::Producer,
+        config("memory:full")
+            .with("queue.buffering.max.messages", "2")
+            .unwrap()
+            .with("linger.ms", "1000")
+            .unwrap(),
+    )
+    .unwrap();
+    let topic = full.topic("t").unwrap();
+    let record = ProduceRecord::new(topic, b"x");
+    full.produce(&record).unwrap();
+    full.produce(&record).unwrap();
+    assert_eq!(full.produce(&record).unwrap_err().code, ErrCode::QUEUE_FULL);
+    let large = vec![0; 2_000_000];
+    assert_eq!(
+        full.produce(&ProduceRecord::new(topic, &large))
+            .unwrap_err()
+            .code,
+        ErrCode::MSG_SIZE_TOO_LARGE
+    );
+    let nowhere = ProduceRecord {
+        partition: 7,
+        ..ProduceRecord::new(topic, b"x")
+    };
+    full.purge(true, true).unwrap();
+    let mut purged = 0;
+    full.flush_serving(WAIT, &mut |event| {
+        let Event::Delivery(batch) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(batch.code(), ErrCode::PURGE_QUEUE);
+        purged += batch.len();
+    })
+    .unwrap();
+    assert_eq!(purged, 2);
+    assert_eq!(
+        full.produce(&nowhere).unwrap_err().code,
+        ErrCode::UNKNOWN_PARTITION
+    );
+    assert_eq!(
+        full.subscribe(&["t"]).unwrap_err().code,
+        ErrCode::NOT_CONFIGURED
+    );
+}
+
+#[test]
+fn statistics_come_at_intervals() {
+    let handle = Handle::new(
+        Role::Producer,
+        config("memory:statistics")
+            .with("statistics.interval.ms", "20")
+            .unwrap(),
+    )
+    .unwrap();
+    let event = handle.main_queue().poll(WAIT);
+    assert!(
+        matches!(&event, Some(Event::Statistics(text)) if text.contains("\"msg_cnt\":0")),
+        "{event:?}"
+    );
+}
