@@ -292,3 +292,122 @@ impl<I: Iterator<Item = Bytes>> Iterator for Batches<I> {
         next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchBuilder, FinishOptions};
+
+    fn batch(base_offset: i64, value_len: usize) -> Bytes {
+        let mut builder = BatchBuilder::new(0);
+        let value = alloc::vec![b'v'; value_len];
+        builder.append(0, None, Some(&value), &[]).unwrap();
+        let options = FinishOptions {
+            base_offset,
+            ..FinishOptions::default()
+        };
+        builder.finish(&options).unwrap().encoded
+    }
+
+    fn shared(part: &Bytes, whole: &Bytes) -> bool {
+        whole.as_ptr_range().contains(&part.as_ptr())
+    }
+
+    #[test]
+    fn every_cut_of_a_rope() {
+        let whole = Bytes::from([batch(0, 10), batch(1, 300), batch(2, 0)].concat());
+        let expected: Vec<_> = Batches::new([whole.clone()])
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(expected.len(), 3);
+        assert!(expected.iter().all(|batch| shared(batch.body(), &whole)));
+        for first in 0..=whole.len() {
+            for second in [first, (first + 1).min(whole.len()), whole.len().max(first)] {
+                let chunks = [
+                    whole.slice(..first),
+                    whole.slice(first..second),
+                    whole.slice(second..),
+                ];
+                let mut batches = Batches::new(chunks);
+                let read: Vec<_> = batches.by_ref().map(Result::unwrap).collect();
+                assert!(read == expected, "cut at {first} and {second}");
+                assert_eq!(batches.position(), whole.len() as u64);
+                assert!(!batches.has_partial_tail());
+            }
+        }
+        // Byte by byte.
+        let bytes = (0..whole.len()).map(|at| whole.slice(at..at + 1));
+        assert!(Batches::new(bytes).map(Result::unwrap).eq(expected));
+    }
+
+    #[test]
+    fn header_chunk_and_body_chunk_are_shared() {
+        let whole = batch(7, 1000);
+        let (header, body) = (whole.slice(..HEADER_LEN), whole.slice(HEADER_LEN..));
+        let header = Bytes::copy_from_slice(&header);
+        let chunks = [header.clone(), body.clone(), header, body];
+        let read: Vec<_> = Batches::new(chunks).map(Result::unwrap).collect();
+        assert_eq!(read.len(), 2);
+        for batch in &read {
+            assert!(shared(batch.body(), &whole));
+            batch.check_crc().unwrap();
+        }
+    }
+
+    #[test]
+    fn partial_tail_is_quiet() {
+        let whole = Bytes::from([batch(0, 10), batch(1, 300)].concat());
+        let first = batch(0, 10).len();
+        for cut in first + 1..whole.len() {
+            for chunks in [
+                alloc::vec![whole.slice(..cut)],
+                alloc::vec![whole.slice(..first), whole.slice(first..cut)],
+                alloc::vec![
+                    whole.slice(..first + 61.min(cut - first)),
+                    whole.slice(first + 61.min(cut - first)..cut)
+                ],
+            ] {
+                let mut batches = Batches::new(chunks);
+                assert_eq!(batches.by_ref().map(Result::unwrap).count(), 1);
+                assert!(batches.has_partial_tail(), "cut at {cut}");
+                assert_eq!(batches.position(), first as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn damage_ends_the_iteration() {
+        let good = batch(0, 10);
+        for (at, value) in [(8, 0x80), (11, 48), (16, 3), (16, 0xff)] {
+            let mut bad = Vec::from(&good[..]);
+            bad[at] = value;
+            let mut batches = Batches::new([Bytes::from(bad), good.clone()]);
+            assert!(batches.next().unwrap().is_err());
+            assert!(batches.next().is_none());
+        }
+    }
+
+    #[test]
+    fn views() {
+        let whole = batch(3, 100);
+        let view = RecordBatch::parse(whole.clone()).unwrap();
+        assert_eq!(view.to_bytes(), whole);
+        assert_eq!(view.size_in_bytes(), whole.len());
+        assert!(RecordBatch::parse(whole.slice(..whole.len() - 1)).is_err());
+        let stamped = crate::header::with_log_append_time(view.raw_header(), 55);
+        let stamped = view.with_header(&stamped).unwrap();
+        stamped.check_crc().unwrap();
+        let mut records = stamped.records(Limits::default()).unwrap();
+        assert_eq!(records.next_record().unwrap().unwrap().timestamp, 55);
+        let mut damaged = Vec::from(&whole[..]);
+        damaged[70] ^= 1;
+        let damaged = RecordBatch::parse(Bytes::from(damaged)).unwrap();
+        assert!(matches!(
+            damaged.check_crc(),
+            Err(RecordError::CrcMismatch { .. })
+        ));
+        // A patch does not hide the damage.
+        let patched = crate::header::with_max_timestamp(damaged.raw_header(), 9);
+        assert!(damaged.with_header(&patched).unwrap().check_crc().is_err());
+    }
+}

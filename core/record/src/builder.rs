@@ -12,6 +12,12 @@ use crate::{Attributes, BatchHeader, Codecs, Compression, Header, RecordError, T
 /// After how many new bytes the checksum catches up, while they are still in the first-level cache.
 const HASH_CHUNK: usize = 16 * 1024;
 
+/// Bytes of a record besides key, value and headers, at most: length, attributes, timestamp delta, offset delta, key length,
+/// value length.
+const MAX_FIXED_LEN: usize = 4 * varint::MAX_LEN_32 + varint::MAX_LEN_64 + 1;
+/// The same at least, without the length.
+const MIN_FIXED_LEN: u64 = 5;
+
 /// The largest batch that can be built: its length has to fit an `i32`.
 pub const MAX_BATCH_LEN: usize = i32::MAX as usize;
 
@@ -169,35 +175,31 @@ impl BatchBuilder {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
         }
-        let timestamp_delta = zigzag(timestamp.wrapping_sub(self.base_timestamp));
-        let offset_raw = zigzag(offset_delta as i64);
         let (key_raw, key) = nullable(key);
         let (value_raw, value) = nullable(value);
-        // Sizes in u64: on a 32-bit machine their sum may pass usize.
-        let mut size = 1
-            + (varint::len_of(timestamp_delta)
-                + varint::len_of(offset_raw)
-                + varint::len_of(key_raw)
-                + varint::len_of(value_raw)) as u64
-            + key.len() as u64
-            + value.len() as u64;
-        size += if headers.is_empty() {
+        let headers_len = if headers.is_empty() {
             1
         } else {
             size_of_headers(headers)
         };
-        let room = self.at as u64 + varint::MAX_LEN_32 as u64 + size;
-        if room > self.buffer.len() as u64 || offset_delta < self.next_delta {
+        // In u64: on a 32-bit machine the sum may pass usize.
+        let payload = key.len() as u64 + value.len() as u64 + headers_len;
+        let room = (self.at + MAX_FIXED_LEN) as u64 + payload;
+        let wrong_delta = offset_delta < self.next_delta || offset_delta == i32::MAX;
+        if room > self.buffer.len() as u64 || wrong_delta {
             self.make_room(room, offset_delta)?;
         }
 
         let start = self.at;
         let out = &mut self.buffer[start..];
-        let mut at = varint::put(out, 0, size << 1);
-        let end = at + size as usize;
+        // The length in front is as wide as the smallest length possible; only when the deltas push it over a power of
+        // two the record has to move. That is cheaper than to size everything first.
+        let width = varint::len_of((payload + MIN_FIXED_LEN) << 1);
+        let mut at = width;
         out[at] = 0;
-        at = varint::put(out, at + 1, timestamp_delta);
-        at = varint::put(out, at, offset_raw);
+        at += 1;
+        at = varint::put(out, at, zigzag(timestamp.wrapping_sub(self.base_timestamp)));
+        at = varint::put(out, at, zigzag(offset_delta as i64));
         at = varint::put(out, at, key_raw);
         if !key.is_empty() {
             at = put_bytes(out, at, key);
@@ -210,7 +212,12 @@ impl BatchBuilder {
         } else {
             at = put_headers(out, at, headers);
         }
-        debug_assert_eq!(at, end);
+        let length = ((at - width) as u64) << 1;
+        if length >> (7 * width) == 0 {
+            varint::put(out, 0, length);
+        } else {
+            at = put_wider_length(out, width, at);
+        }
 
         self.at = start + at;
         self.count += 1;
@@ -303,17 +310,15 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[Header<'_>],
     ) -> usize {
-        // Length, attributes, timestamp delta, offset delta, key length, value length, header count.
-        let fixed = varint::MAX_LEN_32 * 4 + varint::MAX_LEN_64 + 2;
         let headers = if headers.is_empty() {
-            0
+            1
         } else {
             usize::try_from(size_of_headers(headers)).unwrap_or(usize::MAX)
         };
         (key.map_or(0, <[u8]>::len))
             .saturating_add(value.map_or(0, <[u8]>::len))
             .saturating_add(headers)
-            .saturating_add(fixed)
+            .saturating_add(MAX_FIXED_LEN)
     }
 
     /// Writes the header and hands out the batch. Builds its codec's state anew; a loop wants
@@ -447,6 +452,16 @@ fn put_bytes(out: &mut [u8], at: usize, bytes: &[u8]) -> usize {
     end
 }
 
+/// Moves the record's contents from `width` up by a byte, so that its length fits in front. Returns its new end.
+#[cold]
+fn put_wider_length(out: &mut [u8], width: usize, end: usize) -> usize {
+    let length = ((end - width) as u64) << 1;
+    let wider = varint::len_of(length);
+    out.copy_within(width..end, wider);
+    varint::put(out, 0, length);
+    end + wider - width
+}
+
 fn size_of_headers(headers: &[Header<'_>]) -> u64 {
     let mut size = varint::len_of((headers.len() as u64) << 1) as u64;
     for header in headers {
@@ -472,4 +487,208 @@ fn put_headers(out: &mut [u8], at: usize, headers: &[Header<'_>]) -> usize {
         at = put_bytes(out, at, value);
     }
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RecordBatch, Records};
+
+    fn read_back(finished: &FinishedBatch) -> Vec<(i64, i64, usize, usize)> {
+        let batch = RecordBatch::parse(finished.encoded.clone()).unwrap();
+        batch.check_crc().unwrap();
+        assert_eq!(batch.header(), &finished.header);
+        Records::new(&finished.header, &finished.plain)
+            .unwrap()
+            .map(|record| {
+                let record = record.unwrap();
+                let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+                (
+                    record.offset,
+                    record.timestamp,
+                    len(record.key),
+                    len(record.value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn exact_bytes() {
+        // Attributes to record count and the record as in the protocol's description, written out by hand.
+        let mut builder = BatchBuilder::new(0);
+        let headers = [Header::new("h", Some(b"x"))];
+        let at = builder
+            .append(1000, Some(b"k"), Some(b"vv"), &headers)
+            .unwrap();
+        assert_eq!((at.pos, at.len), (0, 14));
+        let finished = builder
+            .finish(&FinishOptions {
+                producer_id: 9,
+                producer_epoch: 1,
+                base_sequence: 4,
+                ..FinishOptions::default()
+            })
+            .unwrap();
+        let record = [26, 0, 0, 0, 2, b'k', 4, b'v', b'v', 2, 2, b'h', 2, b'x'];
+        assert_eq!(&finished.plain[..], record);
+        let mut tail = Vec::new();
+        tail.extend_from_slice(&[0, 0, 0, 0, 0, 0]);
+        tail.extend_from_slice(&1000i64.to_be_bytes());
+        tail.extend_from_slice(&1000i64.to_be_bytes());
+        tail.extend_from_slice(&9i64.to_be_bytes());
+        tail.extend_from_slice(&[0, 1, 0, 0, 0, 4, 0, 0, 0, 1]);
+        tail.extend_from_slice(&record);
+        assert_eq!(&finished.encoded[21..], &tail[..]);
+        let mut head = alloc::vec![0u8; 8];
+        head.extend_from_slice(&(tail.len() as i32 + 9).to_be_bytes());
+        head.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 2]);
+        head.extend_from_slice(&crc32c(&tail).to_be_bytes());
+        assert_eq!(&finished.encoded[..21], &head[..]);
+    }
+
+    #[test]
+    fn running_checksum_equals_the_late_one() {
+        let value = [7u8; 900];
+        for count in [1, 17, 18, 19, 40, 400] {
+            let fill = |mut builder: BatchBuilder| {
+                for i in 0..count {
+                    builder.append(i, None, Some(&value), &[]).unwrap();
+                }
+                builder.finish(&FinishOptions::default()).unwrap()
+            };
+            let running = fill(BatchBuilder::new(100));
+            let late = fill(BatchBuilder::new(100).without_running_crc());
+            assert_eq!(running.encoded, late.encoded);
+            assert_eq!(read_back(&running).len(), count as usize);
+        }
+    }
+
+    #[test]
+    fn length_grows_past_its_guessed_width() {
+        // Around every power of two of the length, with deltas of several widths.
+        for around in [50usize, 8180, 1_048_560] {
+            let value = alloc::vec![1u8; around + 40];
+            for len in around - 20..around + 30 {
+                let mut builder = BatchBuilder::new(100);
+                builder.append(0, None, None, &[]).unwrap();
+                for (delta, timestamp) in [(1, 0), (70, 70), (9000, 1 << 20), (9001, 1 << 50)] {
+                    builder
+                        .append_with_delta(delta, timestamp, None, Some(&value[..len]), &[])
+                        .unwrap();
+                }
+                let finished = builder.finish(&FinishOptions::default()).unwrap();
+                let read = read_back(&finished);
+                assert_eq!(read[2], (70, 70, 0, len));
+                assert_eq!(read[4], (9001, 1 << 50, 0, len));
+                assert_eq!(finished.header.max_timestamp, 1 << 50);
+            }
+        }
+    }
+
+    #[test]
+    fn buffers_come_back() {
+        let mut builder = BatchBuilder::new(100_000);
+        builder.append(0, None, Some(b"small"), &[]).unwrap();
+        let finished = builder.finish(&FinishOptions::default()).unwrap();
+        let spare = finished.spare.unwrap();
+        assert!(spare.capacity() >= 100_000 && finished.encoded.len() < 100);
+        let mut builder = BatchBuilder::with_buffer(spare);
+        assert_eq!((builder.len(), builder.capacity() >= 100_000), (61, true));
+        let value = [1; 1000];
+        while builder.len() < 60_000 {
+            builder.append(0, None, Some(&value), &[]).unwrap();
+        }
+        let before = builder.capacity();
+        let finished = builder.finish(&FinishOptions::default()).unwrap();
+        assert!(finished.spare.is_none() && finished.encoded.len() * 2 > before);
+        // An emptied or tiny buffer will do as well.
+        for buffer in [Vec::new(), Vec::with_capacity(3), alloc::vec![9; 200]] {
+            let mut builder = BatchBuilder::with_buffer(buffer);
+            builder.append(0, None, Some(&value), &[]).unwrap();
+            let finished = builder.finish(&FinishOptions::default()).unwrap();
+            assert_eq!(read_back(&finished), [(0, 0, 0, 1000)]);
+        }
+    }
+
+    #[test]
+    fn refused_records_change_nothing() {
+        let mut builder = BatchBuilder::new(0);
+        builder.append(1, None, None, &[]).unwrap();
+        let before = builder.len();
+        // 1 GiB of headers three times over, from the same small memory.
+        let large = alloc::vec![0u8; 1 << 20];
+        let headers = alloc::vec![Header { key: b"h", value: Some(&large) }; 3000];
+        assert_eq!(
+            builder.append(2, None, None, &headers),
+            Err(RecordError::TooLarge)
+        );
+        assert_eq!(
+            builder.append_with_delta(0, 2, None, None, &[]),
+            Err(RecordError::InvalidField("offset delta"))
+        );
+        assert!(
+            builder
+                .append_with_delta(i32::MAX, 2, None, None, &[])
+                .is_err()
+        );
+        assert_eq!((builder.len(), builder.count()), (before, 1));
+        assert_eq!((builder.base_timestamp(), builder.max_timestamp()), (1, 1));
+        let empty = BatchBuilder::new(0);
+        assert!(empty.is_empty());
+        assert!(matches!(
+            empty.finish(&FinishOptions::default()),
+            Err(RecordError::Empty)
+        ));
+    }
+
+    #[test]
+    fn size_of_record_is_a_bound() {
+        let value = [0; 300];
+        for (key, headers) in [
+            (None, &[][..]),
+            (Some(&b"key"[..]), &[Header::new("a", None)][..]),
+        ] {
+            let mut builder = BatchBuilder::new(0);
+            builder.append(0, None, None, &[]).unwrap();
+            let at = builder
+                .append_with_delta(i32::MAX - 1, i64::MAX, key, Some(&value), headers)
+                .unwrap();
+            assert!(at.len <= BatchBuilder::size_of_record(key, Some(&value), headers));
+        }
+    }
+
+    #[test]
+    fn empty_batches_for_compaction() {
+        let finished = BatchBuilder::new(0)
+            .finish(&FinishOptions {
+                base_offset: 10,
+                last_offset_delta: Some(4),
+                ..FinishOptions::default()
+            })
+            .unwrap();
+        assert_eq!(finished.encoded.len(), HEADER_LEN);
+        assert_eq!(finished.header.base_timestamp, -1);
+        assert_eq!(finished.header.last_offset(), 14);
+        assert!(read_back(&finished).is_empty());
+    }
+
+    #[test]
+    fn compression_that_does_not_pay_is_left_out() {
+        for compression in Compression::ALL {
+            let options = FinishOptions {
+                compression,
+                ..FinishOptions::default()
+            };
+            let mut builder = BatchBuilder::new(0);
+            builder.append(0, None, Some(b"x"), &[]).unwrap();
+            let finished = builder.finish(&options).unwrap();
+            assert!(!finished.header.attributes.is_compressed());
+            let mut builder = BatchBuilder::new(0).without_running_crc();
+            builder.append(0, None, Some(&[0; 10_000]), &[]).unwrap();
+            let finished = builder.finish(&options).unwrap();
+            assert_eq!(finished.header.attributes.compression(), Ok(compression));
+            assert_eq!(read_back(&finished), [(0, 0, 0, 10_000)]);
+        }
+    }
 }

@@ -37,7 +37,7 @@ pub use crc::{crc32c, crc32c_append, crc32c_combine, crc32c_shift};
 pub use error::RecordError;
 pub use header::{BatchHeader, HEADER_LEN, HeaderBytes, LOG_OVERHEAD, MAGIC_V2, add_sequence};
 pub use now::Now;
-pub use records::{Header, Headers, RecordIter, RecordRef, Records};
+pub use records::{Header, Headers, RecordIter, RecordRef, Records, range_in};
 pub use validate::{
     BatchRefusal, RefusalKind, RefusedRecord, ValidatedBatch, ValidationRules, rebuild_batch,
     validate_batch,

@@ -173,7 +173,7 @@ pub fn validate_batch(
         .check_crc
         .then(|| RunningCrc::new(&batch.raw_header()[CRC_START..]));
     let codec = header.attributes.compression().map_err(unreadable)?;
-    let mut walk = Walk::new(&header, rules);
+    let mut walk = Walk::new(rules);
     let outcome = if codec == Compression::None {
         let body = batch.body();
         let mut running = running;
@@ -275,7 +275,6 @@ impl RunningCrc {
 /// What the walk over the records collects.
 struct Walk<'r> {
     rules: &'r ValidationRules,
-    /// With LogAppendTime already set by the producer, deltas don't count.
     max_timestamp: i64,
     max_timestamp_delta: i32,
     /// Some offset was not the one after the last.
@@ -285,8 +284,7 @@ struct Walk<'r> {
 }
 
 impl<'r> Walk<'r> {
-    fn new(header: &BatchHeader, rules: &'r ValidationRules) -> Self {
-        let _ = header;
+    fn new(rules: &'r ValidationRules) -> Self {
         Self {
             rules,
             max_timestamp: -1,
@@ -417,4 +415,247 @@ pub fn rebuild_batch(
             last_offset_delta: None,
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::resealed;
+
+    fn built(options: &FinishOptions, records: &[(i64, Option<&[u8]>)]) -> Bytes {
+        let mut builder = BatchBuilder::new(0);
+        for (timestamp, key) in records {
+            builder
+                .append(*timestamp, *key, Some(b"some value, some value"), &[])
+                .unwrap();
+        }
+        builder.finish(options).unwrap().encoded
+    }
+
+    fn check(batch: &Bytes, rules: &ValidationRules) -> Result<ValidatedBatch, BatchRefusal> {
+        validate_batch(batch.clone(), &mut Codecs::new(), rules)
+    }
+
+    /// The batch behind a changed header with a right checksum.
+    fn with(batch: &Bytes, change: impl FnOnce(&mut BatchHeader)) -> Bytes {
+        let view = RecordBatch::parse(batch.clone()).unwrap();
+        view.with_header(&resealed(view.raw_header(), change))
+            .unwrap()
+            .to_bytes()
+    }
+
+    #[test]
+    fn good_batches() {
+        let records: Vec<_> = (0..2000)
+            .map(|i| (1000 + i % 1500, Some(&b"k"[..])))
+            .collect();
+        for compression in Compression::ALL {
+            let batch = built(
+                &FinishOptions {
+                    compression,
+                    ..FinishOptions::default()
+                },
+                &records,
+            );
+            let rules = ValidationRules {
+                require_keys: true,
+                min_timestamp: 1000,
+                max_timestamp: 2499,
+                ..ValidationRules::default()
+            };
+            let valid = check(&batch, &rules).unwrap();
+            assert_eq!(
+                (valid.max_timestamp, valid.max_timestamp_delta),
+                (2499, 1499)
+            );
+            assert!(!valid.must_rebuild);
+            assert_eq!(valid.batch.to_bytes(), batch);
+        }
+    }
+
+    #[test]
+    fn refusals_of_headers() {
+        let rules = ValidationRules::default();
+        let good = built(&FinishOptions::default(), &[(5, None), (6, None)]);
+        let invalid: [fn(&mut BatchHeader); 8] = [
+            |header| header.base_offset = 1,
+            |header| header.record_count = 0,
+            |header| header.last_offset_delta = 5,
+            |header| header.attributes = header.attributes.with_control(true),
+            |header| header.attributes = header.attributes.with_delete_horizon(true),
+            |header| header.producer_id = 5,
+            |header| (header.record_count, header.last_offset_delta) = (3, 2),
+            |header| (header.record_count, header.last_offset_delta) = (1, 0),
+        ];
+        for (i, change) in invalid.into_iter().enumerate() {
+            let refusal = check(&with(&good, change), &rules).unwrap_err();
+            assert_eq!(refusal.kind, RefusalKind::InvalidRecord, "{i}");
+        }
+        let stamped = with(&good, |header| {
+            header.attributes = header
+                .attributes
+                .with_timestamp_type(TimestampType::LogAppendTime);
+        });
+        assert_eq!(
+            check(&stamped, &rules).unwrap_err().kind,
+            RefusalKind::InvalidTimestamp
+        );
+        let unknown = with(&good, |header| header.attributes.0 |= 7);
+        assert_eq!(
+            check(&unknown, &rules).unwrap_err().kind,
+            RefusalKind::UnsupportedCompression
+        );
+        let zstd = with(&good, |header| {
+            header.attributes = header.attributes.with_compression(Compression::Zstd);
+        });
+        let old = ValidationRules {
+            allow_zstd: false,
+            ..rules
+        };
+        assert_eq!(
+            check(&zstd, &old).unwrap_err().kind,
+            RefusalKind::UnsupportedCompression
+        );
+        let idempotent = with(&good, |header| {
+            (header.producer_id, header.base_sequence) = (5, 0);
+        });
+        assert!(check(&idempotent, &rules).is_ok());
+        let legacy = [&good[..16], &[1], &good[17..]].concat();
+        assert_eq!(
+            check(&Bytes::from(legacy), &rules).unwrap_err().kind,
+            RefusalKind::UnsupportedFormat
+        );
+    }
+
+    #[test]
+    fn damage_comes_first() {
+        let good = built(&FinishOptions::default(), &[(5, None), (6, None)]);
+        // Only the base offset, the leader epoch, the length and the magic lie outside of the checksum.
+        for at in 17..good.len() {
+            let mut bad = Vec::from(&good[..]);
+            bad[at] ^= 0x10;
+            let refusal = check(&Bytes::from(bad), &ValidationRules::default()).unwrap_err();
+            // What no header can hold is found before the checksum.
+            if !matches!(refusal.cause, Some(RecordError::InvalidField(_))) {
+                assert_eq!(refusal.kind, RefusalKind::CorruptMessage, "byte {at}");
+            }
+        }
+        for cut in 0..good.len() {
+            let refusal = check(&good.slice(..cut), &ValidationRules::default()).unwrap_err();
+            assert_eq!(refusal.kind, RefusalKind::CorruptMessage, "cut at {cut}");
+        }
+        let mut bad = Vec::from(&good[..]);
+        let value = bad.len() - 2;
+        bad[value] ^= 1;
+        let trusting = ValidationRules {
+            check_crc: false,
+            ..ValidationRules::default()
+        };
+        assert!(check(&Bytes::from(bad), &trusting).is_ok());
+    }
+
+    #[test]
+    fn single_records_are_named() {
+        let keyed = Some(&b"k"[..]);
+        let batch = built(
+            &FinishOptions::default(),
+            &[(100, keyed), (200, None), (-1, keyed), (900, None)],
+        );
+        let compacted = ValidationRules {
+            require_keys: true,
+            ..ValidationRules::default()
+        };
+        let refusal = check(&batch, &compacted).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::InvalidRecord);
+        let indexes: Vec<_> = refusal.records.iter().map(|record| record.index).collect();
+        assert_eq!(indexes, [1, 3]);
+        let windowed = ValidationRules {
+            min_timestamp: 150,
+            max_timestamp: 800,
+            ..ValidationRules::default()
+        };
+        let refusal = check(&batch, &windowed).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::InvalidTimestamp);
+        let indexes: Vec<_> = refusal.records.iter().map(|record| record.index).collect();
+        assert_eq!(indexes, [0, 3]);
+        let stamped = ValidationRules {
+            log_append_time: true,
+            ..windowed
+        };
+        assert!(check(&batch, &stamped).is_ok());
+    }
+
+    #[test]
+    fn gaps_and_rebuilding() {
+        let gapped = |compression| {
+            let mut builder = BatchBuilder::new(0);
+            for delta in [0, 2, 3] {
+                builder
+                    .append_with_delta(delta, 7, None, Some(&[b'v'; 500]), &[])
+                    .unwrap();
+            }
+            let finished = builder.finish(&FinishOptions {
+                compression,
+                producer_id: 4,
+                producer_epoch: 1,
+                base_sequence: 9,
+                transactional: true,
+                last_offset_delta: Some(2),
+                ..FinishOptions::default()
+            });
+            finished.unwrap().encoded
+        };
+        let rules = ValidationRules::default();
+        assert_eq!(
+            check(&gapped(Compression::None), &rules).unwrap_err().kind,
+            RefusalKind::InvalidRecord
+        );
+        let valid = check(&gapped(Compression::Lz4), &rules).unwrap();
+        assert!(valid.must_rebuild);
+        let rebuilt = rebuild_batch(
+            &valid.batch,
+            &mut Codecs::new(),
+            Compression::Zstd,
+            Some(1),
+            Limits::default(),
+        )
+        .unwrap();
+        let header = rebuilt.header;
+        assert_eq!(header.attributes.compression(), Ok(Compression::Zstd));
+        assert!(header.attributes.is_transactional());
+        assert_eq!(
+            (
+                header.producer_id,
+                header.producer_epoch,
+                header.base_sequence
+            ),
+            (4, 1, 9)
+        );
+        let valid = check(&rebuilt.encoded, &rules).unwrap();
+        assert!(!valid.must_rebuild);
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let mut builder = BatchBuilder::new(0);
+        builder.append(0, None, Some(&[0; 100_000]), &[]).unwrap();
+        let bomb = builder
+            .finish(&FinishOptions {
+                compression: Compression::Gzip,
+                ..FinishOptions::default()
+            })
+            .unwrap()
+            .encoded;
+        let tight = ValidationRules {
+            limits: Limits {
+                decompressed_bytes: 50_000,
+            },
+            ..ValidationRules::default()
+        };
+        let refusal = check(&bomb, &tight).unwrap_err();
+        assert_eq!(
+            refusal.cause,
+            Some(RecordError::DecompressedTooLarge { limit: 50_000 })
+        );
+    }
 }

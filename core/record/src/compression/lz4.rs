@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn old_header_checksum_is_read() {
         let mut frame = frame_of(INDEPENDENT_BLOCKS, &[(b"one", false)], b"");
-        frame[6] = header_checksum_with_magic(&frame[4..6].to_vec());
+        frame[6] = header_checksum_with_magic(&frame[4..6]);
         assert_eq!(decompress(&frame, 6).unwrap(), b"one");
         frame[6] ^= 0x55;
         assert_eq!(decompress(&frame, 6), Err(corrupt("header checksum")));
