@@ -336,7 +336,7 @@ impl Handle {
         Ok(())
     }
 
-    fn describe_group(
+    pub(crate) fn describe_group(
         &self,
         group: Str,
         timeout: Duration,
@@ -366,7 +366,7 @@ fn offsets_of(partitions: &[TopicPartition]) -> Vec<PartitionOffset> {
     partitions.iter().map(PartitionOffset::from).collect()
 }
 
-fn milliseconds(timeout: Duration) -> i32 {
+pub(crate) fn milliseconds(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis())
         .unwrap_or(i32::MAX)
         .max(1)

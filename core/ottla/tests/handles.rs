@@ -216,3 +216,74 @@ fn statistics_come_at_intervals() {
         "{event:?}"
     );
 }
+
+#[test]
+fn topics_groups_and_offsets_are_administered() {
+    let admin = ottla::Admin::new(config("memory:admin")).unwrap();
+    let new = |name: &str, num_partitions| ottla::NewTopic {
+        name: name.into(),
+        num_partitions,
+        replication_factor: 1,
+        config: vec![("retention.ms".into(), "1000000".into())],
+    };
+    let made = admin
+        .create_topics(&[new("a", 3), new("a b", 1)], false, WAIT)
+        .unwrap();
+    assert!(made[0].is_ok());
+    assert_eq!(made[1].as_ref().unwrap_err().code, ErrCode::TOPIC_EXCEPTION);
+    let again = admin.create_topics(&[new("a", 3)], false, WAIT).unwrap();
+    assert_eq!(
+        again[0].as_ref().unwrap_err().code,
+        ErrCode::TOPIC_ALREADY_EXISTS
+    );
+    assert!(admin.create_partitions(&[("a", 5)], false, WAIT).unwrap()[0].is_ok());
+    let topics = admin.metadata(Some(&["a"]), WAIT).unwrap().topics;
+    assert_eq!(topics[0].partitions.len(), 5);
+    let configs = admin
+        .describe_configs(&[ottla::ConfigResource::Topic("a".into())], WAIT)
+        .unwrap();
+    let retention = configs[0]
+        .as_ref()
+        .unwrap()
+        .iter()
+        .find(|entry| entry.name == "retention.ms")
+        .unwrap();
+    assert_eq!(retention.value.as_deref(), Some("1000000"));
+
+    let offsets = [TopicPartition::new("a", 1, 7)];
+    assert_eq!(
+        admin.alter_group_offsets("g", &offsets, WAIT).unwrap()[0].error,
+        ErrCode::NO_ERROR
+    );
+    assert_eq!(
+        admin.list_group_offsets("g", None, WAIT).unwrap()[0].offset,
+        7
+    );
+    let groups = admin.list_groups(&[], WAIT).unwrap();
+    assert_eq!(
+        (groups[0].group_id.as_str(), groups[0].state.as_str()),
+        ("g", "Empty")
+    );
+    assert_eq!(
+        admin.delete_group_offsets("g", &offsets, WAIT).unwrap()[0].error,
+        ErrCode::NO_ERROR
+    );
+    assert_eq!(
+        admin.list_group_offsets("g", Some(&offsets), WAIT).unwrap()[0].offset,
+        offset::INVALID
+    );
+    let wanted = [(offsets[0].clone(), ottla::OffsetSpec::Latest)];
+    assert_eq!(
+        admin.list_offsets(&wanted, WAIT).unwrap()[0]
+            .as_ref()
+            .unwrap()
+            .offset,
+        0
+    );
+    assert!(admin.delete_topics(&["a"], WAIT).unwrap()[0].is_ok());
+    let gone = admin.delete_topics(&["a"], WAIT).unwrap();
+    assert_eq!(
+        gone[0].as_ref().unwrap_err().code,
+        ErrCode::UNKNOWN_TOPIC_OR_PART
+    );
+}
