@@ -298,10 +298,7 @@ impl Handle {
         if core.check().is_err() {
             return;
         }
-        let due = lock(&core.machine)
-            .client
-            .poll_timeout()
-            .unwrap_or(u64::MAX);
+        let due = core.due(&lock(&core.machine));
         core.mail.signal.wait(seen, until_us.min(due), true);
     }
 
@@ -489,10 +486,7 @@ impl Core {
             if self.with(|_, _| ()).is_err() {
                 return;
             }
-            let due = lock(&self.machine)
-                .client
-                .poll_timeout()
-                .unwrap_or(u64::MAX);
+            let due = self.due(&lock(&self.machine));
             self.sleeps_until.store(due, Relaxed);
             if self.stopping.load(Acquire) {
                 return;
