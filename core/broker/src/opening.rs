@@ -51,8 +51,7 @@ pub(crate) fn open(
     let mut broker = Broker::assemble(config, storage, identity, producer_ids, random, groups, now);
     broker.open_topics(now, &checkpoints)?;
     replay_offsets(&mut broker)?;
-    let Broker { groups, topics, .. } = &mut broker;
-    groups.replay_finished(now, |name| topics.by_name(name).is_some());
+    broker.groups.replay_finished(now);
     broker.sync_what_was_recovered();
     broker.settle(now);
     Ok(broker)

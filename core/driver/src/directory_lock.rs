@@ -19,7 +19,7 @@ const OWNER: &str = ".ottla-owner";
 /// A directory that belongs to this process until this is dropped.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    file: File,
+    file: Option<File>,
     owner: PathBuf,
     generation: u32,
 }
@@ -93,7 +93,7 @@ impl DirectoryLock {
         }
         fork::close_in_children(file.as_raw_fd());
         let lock = Self {
-            file,
+            file: Some(file),
             owner,
             generation: fork::generation(),
         };
@@ -104,11 +104,16 @@ impl DirectoryLock {
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
+        let Some(file) = self.file.take() else {
+            return;
+        };
         if fork::is_forked_since(self.generation) {
-            return; // the fork handler has closed it; the file is the parent's
+            // The fork handler has closed it; by now the number may be that of another file.
+            std::mem::forget(file);
+            return;
         }
         let _ = fs::remove_file(&self.owner);
-        fork::forget_descriptor(self.file.as_raw_fd());
+        fork::forget_descriptor(file.as_raw_fd());
     }
 }
 

@@ -112,16 +112,30 @@ struct State {
 }
 
 /// The one static of the library: brokers that are open, so that handles share them.
-#[derive(Default)]
 struct Registry {
     brokers: Mutex<BTreeMap<Place, Weak<Open>>>,
     /// Told when one is closed.
     closed: Condvar,
+    /// The registry of a forked child. Its copy of this one has the parent's brokers, and may be locked by a thread that isn't there.
+    of_child: OnceLock<Box<Registry>>,
 }
 
+impl Registry {
+    const fn new() -> Self {
+        Self {
+            brokers: Mutex::new(BTreeMap::new()),
+            closed: Condvar::new(),
+            of_child: OnceLock::new(),
+        }
+    }
+}
+
+/// The registry of this process.
 fn registry() -> &'static Registry {
-    static REGISTRY: OnceLock<Registry> = OnceLock::new();
-    REGISTRY.get_or_init(Registry::default)
+    static FIRST: Registry = Registry::new();
+    (0..fork::generation()).fold(&FIRST, |registry, _| {
+        registry.of_child.get_or_init(|| Box::new(Registry::new()))
+    })
 }
 
 /// The lock, even if a thread panicked while it had it: whoever panics poisons its machine itself.
@@ -145,11 +159,6 @@ impl EmbeddedBroker {
         let mut brokers = lock(&registry.brokers);
         while let Some(known) = brokers.get(&place) {
             match known.upgrade() {
-                Some(open) if fork::is_forked_since(open.generation) => {
-                    // The parent's; it lives on in the parent only.
-                    std::mem::forget(open);
-                    brokers.remove(&place);
-                }
                 Some(open) => return Ok(Self { open }),
                 // Its last handle is gone, and whoever dropped it is about to close it.
                 None => {
@@ -218,7 +227,6 @@ impl Shared {
         answer: &mut dyn FnMut(i32, Response),
     ) {
         let mut later: Vec<Later> = Vec::new();
-        let had_syncs = !state.syncs.is_empty();
         while let Some(output) = state.broker.poll_output() {
             match output {
                 Output::Respond {
@@ -248,7 +256,12 @@ impl Shared {
             }
         }
         let due = state.broker.poll_timeout().unwrap_or(u64::MAX);
-        let wake = (!had_syncs && !state.syncs.is_empty()) || due < state.sleeps_until;
+        let asleep = state.sleeps_until > 0;
+        let wake = asleep && (!state.syncs.is_empty() || due < state.sleeps_until);
+        if wake {
+            // It is as good as up: nobody has to wake it again.
+            state.sleeps_until = 0;
+        }
         drop(state);
         if wake {
             self.wake.notify_one();

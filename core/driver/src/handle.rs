@@ -4,13 +4,14 @@
 //! into the broker and answers straight back, on the same thread, until nothing is left to do. Answers that come later lie in a
 //! mailbox; whoever waits takes them out: a thread in [`Handle::wait`] if there is one, else the handle's own.
 //!
-//! A thread that waits is told by a counter ([`Signal`]): it remembers the count, looks whether there is anything for it, and sleeps
-//! only if the count hasn't changed meanwhile.
+//! A thread that waits is told by a counter ([`Handle::signal_count`]): it remembers the count, looks whether there is anything for it,
+//! and sleeps only if the count hasn't changed meanwhile.
 
 use crate::{
     clock::now,
     embedded::{EmbeddedBroker, Mailbox, entropy, lock},
     fork,
+    mailbox::{Letter, Mail},
 };
 use ottla_broker::{ConnId as BrokerConn, RequestEnvelope};
 use ottla_client::{Client, ClientConfig, ConnId, ErrCode, Event, KafkaError, Output};
@@ -19,15 +20,12 @@ use ottla_record::Now;
 use std::{
     collections::HashMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 /// Gets the client's events, with the client locked: it must only put them somewhere.
@@ -42,6 +40,10 @@ pub trait EventSink: Send + Sync {
     }
     /// It may be time for what the application wants at intervals.
     fn handle_timeout(&self, _client: &Client, _now_us: u64) {}
+    /// Somebody wants to be told of fetched records as soon as they are there, though nobody waits for them in a call.
+    fn is_eager(&self) -> bool {
+        true
+    }
 }
 
 /// A client with its connections. A clone is the same one.
@@ -70,9 +72,6 @@ struct Core {
     broker: EmbeddedBroker,
     sink: Arc<dyn EventSink>,
     client_id: Option<Str>,
-    /// When the background thread wakes up by itself, in monotonic microseconds.
-    sleeps_until: AtomicU64,
-    stopping: AtomicBool,
     /// A machine has panicked: nothing works any more.
     broken: AtomicBool,
     generation: u32,
@@ -84,126 +83,21 @@ struct Machine {
     had_consumable: bool,
 }
 
-/// What came from the broker by other threads.
-struct Mail {
-    letters: Mutex<Vec<Letter>>,
-    /// Whether there are any; looked at without the lock.
-    any: AtomicBool,
-    signal: Signal,
-}
-
-enum Letter {
-    Answer(ConnId, i32, Response),
-    Disconnected(ConnId),
-}
-
-/// Wakes those who wait.
-struct Signal {
-    state: Mutex<SignalState>,
-    application: Condvar,
-    background: Condvar,
-}
-
-#[derive(Default)]
-struct SignalState {
-    count: u64,
-    /// Threads of the application that wait.
-    waiting: usize,
-}
-
-impl Signal {
-    fn new() -> Self {
-        Self {
-            state: Mutex::default(),
-            application: Condvar::new(),
-            background: Condvar::new(),
-        }
-    }
-
-    fn count(&self) -> u64 {
-        lock(&self.state).count
-    }
-
-    /// Something has come: one of the application's threads sees to it if any waits, else the background thread.
-    fn raise(&self) {
-        let mut state = lock(&self.state);
-        state.count += 1;
-        let waiting = state.waiting;
-        drop(state);
-        if waiting > 0 {
-            self.application.notify_all();
-        } else {
-            self.background.notify_one();
-        }
-    }
-
-    /// Something is there that only the application can take.
-    fn raise_for_application(&self) {
-        let mut state = lock(&self.state);
-        state.count += 1;
-        if state.waiting > 0 {
-            self.application.notify_all();
-        }
-    }
-
-    /// Waits until the count is no longer `seen`, or until it is `until_us`.
-    fn wait(&self, seen: u64, until_us: u64, application: bool) {
-        let mut state = lock(&self.state);
-        let condition = if application {
-            &self.application
-        } else {
-            &self.background
-        };
-        state.waiting += usize::from(application);
-        while state.count == seen {
-            let now_us = now().mono_us;
-            if now_us >= until_us {
-                break;
-            }
-            let time = Duration::from_micros((until_us - now_us).min(3_600_000_000));
-            state = condition
-                .wait_timeout(state, time)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-            if !application {
-                break; // it may have been woken for an earlier deadline
-            }
-        }
-        state.waiting -= usize::from(application);
-    }
-}
-
 /// The mailbox of one connection.
 struct Letterbox {
     conn: ConnId,
     mail: Arc<Mail>,
+    sink: Arc<dyn EventSink>,
 }
 
 impl Mailbox for Letterbox {
     fn deliver(&self, correlation_id: i32, response: Response) {
-        self.mail
-            .put(Letter::Answer(self.conn, correlation_id, response));
+        let letter = Letter::Answer(self.conn, correlation_id, response);
+        self.mail.put(letter, self.sink.is_eager());
     }
 
     fn disconnected(&self) {
-        self.mail.put(Letter::Disconnected(self.conn));
-    }
-}
-
-impl Mail {
-    fn put(&self, letter: Letter) {
-        lock(&self.letters).push(letter);
-        self.any.store(true, Release);
-        self.signal.raise();
-    }
-
-    fn take(&self) -> Vec<Letter> {
-        if !self.any.load(Acquire) {
-            return Vec::new();
-        }
-        let mut letters = lock(&self.letters);
-        self.any.store(false, Release);
-        std::mem::take(&mut *letters)
+        self.mail.put(Letter::Disconnected(self.conn), true);
     }
 }
 
@@ -222,16 +116,10 @@ impl Handle {
                 connections: HashMap::new(),
                 had_consumable: false,
             }),
-            mail: Arc::new(Mail {
-                letters: Mutex::default(),
-                any: AtomicBool::new(false),
-                signal: Signal::new(),
-            }),
+            mail: Arc::new(Mail::new()),
             broker,
             sink,
             client_id,
-            sleeps_until: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             generation: fork::generation(),
         });
@@ -267,19 +155,19 @@ impl Handle {
         command: impl FnOnce(&mut Client, Now) -> Result<(bool, R), KafkaError>,
     ) -> Result<R, KafkaError> {
         let core = &*self.running.core;
-        core.check()?;
-        let mut machine = lock(&core.machine);
-        let (more, result) = command(&mut machine.client, now())?;
-        if more || core.mail.any.load(Relaxed) {
-            core.carry(&mut machine);
-        } else if machine
-            .client
-            .producer_due()
-            .is_some_and(|due| due < core.sleeps_until.load(Relaxed))
-        {
-            core.plan(&machine);
-        }
-        Ok(result)
+        core.guarded(|| {
+            let mut machine = lock(&core.machine);
+            let time = now();
+            let (more, result) = command(&mut machine.client, time)?;
+            if more || core.mail.any() || core.mail.due() <= time.mono_us {
+                core.carry(&mut machine);
+            } else if let Some(due) = machine.client.producer_due()
+                && due < core.mail.due()
+            {
+                core.mail.set_due(due);
+            }
+            Ok(result)
+        })
     }
 
     /// Takes what has come, does what is due.
@@ -289,22 +177,20 @@ impl Handle {
 
     /// The count for [`Handle::wait`]: read it before looking for what to wait for.
     pub fn signal_count(&self) -> u64 {
-        self.running.core.mail.signal.count()
+        self.running.core.mail.count()
     }
 
     /// Waits until something has happened since `seen`, or something is due, or it is `until_us` (monotonic microseconds).
     pub fn wait(&self, seen: u64, until_us: u64) {
         let core = &*self.running.core;
-        if core.check().is_err() {
-            return;
+        if core.check().is_ok() {
+            core.mail.sleep_as_poller(seen, until_us);
         }
-        let due = core.due(&lock(&core.machine));
-        core.mail.signal.wait(seen, until_us.min(due), true);
     }
 
     /// Wakes whoever waits.
     pub fn wake(&self) {
-        self.running.core.mail.signal.raise_for_application();
+        self.running.core.mail.wake_pollers();
     }
 
     /// The broker.
@@ -323,9 +209,7 @@ impl Drop for Running {
         if fork::is_forked_since(self.core.generation) {
             return; // threads and connections are the parent's
         }
-        self.core.stopping.store(true, Release);
-        self.core.mail.signal.raise();
-        self.core.mail.signal.background.notify_one();
+        self.core.mail.stop();
         if let Some(thread) = lock(&self.thread).take()
             && thread.thread().id() != thread::current().id()
         {
@@ -346,24 +230,36 @@ impl Core {
             return Err(KafkaError::new(ErrCode::STATE, message).into_fatal());
         }
         if self.broken.load(Relaxed) {
-            let message =
-                "the client has failed because of a bug; make a new handle, and please report it";
-            return Err(KafkaError::new(ErrCode::FATAL, message).into_fatal());
+            return Err(broken());
         }
         Ok(())
     }
 
     fn with<R>(&self, command: impl FnOnce(&mut Client, Now) -> R) -> Result<R, KafkaError> {
+        self.guarded(|| {
+            let mut machine = lock(&self.machine);
+            let result = command(&mut machine.client, now());
+            self.carry(&mut machine);
+            Ok(result)
+        })
+    }
+
+    /// Runs `work` so that a panic in it goes no further: the handle is broken then, and says so from now on.
+    #[inline]
+    fn guarded<R>(&self, work: impl FnOnce() -> Result<R, KafkaError>) -> Result<R, KafkaError> {
         self.check()?;
-        let mut machine = lock(&self.machine);
-        let result = command(&mut machine.client, now());
-        self.carry(&mut machine);
-        Ok(result)
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => result,
+            Err(_) => {
+                self.broken.store(true, Relaxed);
+                self.mail.wake_pollers();
+                Err(broken())
+            }
+        }
     }
 
     /// Carries what the client wants to the broker and what comes of it back, until there is nothing left.
     fn carry(&self, machine: &mut Machine) {
-        let guard = Breaks(&self.broken);
         loop {
             let mut any = false;
             for letter in self.mail.take() {
@@ -413,30 +309,11 @@ impl Core {
         }
         machine.had_consumable = consumable;
         if told {
-            self.mail.signal.raise_for_application();
+            self.mail.wake_pollers();
         }
-        self.plan(machine);
-        std::mem::forget(guard);
-    }
-
-    /// When something is due.
-    fn due(&self, machine: &Machine) -> u64 {
-        machine
-            .client
-            .poll_timeout()
-            .into_iter()
-            .chain(self.sink.poll_timeout())
-            .min()
-            .unwrap_or(u64::MAX)
-    }
-
-    /// Wakes the background thread if it sleeps for too long.
-    fn plan(&self, machine: &Machine) {
-        let due = self.due(machine);
-        if due < self.sleeps_until.load(Relaxed) {
-            self.sleeps_until.store(due, Relaxed);
-            self.mail.signal.background.notify_one();
-        }
+        let client = machine.client.poll_timeout();
+        let due = client.into_iter().chain(self.sink.poll_timeout()).min();
+        self.mail.set_due(due.unwrap_or(u64::MAX));
     }
 
     fn act(&self, machine: &mut Machine, output: Output) {
@@ -445,6 +322,7 @@ impl Core {
                 let mailbox = Arc::new(Letterbox {
                     conn,
                     mail: self.mail.clone(),
+                    sink: self.sink.clone(),
                 });
                 let broker_conn = self.broker.connect("127.0.0.1", mailbox);
                 machine.connections.insert(conn, broker_conn);
@@ -481,27 +359,16 @@ impl Core {
 
     /// The handle's own thread: what is due while nobody calls.
     fn background(&self) {
-        while !self.stopping.load(Acquire) {
-            let seen = self.mail.signal.count();
+        while self.mail.sleep_in_background() {
             if self.with(|_, _| ()).is_err() {
                 return;
             }
-            let due = self.due(&lock(&self.machine));
-            self.sleeps_until.store(due, Relaxed);
-            if self.stopping.load(Acquire) {
-                return;
-            }
-            self.mail.signal.wait(seen, due, false);
-            self.sleeps_until.store(0, Relaxed);
         }
     }
 }
 
-/// Marks the handle as broken if a machine panics; forgotten when it doesn't.
-struct Breaks<'a>(&'a AtomicBool);
-
-impl Drop for Breaks<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
+#[cold]
+fn broken() -> KafkaError {
+    let message = "the client has failed because of a bug; make a new handle, and please report it";
+    KafkaError::new(ErrCode::FATAL, message).into_fatal()
 }

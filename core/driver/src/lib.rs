@@ -12,6 +12,7 @@ mod embedded;
 mod files;
 mod fork;
 mod handle;
+mod mailbox;
 
 pub use clock::now;
 pub use directory_lock::{DirectoryLock, LockError};

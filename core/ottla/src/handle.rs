@@ -3,6 +3,7 @@
 
 use crate::{
     Config, ErrCode, KafkaError, LogLine, Queue, TopicConfig, TopicPartition,
+    broker::open_failed,
     queue::{deadline, forwarded},
     shared::{CONSUMER, Completion, MAIN, QueueState, Shared, Sink, lock},
 };
@@ -405,14 +406,7 @@ impl Handle {
             .warnings
             .into_iter()
             .for_each(|warning| shared.log(warning));
-        let broker = EmbeddedBroker::open(&settings.place, settings.broker).map_err(|error| {
-            let code = if error.is_owned() {
-                ErrCode::CONFLICT
-            } else {
-                ErrCode::FS
-            };
-            KafkaError::new(code, error.to_string())
-        })?;
+        let broker = EmbeddedBroker::open(&settings.place, settings.broker).map_err(open_failed)?;
         let driver =
             ottla_driver::Handle::new(settings.client, broker, Arc::new(Sink(shared.clone())))?;
         Ok(Self {

@@ -57,6 +57,7 @@ impl GroupCoordinator {
                             member_id,
                             group_instance_id,
                             error_code,
+                            ..MemberResponse::default()
                         },
                     )
                     .collect();
@@ -110,7 +111,7 @@ fn remove_all(
 mod tests {
     use super::super::testing::{Harness, JOIN, config, join_request};
     use super::*;
-    use crate::groups::group::GroupState;
+    use crate::groups::GroupState;
     use ottla_protocol::messages::join_group::JoinGroupRequest;
 
     #[test]

@@ -142,6 +142,7 @@ impl Consumer {
                     topic: topic.clone(),
                     topic_id: cluster.topic_id(topic),
                     partitions: alloc::vec![partition],
+                    ..Default::default()
                 }),
             }
             targets.push(target);

@@ -62,6 +62,7 @@ impl Consumer {
                         &subscription,
                         &self.config.client_rack,
                     ),
+                    ..Default::default()
                 }
             });
         let request = Request::JoinGroup(JoinGroupRequest {
@@ -204,6 +205,7 @@ impl Consumer {
                 .map(|(member_id, partitions)| SyncGroupRequestAssignment {
                     member_id,
                     assignment: group_messages::encode_assignment(&partitions),
+                    ..Default::default()
                 });
         self.send_sync(assignments.collect());
     }
@@ -222,6 +224,7 @@ impl Consumer {
                 .assignor
                 .map(|assignor| Str::from_static(assignor.name())),
             assignments,
+            ..Default::default()
         });
         let timeout = self
             .config

@@ -27,8 +27,6 @@ pub(super) enum Phase {
 
 /// Something in a partition's queue.
 #[derive(Debug)]
-// As with `Consumed`.
-#[allow(clippy::large_enum_variant)]
 pub(super) enum Queued {
     Records(Fetched),
     Eof(i64),

@@ -164,6 +164,7 @@ impl Rig {
             member_id: "me".into(),
             group_instance_id: join.group_instance_id.clone(),
             metadata: metadata.unwrap_or_default(),
+            ..Default::default()
         };
         let response = JoinGroupResponse {
             generation_id,
@@ -247,6 +248,7 @@ impl Rig {
             OffsetFetchResponseTopic {
                 name: topic.name,
                 partitions,
+                ..Default::default()
             }
         });
         let response = OffsetFetchResponse {
@@ -281,6 +283,7 @@ impl Rig {
             ListOffsetsTopicResponse {
                 name: topic.name.clone(),
                 partitions,
+                ..Default::default()
             }
         });
         let response = ListOffsetsResponse {
@@ -346,6 +349,7 @@ impl Rig {
                 .map(|p| OffsetCommitResponsePartition {
                     partition_index: p.partition_index,
                     error_code,
+                    ..Default::default()
                 });
             let partitions = partitions.collect();
             OffsetCommitResponseTopic {

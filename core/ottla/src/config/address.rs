@@ -3,7 +3,8 @@
 use crate::{ErrCode, KafkaError};
 use ottla_driver::Place;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::fmt::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// Which broker, and the settings in the query, as names without prefix and values.
@@ -94,6 +95,28 @@ fn invalid(message: String) -> KafkaError {
     KafkaError::new(ErrCode::INVALID_ARG, message)
 }
 
+/// An address that leads to `place`.
+pub(crate) fn text_of(place: &Place) -> String {
+    let encoded = |bytes: &[u8]| {
+        let mut text = String::new();
+        for byte in bytes {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
+                    text.push(char::from(*byte))
+                }
+                byte => {
+                    let _ = write!(text, "%{byte:02X}");
+                }
+            }
+        }
+        text
+    };
+    match place {
+        Place::Memory(name) => format!("memory:{}", encoded(name.as_bytes())),
+        Place::Directory(path) => format!("file://{}", encoded(path.as_os_str().as_bytes())),
+    }
+}
+
 fn percent_decode(text: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -139,6 +162,16 @@ mod tests {
             (with.place, with.settings),
             (Place::Directory("/d".into()), expected.to_vec())
         );
+    }
+
+    #[test]
+    fn addresses_lead_back() {
+        for at in [
+            Place::Memory("a b/%?".into()),
+            Place::Directory("/tmp/x y?/é".into()),
+        ] {
+            assert_eq!(place(&text_of(&at)), at);
+        }
     }
 
     #[test]

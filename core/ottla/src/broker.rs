@@ -1,0 +1,72 @@
+//! An embedded broker, held open without a client.
+
+use crate::config::address;
+use crate::{Config, ErrCode, KafkaError};
+use ottla_broker::BrokerError;
+use ottla_driver::{EmbeddedBroker, OpenError};
+
+/// Keeps an embedded broker open. Handles open the broker that they name by themselves, and it closes with the last of them; hold a
+/// `Broker` when it should outlive them: a `memory:` broker between a test's producer and its consumer, or a directory that no other
+/// process is to take meanwhile.
+///
+/// ```
+/// let broker = ottla::Broker::open("memory:kept")?;
+/// let producer = ottla::Producer::open(broker.address())?;
+/// producer.send(ottla::NewRecord::to("numbers").value(b"1"))?;
+/// producer.flush(std::time::Duration::from_secs(5))?;
+/// drop(producer); // the record is still there
+/// let admin = ottla::Admin::new(ottla::Config::new().with("bootstrap.servers", broker.address())?)?;
+/// let topics = admin.metadata(Some(&["numbers"]), std::time::Duration::from_secs(5))?.topics;
+/// assert_eq!(topics[0].partitions.len(), 1);
+/// # Ok::<(), ottla::KafkaError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Broker {
+    broker: EmbeddedBroker,
+    address: String,
+}
+
+impl Broker {
+    /// Opens the broker at an address, or joins those who have it open in this process.
+    ///
+    /// # Errors
+    /// As [`Broker::with`].
+    pub fn open(address: &str) -> Result<Self, KafkaError> {
+        Self::with(&Config::new().with("bootstrap.servers", address)?)
+    }
+
+    /// Opens the broker that a configuration names, with the settings that it has.
+    ///
+    /// # Errors
+    /// `_INVALID_ARG` for an address or settings that can't be, `_CONFLICT` if another process has the directory (the message names it),
+    /// `_FS` if the directory can't be used.
+    pub fn with(config: &Config) -> Result<Self, KafkaError> {
+        let (place, settings) = config.broker()?;
+        let broker = EmbeddedBroker::open(&place, settings).map_err(open_failed)?;
+        let address = address::text_of(broker.place());
+        Ok(Self { broker, address })
+    }
+
+    /// What handles take as `bootstrap.servers` to reach it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether both are the same broker.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.broker.place() == other.broker.place()
+    }
+}
+
+/// Why a broker can't be opened, as an error of the client.
+pub(crate) fn open_failed(error: OpenError) -> KafkaError {
+    let code = match &error {
+        _ if error.is_owned() => ErrCode::CONFLICT,
+        OpenError::Broker(
+            BrokerError::InvalidConfig(_) | BrokerError::InconsistentClusterId { .. },
+        ) => ErrCode::INVALID_ARG,
+        OpenError::Thread(_) => ErrCode::CRIT_SYS_RESOURCE,
+        _ => ErrCode::FS,
+    };
+    KafkaError::new(code, error.to_string())
+}
