@@ -1,45 +1,85 @@
-//! Storage on real files.
+//! Storage on real files. How and why is told in `docs/internals/storage.md`.
 //!
-//! Appends are one `pwritev` of the parts as they are. What was appended last is kept as the same shared chunks, so that a
-//! consumer at the tail reads without a system call; what lies below is read with `pread`; sealed files are mapped once, and
-//! reads are slices of the mapping.
-
-#![allow(unsafe_code)] // one block: mapping a sealed file
+//! Appends are gathered writes at the end of the file. What was appended lately is kept as the chunks that it came in, so
+//! that a consumer at the tail is served without a system call; what can't change any more is mapped; the little between the
+//! two is read with `pread`.
 
 use bytes::Bytes;
-use memmap2::Mmap;
 use ottla_log::{
     DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path,
 };
 use std::{
-    cell::OnceCell,
+    cell::RefCell,
     collections::VecDeque,
-    fs::{self, File},
-    io::{self, IoSlice},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice, Seek, SeekFrom, Write},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::UNIX_EPOCH,
 };
 
-/// How much of a file's end is kept in memory: a few batches of librdkafka's default size.
-const TAIL_BYTES: usize = 2 << 20;
-/// Parts of one `pwritev`; the system allows 1024.
-const MOST_PARTS: usize = 512;
+/// How a [`FileStorage`] trades memory for system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStorageOptions {
+    /// Most bytes of recent appends that one file keeps in memory. 4 MiB.
+    pub tail_bytes: usize,
+    /// About how many bytes of recent appends all files together keep: with many files that are written, each keeps less, but
+    /// always at least 64 KiB. 32 MiB.
+    pub all_tails_bytes: usize,
+    /// Whether files are mapped. Without, all that is not in memory is read with `pread`: slower, but if something else cuts a
+    /// file short while it is read, that is an error and not a signal. True.
+    pub map_files: bool,
+}
 
-/// A data directory on a file system.
-#[derive(Debug)]
+impl Default for FileStorageOptions {
+    fn default() -> Self {
+        Self {
+            tail_bytes: 4 << 20,
+            all_tails_bytes: 32 << 20,
+            map_files: true,
+        }
+    }
+}
+
+/// The least that a file may keep of its recent appends.
+const LEAST_TAIL_BYTES: usize = 64 << 10;
+/// A file that grows is mapped in windows of at least this many bytes, and of an eighth of what is mapped already: so there
+/// are few of them, and little between the last one and the tail.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Windows begin at a multiple of this, which is one of every page size.
+const WINDOW_ALIGN: u64 = 64 << 10;
+/// Most parts that are written with one system call; an append of a batch has two.
+const PARTS_PER_WRITE: usize = 64;
+
+/// A directory of the file system as [`Storage`].
+///
+/// It doesn't lock the directory: that only one process writes to it is for its opener to see to.
 pub struct FileStorage {
     root: PathBuf,
+    options: FileStorageOptions,
+    /// How many files keep recent appends.
+    tails: Arc<AtomicUsize>,
 }
 
 impl FileStorage {
     /// The directory must exist.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self::with_options(root, FileStorageOptions::default())
     }
 
-    fn path(&self, path: &str) -> Result<PathBuf, StorageError> {
+    /// The directory must exist.
+    pub fn with_options(root: impl Into<PathBuf>, options: FileStorageOptions) -> Self {
+        Self {
+            root: root.into(),
+            options,
+            tails: Arc::default(),
+        }
+    }
+
+    fn resolve(&self, path: &str) -> Result<PathBuf, StorageError> {
         check_path(path)?;
         Ok(if path.is_empty() {
             self.root.clone()
@@ -49,94 +89,81 @@ impl FileStorage {
     }
 }
 
-/// What a system error means here.
-fn failed(what: &str, path: &Path, error: &io::Error) -> StorageError {
-    let kind = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StorageErrorKind::NotFound,
-        io::ErrorKind::AlreadyExists => StorageErrorKind::AlreadyExists,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            StorageErrorKind::Denied
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            StorageErrorKind::Full
-        }
-        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => StorageErrorKind::Invalid,
-        _ if [libc::EMFILE, libc::ENFILE]
-            .map(Some)
-            .contains(&error.raw_os_error()) =>
-        {
-            StorageErrorKind::TooManyFiles
-        }
-        _ => StorageErrorKind::Io,
-    };
-    StorageError::new(kind, format!("{what} {}: {error}", path.display()))
-}
-
 impl Storage for FileStorage {
     fn open(&self, path: &str, how: OpenHow) -> Result<Box<dyn StorageFile>, StorageError> {
-        let path = self.path(path)?;
-        let mut options = File::options();
-        options.read(true);
+        let full = self.resolve(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(how != OpenHow::ReadOnly);
         match how {
-            OpenHow::ReadOnly => &mut options,
-            OpenHow::Existing => options.write(true),
-            OpenHow::CreateNew => options.write(true).create_new(true),
-            OpenHow::OpenOrCreate => options.write(true).create(true),
+            OpenHow::Existing | OpenHow::ReadOnly => &mut options,
+            OpenHow::CreateNew => options.create_new(true),
+            OpenHow::OpenOrCreate => options.create(true).truncate(false),
         };
-        let opened = options.open(&path).and_then(|file| {
-            let metadata = file.metadata()?;
-            if metadata.is_dir() {
-                Err(io::ErrorKind::IsADirectory.into())
-            } else {
-                Ok((metadata.len(), file))
-            }
-        });
-        let (len, file) = opened.map_err(|error| failed("opening", &path, &error))?;
+        let file = options
+            .open(full)
+            .map_err(|error| failed("open", path, error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| failed("look at", path, error))?;
+        if !metadata.is_file() {
+            return Err(StorageError::new(
+                StorageErrorKind::Invalid,
+                format!("{path}: is not a regular file"),
+            ));
+        }
         Ok(Box::new(OpenFile {
-            file: Arc::new(NamedFile { file, path }),
-            len,
+            path: path.into(),
+            file: Arc::new(file),
             read_only: how == OpenHow::ReadOnly,
-            tail: VecDeque::new(),
-            tail_start: len,
-            sealed: None,
+            len: metadata.len(),
+            cursor: 0,
+            sealed: false,
+            tail: Tail {
+                chunks: VecDeque::new(),
+                bytes: 0,
+                count: self.tails.clone(),
+            },
+            windows: RefCell::default(),
+            options: self.options,
         }))
     }
 
     fn list(&self, dir: &str) -> Result<Vec<DirEntry>, StorageError> {
-        let path = self.path(dir)?;
-        let entries = fs::read_dir(&path).and_then(|entries| {
-            entries
-                .map(|entry| {
-                    let entry = entry?;
-                    let metadata = fs::metadata(entry.path()).or_else(|_| entry.metadata())?;
-                    let is_dir = metadata.is_dir();
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    Ok(DirEntry {
-                        name,
-                        is_dir,
-                        len: if is_dir { 0 } else { metadata.len() },
-                    })
-                })
-                .collect::<io::Result<Vec<_>>>()
-        });
-        let mut entries = entries.map_err(|error| failed("listing", &path, &error))?;
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let failed = |error| failed("list", dir, error);
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(self.resolve(dir)?).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // A name that isn't UTF-8 is none of ours.
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let metadata = match fs::metadata(entry.path()) {
+                Ok(metadata) => metadata,
+                // Gone since, or a link to nothing.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            entries.push(DirEntry {
+                name,
+                is_dir: metadata.is_dir(),
+                len: metadata.len(),
+            });
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
     fn create_dir(&self, dir: &str) -> Result<(), StorageError> {
-        let path = self.path(dir)?;
-        fs::create_dir_all(&path).map_err(|error| failed("creating", &path, &error))
+        fs::create_dir_all(self.resolve(dir)?).map_err(|error| failed("create", dir, error))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
-        let (from, to) = (self.path(from)?, self.path(to)?);
-        fs::rename(&from, &to).map_err(|error| failed("renaming", &from, &error))
+        fs::rename(self.resolve(from)?, self.resolve(to)?)
+            .map_err(|error| failed(&format!("rename to {to}"), from, error))
     }
 
     fn remove_file(&self, path: &str) -> Result<(), StorageError> {
-        let path = self.path(path)?;
-        fs::remove_file(&path).map_err(|error| failed("removing", &path, &error))
+        fs::remove_file(self.resolve(path)?).map_err(|error| failed("remove", path, error))
     }
 
     fn remove_dir(&self, dir: &str) -> Result<(), StorageError> {
@@ -146,123 +173,241 @@ impl Storage for FileStorage {
                 "the data directory itself is not removed",
             ));
         }
-        let path = self.path(dir)?;
-        fs::remove_dir_all(&path).map_err(|error| failed("removing", &path, &error))
+        fs::remove_dir_all(self.resolve(dir)?).map_err(|error| failed("remove", dir, error))
     }
 
     fn exists(&self, path: &str) -> Result<bool, StorageError> {
-        let path = self.path(path)?;
-        path.try_exists()
-            .map_err(|error| failed("looking for", &path, &error))
+        self.resolve(path)?
+            .try_exists()
+            .map_err(|error| failed("look for", path, error))
     }
 
     fn modified_ms(&self, path: &str) -> Result<i64, StorageError> {
-        let path = self.path(path)?;
-        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
-        let modified = modified.map_err(|error| failed("looking at", &path, &error))?;
-        Ok(modified
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as i64))
+        let failed = |error| failed("look at", path, error);
+        let modified = fs::metadata(self.resolve(path)?)
+            .and_then(|metadata| metadata.modified())
+            .map_err(failed)?;
+        Ok(match modified.duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+        })
     }
 
     fn sync_dir(&self, dir: &str) -> Result<(), StorageError> {
-        let path = self.path(dir)?;
-        File::open(&path)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|error| failed("syncing", &path, &error))
-    }
-}
-
-struct NamedFile {
-    file: File,
-    path: PathBuf,
-}
-
-impl Syncer for NamedFile {
-    fn sync(&self) -> Result<(), StorageError> {
-        self.file
-            .sync_data()
-            .map_err(|error| failed("syncing", &self.path, &error))
-    }
-}
-
-struct OpenFile {
-    file: Arc<NamedFile>,
-    len: u64,
-    read_only: bool,
-    /// The chunks that were appended last, in order.
-    tail: VecDeque<Bytes>,
-    /// Position of the tail's first byte; the tail goes up to the end of the file.
-    tail_start: u64,
-    /// For a file that is no longer written: its mapping, once it was needed.
-    sealed: Option<OnceCell<Bytes>>,
-}
-
-impl OpenFile {
-    fn failed(&self, what: &str, error: &io::Error) -> StorageError {
-        failed(what, &self.file.path, error)
-    }
-
-    fn begin_write(&mut self) -> Result<(), StorageError> {
-        if self.read_only {
-            let message = format!("{} was opened for reading only", self.file.path.display());
-            return Err(StorageError::new(StorageErrorKind::Denied, message));
+        // Windows has no handle of a directory that could be flushed; its entries are journaled.
+        if cfg!(unix) {
+            File::open(self.resolve(dir)?)
+                .and_then(|dir| dir.sync_all())
+                .map_err(|error| failed("sync", dir, error))?;
         }
-        self.sealed = None;
         Ok(())
     }
+}
 
-    fn past_the_end(&self, pos: u64) -> StorageError {
-        let message = format!(
-            "{}: position {pos} lies past the end ({})",
-            self.file.path.display(),
-            self.len
-        );
-        StorageError::new(StorageErrorKind::Invalid, message)
-    }
+/// An open file. One handle writes; others may read what was there when they were opened.
+struct OpenFile {
+    path: String,
+    file: Arc<File>,
+    read_only: bool,
+    /// Bytes that belong to the file. After a failed write there may be more on the disk.
+    len: u64,
+    /// Where the file's own cursor stands.
+    cursor: u64,
+    /// Whether all of it may be mapped.
+    sealed: bool,
+    tail: Tail,
+    /// What is mapped: one after the other from the beginning of the file.
+    windows: RefCell<Vec<Window>>,
+    options: FileStorageOptions,
+}
 
-    fn remember(&mut self, parts: &[Bytes]) {
-        self.tail
-            .extend(parts.iter().filter(|part| !part.is_empty()).cloned());
-        while self.len - self.tail_start > TAIL_BYTES as u64 && self.tail.len() > 2 {
-            if let Some(gone) = self.tail.pop_front() {
-                self.tail_start += gone.len() as u64;
+/// A mapped piece of a file.
+struct Window {
+    /// The position behind its last byte.
+    end: u64,
+    bytes: Bytes,
+}
+
+/// The chunks that were appended last, up to the end of the file.
+struct Tail {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    /// How many files keep any, of the whole storage.
+    count: Arc<AtomicUsize>,
+}
+
+impl Tail {
+    /// Keeps a chunk, and drops what then is too much.
+    fn push(&mut self, chunk: Bytes, options: &FileStorageOptions) {
+        if chunk.is_empty() {
+            return;
+        }
+        if self.chunks.is_empty() {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.bytes += chunk.len();
+        self.chunks.push_back(chunk);
+        let share = options.all_tails_bytes / self.count.load(Ordering::Relaxed).max(1);
+        let most = share.max(LEAST_TAIL_BYTES).min(options.tail_bytes);
+        while self.bytes > most
+            && let Some(oldest) = self.chunks.pop_front()
+        {
+            self.bytes -= oldest.len();
+            if self.chunks.is_empty() {
+                self.count.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
 
-    fn forget_tail(&mut self) {
-        self.tail.clear();
-        self.tail_start = self.len;
-    }
-
-    fn mapping(&self, sealed: &OnceCell<Bytes>) -> io::Result<Bytes> {
-        if let Some(bytes) = sealed.get() {
-            return Ok(bytes.clone());
+    /// Drops the last `bytes` bytes.
+    fn cut(&mut self, bytes: usize) {
+        let keep = self.bytes.saturating_sub(bytes);
+        if keep == 0 {
+            return self.clear();
         }
-        // SAFETY: the file belongs to this process by the directory's lock and is not written any more. Should somebody cut it
-        // all the same, an access ends the process with SIGBUS; docs/internals/storage.md says so.
-        let map = unsafe { Mmap::map(&self.file.file)? };
-        let bytes = Bytes::from_owner(map);
-        Ok(sealed.get_or_init(|| bytes).clone())
-    }
-
-    /// Reads what lies below the tail.
-    fn read_below(&self, pos: u64, len: usize, out: &mut Vec<Bytes>) -> Result<(), StorageError> {
-        if let Some(sealed) = &self.sealed
-            && let Ok(map) = self.mapping(sealed)
-            && pos + len as u64 <= map.len() as u64
+        while self.bytes > keep
+            && let Some(mut newest) = self.chunks.pop_back()
         {
-            out.push(map.slice(pos as usize..pos as usize + len));
-            return Ok(());
+            let before = newest.len();
+            newest.truncate(before.saturating_sub(self.bytes - keep));
+            self.bytes -= before - newest.len();
+            if !newest.is_empty() {
+                self.chunks.push_back(newest);
+            }
         }
-        let mut buffer = vec![0; len];
-        self.file
-            .file
-            .read_exact_at(&mut buffer, pos)
-            .map_err(|error| self.failed("reading", &error))?;
-        out.push(buffer.into());
+    }
+
+    fn clear(&mut self) {
+        if !self.chunks.is_empty() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.chunks.clear();
+        self.bytes = 0;
+    }
+
+    /// Adds the bytes from `from` to `to` (counted from the tail's beginning) to `out`.
+    ///
+    /// Readers are mostly at the end, so that is where the search begins.
+    fn read(&self, from: usize, to: usize, out: &mut Vec<Bytes>) {
+        let mut first = self.chunks.len();
+        let mut start = self.bytes;
+        while start > from && first > 0 {
+            first -= 1;
+            start -= self.chunks[first].len();
+        }
+        for chunk in self.chunks.range(first..) {
+            if start >= to {
+                break;
+            }
+            let end = start + chunk.len();
+            out.push(chunk.slice(from.saturating_sub(start)..to.min(end) - start));
+            start = end;
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl OpenFile {
+    fn failed(&self, action: &str, error: io::Error) -> StorageError {
+        failed(action, &self.path, error)
+    }
+
+    fn invalid(&self, what: String) -> StorageError {
+        StorageError::new(StorageErrorKind::Invalid, format!("{}: {what}", self.path))
+    }
+
+    fn check_writable(&self) -> Result<(), StorageError> {
+        if self.read_only {
+            return Err(StorageError::new(
+                StorageErrorKind::Denied,
+                format!("{}: opened for reading only", self.path),
+            ));
+        }
         Ok(())
+    }
+
+    fn tail_start(&self) -> u64 {
+        self.len - self.tail.bytes as u64
+    }
+
+    /// Writes all parts at the end of the file.
+    fn write_parts(&mut self, parts: &[Bytes]) -> io::Result<()> {
+        let mut file = &*self.file;
+        if self.cursor != self.len {
+            self.cursor = file.seek(SeekFrom::Start(self.len))?;
+        }
+        let mut buffers = [IoSlice::new(&[]); PARTS_PER_WRITE];
+        for parts in parts.chunks(PARTS_PER_WRITE) {
+            for (buffer, part) in buffers.iter_mut().zip(parts) {
+                *buffer = IoSlice::new(part);
+            }
+            let mut rest = &mut buffers[..parts.len()];
+            // Empty buffers must not be mistaken for a file that takes nothing.
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                match file.write_vectored(rest) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => {
+                        self.cursor += written as u64;
+                        IoSlice::advance_slices(&mut rest, written);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The mapped bytes at `pos`, at most `len`; `None` if they are not to be mapped.
+    fn mapped(&self, pos: u64, len: usize) -> Result<Option<Bytes>, StorageError> {
+        if !self.options.map_files {
+            return Ok(None);
+        }
+        let mut windows = self.windows.borrow_mut();
+        let covered = windows.last().map_or(0, |window| window.end);
+        if pos >= covered {
+            // All but the tail can't change; a file that grows is mapped up to a round position behind which the next
+            // window can begin.
+            let end = if self.sealed {
+                self.len
+            } else {
+                self.tail_start() & !(WINDOW_ALIGN - 1)
+            };
+            let worth_it =
+                self.sealed || end.saturating_sub(covered) >= WINDOW_BYTES.max(covered / 8);
+            if pos >= end || !worth_it {
+                return Ok(None);
+            }
+            windows.push(Window {
+                end,
+                bytes: map(&self.file, covered, (end - covered) as usize)
+                    .map_err(|error| self.failed("map", error))?,
+            });
+        }
+        let window = &windows[windows.partition_point(|window| window.end <= pos)];
+        let start = window.bytes.len() - (window.end - pos) as usize;
+        let end = window.bytes.len().min(start + len);
+        Ok(Some(window.bytes.slice(start..end)))
+    }
+
+    /// Drops the maps from `pos` on, since those bytes change.
+    fn unmap_from(&mut self, pos: u64) {
+        let windows = self.windows.get_mut();
+        while windows.last().is_some_and(|window| window.end > pos) {
+            windows.pop();
+        }
+        // The last window of a sealed file may end anywhere, but the next must begin at a page.
+        if let Some(last) = windows.last()
+            && last.end % WINDOW_ALIGN != 0
+        {
+            windows.pop();
+        }
     }
 }
 
@@ -272,136 +417,317 @@ impl StorageFile for OpenFile {
     }
 
     fn append(&mut self, parts: &[Bytes]) -> Result<(), StorageError> {
-        self.begin_write()?;
-        for parts in parts.chunks(MOST_PARTS) {
-            let mut slices: Vec<IoSlice<'_>> =
-                parts.iter().map(|part| IoSlice::new(part)).collect();
-            let mut left: &mut [IoSlice<'_>] = &mut slices;
-            let mut at = self.len;
-            while left.iter().any(|slice| !slice.is_empty()) {
-                match rustix::io::pwritev(&self.file.file, left, at) {
-                    Ok(0) => return Err(self.failed("writing", &io::ErrorKind::WriteZero.into())),
-                    Ok(written) => {
-                        at += written as u64;
-                        IoSlice::advance_slices(&mut left, written);
-                    }
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(self.failed("writing", &error.into())),
-                }
-            }
-            self.len = at;
-            self.remember(parts);
+        self.check_writable()?;
+        if self.sealed {
+            self.sealed = false;
+            self.unmap_from(self.len);
+        }
+        self.write_parts(parts)
+            .map_err(|error| self.failed("append to", error))?;
+        for part in parts {
+            self.len += part.len() as u64;
+            self.tail.push(part.clone(), &self.options);
         }
         Ok(())
     }
 
     fn write_at(&mut self, pos: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        self.begin_write()?;
+        self.check_writable()?;
         if pos > self.len {
-            return Err(self.past_the_end(pos));
+            return Err(self.invalid(format!("position {pos} lies past the end ({})", self.len)));
         }
-        self.file
-            .file
-            .write_all_at(bytes, pos)
-            .map_err(|error| self.failed("writing", &error))?;
-        self.len = self.len.max(pos + bytes.len() as u64);
-        self.forget_tail();
+        self.sealed = false;
+        self.unmap_from(pos);
+        // Not worth to be mended: files that are overwritten are not read at their tail.
+        self.tail.clear();
+        let mut file = &*self.file;
+        self.cursor = u64::MAX;
+        file.seek(SeekFrom::Start(pos))
+            .and_then(|_| file.write_all(bytes))
+            .map_err(|error| self.failed("write to", error))?;
+        let end = pos + bytes.len() as u64;
+        self.len = self.len.max(end);
+        self.cursor = end;
         Ok(())
     }
 
     fn read_at(&self, pos: u64, len: usize, out: &mut Vec<Bytes>) -> Result<(), StorageError> {
-        let Some(end) = pos.checked_add(len as u64).filter(|end| *end <= self.len) else {
-            return Err(self.past_the_end(pos.saturating_add(len as u64)));
+        let Some(end) = pos.checked_add(len as u64).filter(|&end| end <= self.len) else {
+            return Err(self.invalid(format!(
+                "{len} bytes from {pos} on, of a file of {}",
+                self.len
+            )));
         };
-        if len == 0 {
-            return Ok(());
+        let tail_start = self.tail_start();
+        let mut pos = pos;
+        while pos < end.min(tail_start) {
+            let len = (end.min(tail_start) - pos) as usize;
+            let bytes = match self.mapped(pos, len)? {
+                Some(bytes) => bytes,
+                None => {
+                    let mut bytes = vec![0; len];
+                    read_exact_at(&self.file, pos, &mut bytes)
+                        .map_err(|error| self.failed("read from", error))?;
+                    bytes.into()
+                }
+            };
+            pos += bytes.len() as u64;
+            out.push(bytes);
         }
-        let below = self.tail_start.clamp(pos, end);
-        if below > pos {
-            self.read_below(pos, (below - pos) as usize, out)?;
-        }
-        let mut start = self.tail_start;
-        for chunk in &self.tail {
-            let chunk_end = start + chunk.len() as u64;
-            if start >= end {
-                break;
-            }
-            if chunk_end > below {
-                out.push(chunk.slice(
-                    (below.max(start) - start) as usize..(end.min(chunk_end) - start) as usize,
-                ));
-            }
-            start = chunk_end;
+        if pos < end {
+            self.tail.read(
+                (pos - tail_start) as usize,
+                (end - tail_start) as usize,
+                out,
+            );
         }
         Ok(())
     }
 
     fn truncate(&mut self, len: u64) -> Result<(), StorageError> {
-        self.begin_write()?;
+        self.check_writable()?;
         if len > self.len {
-            return Err(self.past_the_end(len));
+            return Err(self.invalid(format!("can't be cut from {} to {len}", self.len)));
         }
+        self.sealed = false;
+        self.unmap_from(len);
         self.file
-            .file
             .set_len(len)
-            .map_err(|error| self.failed("cutting", &error))?;
+            .map_err(|error| self.failed("cut", error))?;
+        self.tail.cut((self.len - len) as usize);
         self.len = len;
-        self.forget_tail();
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.file.sync()
+        self.file
+            .sync_data()
+            .map_err(|error| self.failed("sync", error))
     }
 
     fn syncer(&self) -> Arc<dyn Syncer> {
-        self.file.clone()
+        Arc::new(FileSyncer {
+            path: self.path.clone(),
+            file: self.file.clone(),
+        })
     }
 
     fn seal(&mut self) {
-        if self.sealed.is_none() && self.len > 0 {
-            self.sealed = Some(OnceCell::new());
-            self.forget_tail();
+        self.sealed = true;
+        self.tail.clear();
+    }
+}
+
+struct FileSyncer {
+    path: String,
+    file: Arc<File>,
+}
+
+impl Syncer for FileSyncer {
+    /// `fdatasync`: the contents and the length, not the times.
+    fn sync(&self) -> Result<(), StorageError> {
+        self.file
+            .sync_data()
+            .map_err(|error| failed("sync", &self.path, error))
+    }
+}
+
+/// What a failed system call means, with what was tried on which file.
+fn failed(action: &str, path: &str, error: io::Error) -> StorageError {
+    use io::ErrorKind as Io;
+    // EMFILE and ENFILE have no kind of their own.
+    const TOO_MANY: [i32; 2] = if cfg!(windows) { [4, 4] } else { [24, 23] };
+    let kind = match error.kind() {
+        _ if error
+            .raw_os_error()
+            .is_some_and(|code| TOO_MANY.contains(&code)) =>
+        {
+            StorageErrorKind::TooManyFiles
+        }
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => StorageErrorKind::Full,
+        Io::NotFound => StorageErrorKind::NotFound,
+        Io::AlreadyExists => StorageErrorKind::AlreadyExists,
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => StorageErrorKind::Denied,
+        Io::NotADirectory | Io::IsADirectory | Io::InvalidInput | Io::InvalidFilename => {
+            StorageErrorKind::Invalid
+        }
+        _ => StorageErrorKind::Io,
+    };
+    let name = if path.is_empty() { "." } else { path };
+    StorageError::new(kind, format!("{name}: could not {action}: {error}"))
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, pos: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, pos)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut pos: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !bytes.is_empty() {
+        match file.seek_read(bytes, pos)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                pos += n as u64;
+                bytes = &mut bytes[n..];
+            }
         }
     }
+    Ok(())
+}
+
+/// Maps `len` bytes of a file from `pos` on, for reading.
+#[allow(unsafe_code)]
+fn map(file: &File, pos: u64, len: usize) -> io::Result<Bytes> {
+    // SAFETY: the bytes are only ever read, and nothing in this process writes to or cuts off what is mapped: windows cover
+    // what was appended before and are dropped ahead of `truncate` and `write_at`, which logs call only while they are opened
+    // or cut, when no reader holds a slice. Another process that does it breaks the directory's lock; what happens then is told
+    // in docs/internals/storage.md, and `map_files: false` is for those who must rule it out.
+    let map = unsafe { memmap2::MmapOptions::new().offset(pos).len(len).map(file)? };
+    Ok(Bytes::from_owner(map))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
 
-    #[test]
-    fn conforms() {
-        let dirs = Mutex::new(Vec::new());
-        ottla_log::conformance::all(&|| {
-            let dir = tempfile::tempdir().unwrap();
-            let storage = Arc::new(FileStorage::new(dir.path()));
-            dirs.lock().unwrap().push(dir);
-            storage
-        });
+    fn in_dir(dir: &tempfile::TempDir, options: FileStorageOptions) -> FileStorage {
+        FileStorage::with_options(dir.path(), options)
     }
 
     #[test]
-    fn the_tail_is_the_appended_chunks_themselves() {
+    fn conforms_however_much_is_kept_and_mapped() {
+        for (tail_bytes, map_files) in [(4 << 20, true), (4 << 20, false), (1000, true), (0, false)]
+        {
+            let options = FileStorageOptions {
+                tail_bytes,
+                map_files,
+                ..FileStorageOptions::default()
+            };
+            let dirs = RefCell::new(Vec::new());
+            ottla_log::conformance::all(&|| {
+                let dir = tempfile::tempdir().unwrap();
+                let storage = Arc::new(in_dir(&dir, options));
+                dirs.borrow_mut().push(dir);
+                storage
+            });
+        }
+    }
+
+    #[test]
+    fn the_tail_is_the_appended_chunks_and_older_bytes_are_mapped() {
         let dir = tempfile::tempdir().unwrap();
-        let storage = FileStorage::new(dir.path());
-        let mut file = storage.open("f", OpenHow::CreateNew).unwrap();
-        let chunks: Vec<Bytes> = (0..40)
-            .map(|i| Bytes::from(vec![i as u8; 100_000]))
+        let storage = in_dir(&dir, FileStorageOptions::default());
+        let mut file = storage.open("a", OpenHow::CreateNew).unwrap();
+        let chunk = |i: usize| Bytes::from(vec![i as u8; 100_000]);
+        for i in 0..199 {
+            file.append(&[chunk(i)]).unwrap();
+        }
+        let last = chunk(199);
+        file.append(&[last.clone()]).unwrap();
+        let newest = file.read_exact(file.len() - 50, 20).unwrap();
+        assert_eq!(newest.as_ptr(), last[99_950..].as_ptr());
+        let read = |file: &dyn StorageFile, what: &str| {
+            for i in 0..200 {
+                let bytes = file.read_exact(i as u64 * 100_000 + 1, 99_999).unwrap();
+                assert!(bytes.iter().all(|b| *b == i as u8), "{what}, chunk {i}");
+            }
+            let (one, two) = (
+                file.read_exact(5, 9).unwrap(),
+                file.read_exact(5, 9).unwrap(),
+            );
+            assert_eq!(one.as_ptr(), two.as_ptr(), "{what}: mapped, not copied");
+        };
+        read(file.as_ref(), "growing");
+        file.seal();
+        read(file.as_ref(), "sealed");
+        file.append(&[Bytes::from_static(b"more")]).unwrap();
+        read(file.as_ref(), "grown again");
+        file.truncate(19_950_001).unwrap();
+        assert_eq!(file.read_exact(19_950_000, 1).unwrap(), [199][..]);
+    }
+
+    #[test]
+    fn many_files_share_the_memory_for_tails() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = FileStorageOptions {
+            all_tails_bytes: 1 << 20,
+            ..FileStorageOptions::default()
+        };
+        let storage = in_dir(&dir, options);
+        let mut files: Vec<_> = (0..8)
+            .map(|i| storage.open(&i.to_string(), OpenHow::CreateNew).unwrap())
             .collect();
-        chunks
-            .iter()
-            .for_each(|chunk| file.append(std::slice::from_ref(chunk)).unwrap());
-        let mut out = Vec::new();
-        file.read_at(39 * 100_000 + 5, 10, &mut out).unwrap();
-        assert_eq!(out[0].as_ptr(), chunks[39][5..].as_ptr());
-        // A read from far below the tail into it.
-        let all = file.read_exact(0, 4_000_000).unwrap();
+        let chunks: Vec<Bytes> = (0..64).map(|_| Bytes::from(vec![1; 32 << 10])).collect();
+        for file in &mut files {
+            for chunk in &chunks {
+                file.append(&[chunk.clone()]).unwrap();
+            }
+        }
+        assert_eq!(storage.tails.load(Ordering::Relaxed), 8);
+        let last = files.last_mut().unwrap();
+        let at = |back: u64| last.read_exact(last.len() - back, 1).unwrap().as_ptr();
+        assert_eq!(at(1), chunks[63][(32 << 10) - 1..].as_ptr());
+        assert_eq!(at(128 << 10), chunks[60].as_ptr());
+        assert_ne!(at((128 << 10) + 1), chunks[59][(32 << 10) - 1..].as_ptr());
+        last.seal();
+        drop(files);
+        assert_eq!(storage.tails.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn many_small_parts_are_written_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = in_dir(&dir, FileStorageOptions::default());
+        let mut file = storage.open("a", OpenHow::CreateNew).unwrap();
+        let parts: Vec<Bytes> = (0..3000)
+            .map(|i| Bytes::from(vec![i as u8; i % 3]))
+            .collect();
+        file.append(&parts).unwrap();
+        file.append(&[]).unwrap();
+        file.append(&[Bytes::new()]).unwrap();
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), parts.concat());
+    }
+
+    #[test]
+    fn errors_have_kinds_and_say_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = in_dir(&dir, FileStorageOptions::default());
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        let error = storage.open("sub", OpenHow::ReadOnly).err().unwrap();
+        assert_eq!(error.kind, StorageErrorKind::Invalid);
+        let error = storage.open("none/a", OpenHow::CreateNew).err().unwrap();
+        assert_eq!(error.kind, StorageErrorKind::NotFound);
         assert!(
-            all.chunks(100_000)
-                .enumerate()
-                .all(|(i, part)| part.iter().all(|b| *b == i as u8))
+            error.message.starts_with("none/a: could not open"),
+            "{error}"
         );
+        assert_eq!(
+            storage.remove_dir("").unwrap_err().kind,
+            StorageErrorKind::Invalid
+        );
+        let kinds = [
+            (28, StorageErrorKind::Full),
+            (122, StorageErrorKind::Full),
+            (27, StorageErrorKind::Full),
+            (24, StorageErrorKind::TooManyFiles),
+            (23, StorageErrorKind::TooManyFiles),
+            (30, StorageErrorKind::Denied),
+            (13, StorageErrorKind::Denied),
+            (2, StorageErrorKind::NotFound),
+            (5, StorageErrorKind::Io),
+        ];
+        if cfg!(target_os = "linux") {
+            for (code, kind) in kinds {
+                assert_eq!(
+                    failed("write", "f", io::Error::from_raw_os_error(code)).kind,
+                    kind,
+                    "{code}"
+                );
+            }
+            let full = File::options().write(true).open("/dev/full");
+            assert!(full.and_then(|mut f| f.write_all(b"x")).is_err());
+        }
     }
 }

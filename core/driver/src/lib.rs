@@ -17,6 +17,6 @@ mod mailbox;
 pub use clock::now;
 pub use directory_lock::{DirectoryLock, LockError};
 pub use embedded::{EmbeddedBroker, OpenError, Place};
-pub use files::FileStorage;
+pub use files::{FileStorage, FileStorageOptions};
 pub use fork::is_forked_since;
 pub use handle::{EventSink, Handle};

@@ -198,7 +198,10 @@ mod tests {
             }
         }
         for (up_to, batches) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3)] {
-            assert_eq!(whole_batches(&[bytes.clone()], up_to).bytes, batches * size);
+            assert_eq!(
+                whole_batches(core::slice::from_ref(&bytes), up_to).bytes,
+                batches * size
+            );
         }
         let mut damaged = bytes.to_vec();
         damaged[size + 16] = 9;

@@ -193,20 +193,29 @@ impl Storage for MemoryStorage {
     }
 }
 
+/// Positions are looked up by blocks of this many bytes.
+const BLOCK: u64 = 64 << 10;
+
 /// A file's contents.
 #[derive(Default)]
 struct Chunks {
     /// Each chunk with the position behind its last byte.
     chunks: Vec<(u64, Bytes)>,
+    /// For each block that has begun, the chunk that holds its first byte.
+    blocks: Vec<u32>,
     len: u64,
 }
 
 impl Chunks {
     fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
-            self.len += chunk.len() as u64;
-            self.chunks.push((self.len, chunk));
+        if chunk.is_empty() {
+            return;
         }
+        self.len += chunk.len() as u64;
+        while self.blocks.len() as u64 * BLOCK < self.len {
+            self.blocks.push(self.chunks.len() as u32);
+        }
+        self.chunks.push((self.len, chunk));
     }
 
     fn truncate(&mut self, len: u64) {
@@ -221,7 +230,17 @@ impl Chunks {
                 *end = len;
             }
         }
+        self.blocks.truncate(len.div_ceil(BLOCK) as usize);
         self.len = len;
+    }
+
+    /// The chunk that holds the byte at `pos`.
+    fn chunk_at(&self, pos: u64) -> usize {
+        let block = (pos / BLOCK) as usize;
+        let known = |block: usize| self.blocks.get(block).map(|&chunk| chunk as usize);
+        let from = known(block).unwrap_or(self.chunks.len());
+        let to = known(block + 1).map_or(self.chunks.len(), |chunk| chunk + 1);
+        from + self.chunks[from..to].partition_point(|(end, _)| *end <= pos)
     }
 
     /// Calls `each` with the pieces that make up the `len` bytes from `pos` on: a chunk and the range in it. False if they
@@ -230,13 +249,7 @@ impl Chunks {
         let Some(end) = pos.checked_add(len as u64).filter(|&end| end <= self.len) else {
             return false;
         };
-        let first = match self.chunks.last() {
-            // Most reads are at the end.
-            Some((last_end, last)) if pos >= last_end - last.len() as u64 => self.chunks.len() - 1,
-            _ => self
-                .chunks
-                .partition_point(|(chunk_end, _)| *chunk_end <= pos),
-        };
+        let first = self.chunk_at(pos);
         let mut at = pos;
         for (chunk_end, chunk) in &self.chunks[first..] {
             if at >= end {
