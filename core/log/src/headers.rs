@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use ottla_record::{BatchHeader, HEADER_LEN, RecordError};
 
-/// Bytes that are fetched at once. Index entries lie about so far apart, so one fetch mostly serves a look-up.
+/// Bytes that are fetched at once by a longer walk. Index entries lie about so far apart.
 const WINDOW: usize = 4096;
+/// Bytes of the first fetches: a look-up mostly needs no more than one or two headers.
+const FIRST_WINDOWS: [usize; 3] = [64, 64, 1024];
 
 /// A batch's place in a segment.
 #[derive(Clone, Debug)]
@@ -35,6 +37,7 @@ pub struct HeaderReader<'a> {
     start: u64,
     /// How much of the window is filled.
     filled: usize,
+    fetches: usize,
 }
 
 impl<'a> HeaderReader<'a> {
@@ -47,6 +50,7 @@ impl<'a> HeaderReader<'a> {
             window: [0; WINDOW],
             start: 0,
             filled: 0,
+            fetches: 0,
         }
     }
 
@@ -59,7 +63,11 @@ impl<'a> HeaderReader<'a> {
         let end = position + len as u64;
         if position < self.start || end > self.start + self.filled as u64 {
             self.start = position;
-            self.filled = WINDOW.min((self.size - position) as usize);
+            let window = FIRST_WINDOWS.get(self.fetches).copied();
+            self.filled = window
+                .unwrap_or(WINDOW)
+                .min((self.size - position) as usize);
+            self.fetches += 1;
             self.file
                 .read_into(position, &mut self.window[..self.filled])?;
         }
