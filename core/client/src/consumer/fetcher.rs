@@ -73,6 +73,7 @@ impl Consumer {
             }
             let Some((node, epoch)) = cluster.leader(&key.0, key.1) else {
                 leaderless = true;
+                partition.leaderless = true;
                 partition.not_before =
                     now.after_ms(i64::from(self.config.fetch_error_backoff_ms.max(1)));
                 continue;

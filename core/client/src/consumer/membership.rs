@@ -5,7 +5,7 @@
 
 use super::assignors::{Assignor, MemberSubscription, PartitionCounts, TopicPartition};
 use super::failures::{coordinator_lost, describe, unexpected};
-use super::machine::{Cluster, Consumer, PartitionOffset, Purpose, To};
+use super::machine::{Cluster, Consumer, Purpose, To};
 use super::offset::{self};
 use super::subscription::Subscription;
 use crate::error::{ErrCode, KafkaError};
@@ -328,6 +328,10 @@ impl Consumer {
     pub(super) fn cluster_changed(&mut self, _now: Now, cluster: &dyn Cluster) {
         let mut errors = Vec::new();
         for (key, partition) in &mut self.partitions {
+            if partition.leaderless && cluster.leader(&key.0, key.1).is_some() {
+                partition.leaderless = false;
+                partition.not_before = 0;
+            }
             let error = match cluster.partition_count(&key.0) {
                 Some(count) if key.1 >= count => ErrCode::UNKNOWN_PARTITION,
                 Some(_) => ErrCode::NO_ERROR,

@@ -57,6 +57,8 @@ pub(super) struct Partition {
     pub(super) stored_metadata: Option<Str>,
     /// Not to be asked about or fetched before.
     pub(super) not_before: u64,
+    /// `not_before` is there because it has no leader: it counts no longer when there is one.
+    pub(super) leaderless: bool,
     /// It hasn't been in a fetch since it was started.
     pub(super) fresh: bool,
     /// The leader epoch of the committed offset that it started from; -1 if unknown.
@@ -91,6 +93,7 @@ impl Partition {
             committed: offset::INVALID,
             stored_metadata: None,
             not_before: 0,
+            leaderless: false,
             fresh: true,
             last_epoch: -1,
             asked: false,
@@ -107,6 +110,7 @@ impl Partition {
         self.start_number = self.start_number.wrapping_add(1);
         self.eof_at = None;
         self.not_before = 0;
+        self.leaderless = false;
         self.fresh = true;
         self.last_epoch = -1;
         self.asked = false;

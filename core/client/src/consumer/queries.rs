@@ -45,6 +45,8 @@ pub(super) struct Query {
     asked: Vec<Asked>,
     deadline: u64,
     retry_at: Option<u64>,
+    /// It is to be tried again because a partition had no leader, and sooner if there is one.
+    leaderless: bool,
 }
 
 impl Query {
@@ -135,6 +137,7 @@ impl Consumer {
                 asked: asked.collect(),
                 deadline,
                 retry_at: None,
+                leaderless: false,
             },
         );
         if kind != Kind::Committed {
@@ -165,9 +168,15 @@ impl Consumer {
         if query.deadline <= now.mono_us {
             return self.end_query(id, Some(KafkaError::from(ErrCode::TIMED_OUT)));
         }
-        if query.retry_at.is_some_and(|at| now.mono_us < at) {
+        let led = |asked: &Asked| {
+            let (topic, partition) = (&asked.wanted.topic, asked.wanted.partition);
+            asked.state == State::ToSend && cluster.leader(topic, partition).is_some()
+        };
+        let found = query.leaderless && query.asked.iter().any(led);
+        if !found && query.retry_at.is_some_and(|at| now.mono_us < at) {
             return;
         }
+        query.leaderless = false;
         query.retry_at = None;
         let left = query.deadline.saturating_sub(now.mono_us).div_ceil(1000);
         let timeout_ms = i32::try_from(left).unwrap_or(i32::MAX);
@@ -226,6 +235,7 @@ impl Consumer {
             }
         }
         if leaderless {
+            query.leaderless = true;
             query.retry_at = Some(retry_at);
         }
         let complete = query

@@ -78,6 +78,7 @@ impl Consumer {
                 }
                 None => {
                     leaderless = true;
+                    partition.leaderless = true;
                     partition.not_before = now.after_ms(i64::from(self.config.retry_backoff_ms));
                 }
             }
@@ -528,7 +529,9 @@ mod tests {
             .unwrap();
         assert_eq!(rig.waiting(), "");
         rig.table.leaders.clear();
-        rig.run(100).lists(ErrorCode::NONE);
+        assert_eq!(rig.waiting(), "", "nobody has said so yet");
+        rig.table.version += 1;
+        rig.run(0).lists(ErrorCode::NONE);
         assert_eq!(rig.fetch().1[0].2, 200);
     }
 }
