@@ -467,6 +467,13 @@ impl Client {
         self.consumer.as_ref().is_some_and(Consumer::has_fetched)
     }
 
+    /// Whether something of a [forwarded](Self::set_forwarded) partition waits.
+    pub fn has_consumed_of(&self, key: &TopicPartition) -> bool {
+        self.consumer
+            .as_ref()
+            .is_some_and(|consumer| consumer.has_fetched_of(key))
+    }
+
     /// The application waits in a poll, or has come back from it: `max.poll.interval.ms` counts in between.
     pub fn application_waits(&mut self, now: Now, waits: bool) {
         if let Some(consumer) = &mut self.consumer {

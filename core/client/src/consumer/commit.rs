@@ -181,7 +181,6 @@ impl Consumer {
                 committed_offset: o.offset,
                 committed_leader_epoch: o.leader_epoch,
                 committed_metadata: o.metadata.clone(),
-                ..Default::default()
             };
             (o.key().0, partition)
         });
@@ -207,7 +206,6 @@ impl Consumer {
             member_id,
             retention_time_ms: -1,
             topics: topics.collect(),
-            ..Default::default()
         });
         self.send(
             To::Coordinator,
@@ -272,10 +270,8 @@ impl Consumer {
             self.retry_commits.push((at, commit));
             return;
         }
-        if let Some(code) = first {
-            if code == ErrCode::FENCED_INSTANCE_ID {
-                self.fenced(now, KafkaError::from(code));
-            }
+        if first == Some(ErrCode::FENCED_INSTANCE_ID) {
+            self.fenced(now, KafkaError::from(ErrCode::FENCED_INSTANCE_ID));
         }
         let error = whole.or(first.filter(|_| all_failed).map(KafkaError::from));
         match commit.by {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ottla_protocol::Records;
 use ottla_record::control::EndTxnMarker;
 use ottla_record::{
-    Batches, Headers, Limits, RecordBatch, RecordError, RecordIter,
+    Batches, Codecs, Headers, Limits, RecordBatch, RecordError, RecordIter,
     TimestampType as BatchTimestampType,
 };
 
@@ -204,6 +204,8 @@ pub struct Fetched {
     bytes: usize,
     batches: vec::IntoIter<Result<RecordBatch, BadBatch>>,
     open: Option<OpenBatch>,
+    /// State of the decompression, kept from batch to batch.
+    codecs: Codecs,
 }
 
 #[derive(Debug)]
@@ -232,6 +234,7 @@ impl Fetched {
             bytes: chunk.bytes,
             batches: chunk.batches.into_iter(),
             open: None,
+            codecs: Codecs::new(),
         }
     }
 
@@ -325,6 +328,7 @@ impl Fetched {
     #[cold]
     fn open_next_batch(&mut self) -> Option<Result<(), ConsumeError>> {
         self.open = None;
+        let codecs = &mut self.codecs;
         let opened = self.batches.next()?.and_then(|batch| {
             let header = batch.header();
             let offset = header.base_offset.max(self.from);
@@ -332,7 +336,7 @@ impl Fetched {
             if self.options.check_crcs {
                 batch.check_crc().map_err(bad)?;
             }
-            let records = batch.records(Limits::default()).map_err(bad)?;
+            let records = batch.records_with(codecs, Limits::default()).map_err(bad)?;
             let mut open = OpenBatch {
                 buffer: records.area().clone(),
                 records,
@@ -570,5 +574,11 @@ mod tests {
         assert!(fetched.next_record().is_some());
         fetched.partition().outdate();
         assert!(fetched.next_record().is_none());
+    }
+
+    #[test]
+    fn a_chunk_can_be_read_by_another_thread() {
+        fn can_be_sent<T: Send>() {}
+        can_be_sent::<Fetched>();
     }
 }

@@ -143,7 +143,6 @@ impl Consumer {
                     topic: topic.clone(),
                     topic_id: cluster.topic_id(topic),
                     partitions: alloc::vec![partition],
-                    ..Default::default()
                 }),
             }
             targets.push(target);

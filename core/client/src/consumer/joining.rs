@@ -62,7 +62,6 @@ impl Consumer {
                         &subscription,
                         &self.config.client_rack,
                     ),
-                    ..Default::default()
                 }
             });
         let request = Request::JoinGroup(JoinGroupRequest {
@@ -205,7 +204,6 @@ impl Consumer {
                 .map(|(member_id, partitions)| SyncGroupRequestAssignment {
                     member_id,
                     assignment: group_messages::encode_assignment(&partitions),
-                    ..Default::default()
                 });
         self.send_sync(assignments.collect());
     }
@@ -224,7 +222,6 @@ impl Consumer {
                 .assignor
                 .map(|assignor| Str::from_static(assignor.name())),
             assignments,
-            ..Default::default()
         });
         let timeout = self
             .config

@@ -45,7 +45,6 @@ impl Consumer {
             group_id: membership.group.clone(),
             member_id,
             members: vec![member],
-            ..Default::default()
         });
         Some(self.send(To::Coordinator, request, LEAVE_TIMEOUT_MS, Purpose::Leave))
     }

@@ -110,6 +110,8 @@ pub enum OperationResult {
 
 /// What the application consumes, in each partition's order.
 #[derive(Debug)]
+// A chunk is moved twice; a box would be an allocation for each.
+#[allow(clippy::large_enum_variant)]
 pub enum Consumed {
     /// Records of one partition.
     Records(Fetched),
@@ -266,11 +268,6 @@ impl Consumer {
     /// The next event for the application.
     pub(crate) fn poll_event(&mut self) -> Option<ConsumerEvent> {
         self.events.pop_front()
-    }
-
-    /// Whether an event waits.
-    pub(crate) fn has_event(&self) -> bool {
-        !self.events.is_empty()
     }
 
     /// The answer to a request, or why there is none. `poll` must follow.

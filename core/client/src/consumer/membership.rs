@@ -230,15 +230,13 @@ impl Consumer {
             membership.rejoin = false;
             self.rebalance(now);
         }
+        let can_name_topics = self.can_name_topics();
         let Some(membership) = &mut self.membership else {
             return;
         };
+        let can_join = can_name_topics && !membership.poll_exceeded;
         match &mut membership.phase {
-            Phase::Waiting(at) if *at <= now.mono_us && !membership.poll_exceeded => {
-                if self.can_name_topics() {
-                    self.send_join(cluster);
-                }
-            }
+            Phase::Waiting(at) if *at <= now.mono_us && can_join => self.send_join(cluster),
             Phase::AwaitingTopics(members, deadline) => {
                 let known = |topic: &Str| {
                     cluster.partition_count(topic).is_some()
@@ -264,7 +262,6 @@ impl Consumer {
                 generation_id: membership.generation,
                 member_id: membership.member_id.clone(),
                 group_instance_id: self.config.group_instance_id.clone(),
-                ..Default::default()
             });
             let timeout = self.config.session_timeout_ms;
             self.send(To::Coordinator, request, timeout, Purpose::Heartbeat);
@@ -427,14 +424,6 @@ impl Consumer {
         if let Some(membership) = &mut self.membership {
             membership.phase = phase;
         }
-    }
-
-    /// The partitions of a rebalance event as arguments of `assign`.
-    pub(crate) fn as_stored(partitions: &[TopicPartition]) -> Vec<PartitionOffset> {
-        partitions
-            .iter()
-            .map(|(topic, p)| PartitionOffset::new(topic.clone(), *p, offset::INVALID))
-            .collect()
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) enum Phase {
 
 /// Something in a partition's queue.
 #[derive(Debug)]
+// As with `Consumed`.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Queued {
     Records(Fetched),
     Eof(i64),

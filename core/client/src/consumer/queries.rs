@@ -6,7 +6,7 @@ use super::machine::{
     Cluster, Consumer, ConsumerEvent, OperationResult, PartitionOffset, Purpose, To,
 };
 use super::offset;
-use super::start_offsets::{read_list_offsets, read_offset_fetch};
+use super::start_offsets::{WantedOffset, read_list_offsets, read_offset_fetch};
 use crate::error::{ErrCode, KafkaError};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -203,7 +203,7 @@ impl Consumer {
         }
         // A partition can be asked about only once in a request: one per leader and, for watermarks, timestamp.
         let watermarks = query.kind == Kind::Watermarks;
-        let mut requests: BTreeMap<(i32, i64), Vec<(TopicPartition, i32, i64)>> = BTreeMap::new();
+        let mut requests: BTreeMap<(i32, i64), Vec<WantedOffset>> = BTreeMap::new();
         let mut leaderless = false;
         for asked in query
             .asked

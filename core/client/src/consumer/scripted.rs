@@ -164,7 +164,6 @@ impl Rig {
             member_id: "me".into(),
             group_instance_id: join.group_instance_id.clone(),
             metadata: metadata.unwrap_or_default(),
-            ..Default::default()
         };
         let response = JoinGroupResponse {
             generation_id,
@@ -248,7 +247,6 @@ impl Rig {
             OffsetFetchResponseTopic {
                 name: topic.name,
                 partitions,
-                ..Default::default()
             }
         });
         let response = OffsetFetchResponse {
@@ -283,7 +281,6 @@ impl Rig {
             ListOffsetsTopicResponse {
                 name: topic.name.clone(),
                 partitions,
-                ..Default::default()
             }
         });
         let response = ListOffsetsResponse {
@@ -349,7 +346,6 @@ impl Rig {
                 .map(|p| OffsetCommitResponsePartition {
                     partition_index: p.partition_index,
                     error_code,
-                    ..Default::default()
                 });
             let partitions = partitions.collect();
             OffsetCommitResponseTopic {

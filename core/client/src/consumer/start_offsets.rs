@@ -26,6 +26,9 @@ use ottla_record::Now;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
+/// What a leader is asked: a partition, its leader epoch, a timestamp.
+pub(super) type WantedOffset = (TopicPartition, i32, i64);
+
 /// A partition of an OffsetFetch answer.
 pub(super) struct CommittedOffset {
     pub(super) offset: i64,
@@ -47,7 +50,7 @@ impl Consumer {
     /// Asks for whatever starts need: one question to the coordinator, one to each leader.
     pub(super) fn serve_offsets(&mut self, now: Now, cluster: &dyn Cluster) {
         let mut committed = Vec::new();
-        let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, i32, i64)>> = BTreeMap::new();
+        let mut by_leader: BTreeMap<i32, Vec<WantedOffset>> = BTreeMap::new();
         let mut leaderless = false;
         for (key, partition) in &mut self.partitions {
             let start = match partition.phase {
@@ -131,7 +134,6 @@ impl Consumer {
             .map(|(name, partition_indexes)| OffsetFetchRequestTopic {
                 name: name.clone(),
                 partition_indexes: partition_indexes.clone(),
-                ..Default::default()
             });
         let old = old.collect();
         let new = topics
@@ -151,35 +153,28 @@ impl Consumer {
             topics: Some(old),
             groups: vec![group],
             require_stable: self.config.read_committed,
-            ..Default::default()
         })
     }
 
     /// A ListOffsets request for partitions of one leader, with their leader epochs and timestamps.
-    pub(super) fn list_offsets_request(&self, wanted: Vec<(TopicPartition, i32, i64)>) -> Request {
+    pub(super) fn list_offsets_request(&self, wanted: Vec<WantedOffset>) -> Request {
         let wanted = wanted.into_iter().map(
             |((topic, partition_index), current_leader_epoch, timestamp)| {
                 let partition = ListOffsetsPartition {
                     partition_index,
                     current_leader_epoch,
                     timestamp,
-                    ..Default::default()
                 };
                 (topic, partition)
             },
         );
         let topics = by_topic(wanted).into_iter();
-        let topics = topics.map(|(name, partitions)| ListOffsetsTopic {
-            name,
-            partitions,
-            ..Default::default()
-        });
+        let topics = topics.map(|(name, partitions)| ListOffsetsTopic { name, partitions });
         Request::ListOffsets(ListOffsetsRequest {
             replica_id: -1,
             isolation_level: i8::from(self.config.read_committed),
             topics: topics.collect(),
             timeout_ms: self.config.request_timeout_ms,
-            ..Default::default()
         })
     }
 
