@@ -1,29 +1,82 @@
 //! The project's own commands: `cargo xtask help`.
 
+mod bench;
+mod check;
+mod demo;
 mod r#gen;
+mod generate;
+mod install_c;
+mod packages;
+mod setup;
+mod shell;
+mod test;
 
+use shell::Outcome;
 use std::process::ExitCode;
 
-const HELP: &str = "cargo xtask COMMAND
+/// Name, what it does, and the function.
+type Command = (&'static str, &'static str, fn(&[String]) -> Outcome);
 
-  gen [--check]   write core/protocol/src/generated from core/protocol/messages;
-                  with --check write nothing and fail when the files there are stale
-  help            this text";
+const COMMANDS: &[Command] = &[
+    (
+        "demo",
+        "demo [FILE]: C, Python and Node share one durable broker on real data",
+        demo::main,
+    ),
+    (
+        "test",
+        "test [SUITE …]: every test of every language, and the simulator",
+        test::main,
+    ),
+    (
+        "check",
+        "check: format, generated code, lints, docs, wasm32",
+        check::main,
+    ),
+    (
+        "bench",
+        "bench [--json] [--quick]: speed, beside the machine's own and the peers'",
+        bench::main,
+    ),
+    (
+        "install-c",
+        "install-c --prefix DIR: header, shared and static library, pkg-config",
+        install_c::main,
+    ),
+    (
+        "wheel",
+        "wheel: the Python wheel, in dist/",
+        packages::wheel,
+    ),
+    (
+        "npm-pack",
+        "npm-pack: the npm package, in dist/",
+        packages::npm_pack,
+    ),
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let result = match args.first().map(String::as_str) {
-        Some("gen") => r#gen::run(&args[1..]),
-        None | Some("help" | "--help" | "-h") => {
-            println!("{HELP}");
-            Ok(())
+    let name = args.first().map_or("help", String::as_str);
+    let Some((.., run)) = COMMANDS.iter().find(|(known, ..)| *known == name) else {
+        let help = matches!(name, "help" | "--help" | "-h");
+        if !help {
+            eprintln!("no command is called {name}");
         }
-        Some(other) => Err(format!("no such command: {other}\n\n{HELP}")),
+        println!("usage: cargo xtask COMMAND\n");
+        COMMANDS
+            .iter()
+            .for_each(|(_, what, _)| println!("  {what}"));
+        return if help {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(2)
+        };
     };
-    match result {
+    match run(&args[1..]) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
+        Err(error) => {
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,0 +1,457 @@
+//! `cargo xtask bench [--json] [--quick]`: medians over several runs, beside what the machine and the peers do.
+
+use crate::{
+    install_c, packages, setup,
+    shell::{Outcome, command, output, root, step, target_dir},
+};
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    hint::black_box,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Bytes of a value in every row.
+const SIZE: usize = 100;
+const MIB: usize = 1 << 20;
+
+/// One line of the table.
+struct Row {
+    name: String,
+    /// What the project promises, in messages per CPU second (`per_cpu`), messages per second, or microseconds.
+    goal: Option<f64>,
+    unit: Unit,
+    median: f64,
+    /// The other figure of the same runs: messages per wall-clock second, or the 99th percentile.
+    beside: f64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Unit {
+    PerCpuSecond,
+    PerSecond,
+    Microseconds,
+    GigabytesPerSecond,
+}
+
+/// Runs the command.
+pub fn main(args: &[String]) -> Outcome {
+    let (mut as_json, mut quick) = (false, false);
+    for arg in args {
+        match arg.as_str() {
+            "--json" => as_json = true,
+            "--quick" => quick = true,
+            _ => return Err("usage: cargo xtask bench [--json] [--quick]".into()),
+        }
+    }
+    let (runs, millions) = if quick { (1, 1) } else { (5, 4) };
+    setup::c_compiler()?;
+    setup::programs(&[("kcat", "kcat")])?; // brings librdkafka.so.1, the peer
+    let dir = target_dir().join("bench");
+    let prefix = dir.join("prefix");
+    install_c::install(&prefix)?;
+    let program = dir.join("bench-c");
+    output(
+        command("cc")
+            .args(["-O2", "-Wall", "-o"])
+            .arg(&program)
+            .arg("benches/bench.c")
+            .arg(format!("-I{}", prefix.join("include").display()))
+            .arg(format!("-L{}", prefix.join("lib").display()))
+            .arg("-lrdkafka"),
+    )?;
+    let ours = prefix.join("lib");
+    let python = packages::python_with_wheel()?;
+    output(command(&python).args(["-m", "pip", "install", "-q", "confluent-kafka==2.16.1"]))?;
+    packages::build_node_addon()?;
+
+    let mut rows = machine(runs);
+    let count = millions * 1_000_000;
+    let data = dir.join("data");
+    let c = |library: Option<&Path>, what: &str, bootstrap: &str, count: usize, extra: &[&str]| {
+        let mut run = command(&program);
+        run.arg(what)
+            .arg(bootstrap)
+            .args([count.to_string(), SIZE.to_string()])
+            .args(extra);
+        // Without a folder of ours in front, the loader finds the system's librdkafka.so.1.
+        run.env("LD_LIBRARY_PATH", library.unwrap_or(Path::new("")));
+        result_of(&mut run)
+    };
+    let file = format!("file://{}?durability=os", data.display());
+    let synced = format!("file://{}", data.display());
+    let memory = "memory:";
+    let idempotent: &[&str] = &["enable.idempotence=true"];
+    type Case<'a> = (
+        &'a str,
+        Option<&'a Path>,
+        &'a str,
+        &'a str,
+        usize,
+        &'a [&'a str],
+        Option<f64>,
+    );
+    let cases: [Case; 10] = [
+        (
+            "C produce + report, memory:",
+            Some(&ours),
+            "produce",
+            memory,
+            count,
+            &[],
+            Some(8e6),
+        ),
+        (
+            "C produce + report, memory:, idempotent",
+            Some(&ours),
+            "produce",
+            memory,
+            count,
+            idempotent,
+            Some(8e6),
+        ),
+        (
+            "C produce + report, file: durability=os",
+            Some(&ours),
+            "produce",
+            &file,
+            count,
+            &[],
+            Some(4e6),
+        ),
+        (
+            "C produce + report, file: (fsync)",
+            Some(&ours),
+            "produce",
+            &synced,
+            count,
+            &[],
+            None,
+        ),
+        (
+            "  librdkafka, its mock cluster",
+            None,
+            "produce",
+            "mock",
+            count / 2,
+            &[],
+            None,
+        ),
+        (
+            "  librdkafka, its mock cluster, idempotent",
+            None,
+            "produce",
+            "mock",
+            count / 2,
+            idempotent,
+            None,
+        ),
+        (
+            "C consume, memory:",
+            Some(&ours),
+            "consume",
+            memory,
+            count,
+            &[],
+            Some(15e6),
+        ),
+        (
+            "C consume, file: durability=os",
+            Some(&ours),
+            "consume",
+            &file,
+            count,
+            &[],
+            None,
+        ),
+        (
+            "C produce → report, one at a time, memory:",
+            Some(&ours),
+            "latency",
+            memory,
+            20_000,
+            &[],
+            Some(15.0),
+        ),
+        (
+            "  librdkafka, its mock cluster",
+            None,
+            "latency",
+            "mock",
+            5_000,
+            &[],
+            None,
+        ),
+    ];
+    for (name, library, what, bootstrap, count, extra, goal) in cases {
+        step(name.trim());
+        let results = repeat(runs, &data, || c(library, what, bootstrap, count, extra))?;
+        let unit = if what == "latency" {
+            Unit::Microseconds
+        } else {
+            Unit::PerCpuSecond
+        };
+        rows.push(row(name, goal, unit, &results));
+    }
+    for (name, module, what, bootstrap, goal) in [
+        ("Python produce()", "ottla", "produce", memory, Some(2e6)),
+        (
+            "  confluent-kafka, mock cluster",
+            "confluent_kafka",
+            "produce",
+            "mock",
+            None,
+        ),
+        (
+            "Python produce(), a callback each",
+            "ottla",
+            "produce-callback",
+            memory,
+            Some(1e6),
+        ),
+        (
+            "  confluent-kafka, mock cluster",
+            "confluent_kafka",
+            "produce-callback",
+            "mock",
+            None,
+        ),
+        (
+            "Python produce_batch()",
+            "ottla",
+            "produce-batch",
+            memory,
+            Some(5e6),
+        ),
+        (
+            "Python consume(10000)",
+            "ottla",
+            "consume",
+            memory,
+            Some(5e6),
+        ),
+    ] {
+        step(name.trim());
+        let results = repeat(runs, &data, || {
+            result_of(
+                command(&python)
+                    .arg("benches/bench.py")
+                    .args([module, what, bootstrap])
+                    .args([(count / 2).to_string(), SIZE.to_string()]),
+            )
+        })?;
+        rows.push(row(name, goal, Unit::PerSecond, &results));
+    }
+    for (name, what) in [
+        ("Node send(), batches of 10,000", "produce-batch"),
+        ("Node eachBatch", "consume"),
+    ] {
+        step(name);
+        let results = repeat(runs, &data, || {
+            result_of(
+                command("node")
+                    .env("OTTLA_NODE", root().join("bindings-node"))
+                    .args(["benches/bench.mjs", what, memory])
+                    .args([(count / 2).to_string(), SIZE.to_string()]),
+            )
+        })?;
+        rows.push(row(name, Some(2e6), Unit::PerSecond, &results));
+    }
+
+    if as_json {
+        let rows: Vec<Value> = rows.iter().map(Row::json).collect();
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({"value_bytes": SIZE, "runs": runs, "rows": rows}))
+                .unwrap_or_default()
+        );
+    } else {
+        print(&rows, runs);
+    }
+    Ok(())
+}
+
+/// What this machine does at best with the same bytes: copying them, CRC-32C over them, writing them to a file.
+fn machine(runs: usize) -> Vec<Row> {
+    step("the machine itself");
+    let bytes: Vec<u8> = (0..64 * MIB).map(|i| (i * 31) as u8).collect();
+    let mut copy = vec![1u8; bytes.len()];
+    let path = target_dir().join("bench/machine.tmp");
+    let measure = |name: &str, work: &mut dyn FnMut()| {
+        work(); // the first run pays for the pages
+        let mut rates: Vec<f64> = (0..runs.max(3))
+            .map(|_| {
+                let start = Instant::now();
+                work();
+                bytes.len() as f64
+                    / start.elapsed().max(Duration::from_nanos(1)).as_secs_f64()
+                    / 1e9
+            })
+            .collect();
+        Row {
+            name: name.into(),
+            goal: None,
+            unit: Unit::GigabytesPerSecond,
+            median: median(&mut rates),
+            beside: 0.0,
+        }
+    };
+    let rows = vec![
+        measure("machine: copy 1 MiB pieces", &mut || {
+            for (to, from) in copy.chunks_mut(MIB).zip(bytes.chunks(MIB)) {
+                to.copy_from_slice(black_box(from));
+            }
+        }),
+        measure("machine: CRC-32C", &mut || {
+            bytes.chunks(MIB).for_each(|piece| {
+                black_box(crc32c::crc32c(piece));
+            });
+        }),
+        measure("machine: write(2) to a new file", &mut || {
+            use std::io::Write;
+            if let Ok(mut file) = fs::File::create(&path) {
+                bytes
+                    .chunks(MIB)
+                    .for_each(|piece| drop(file.write_all(piece)));
+            }
+        }),
+    ];
+    let _ = fs::remove_file(&path);
+    rows
+}
+
+/// Runs it several times, each with an empty data directory.
+fn repeat(
+    runs: usize,
+    data: &Path,
+    mut run: impl FnMut() -> Outcome<Value>,
+) -> Outcome<Vec<Value>> {
+    (0..runs)
+        .map(|_| {
+            let _ = fs::remove_dir_all(data);
+            let result = run();
+            let _ = fs::remove_dir_all(data);
+            result
+        })
+        .collect()
+}
+
+/// The JSON line that a benchmark program prints last.
+fn result_of(run: &mut std::process::Command) -> Outcome<Value> {
+    let text = output(run)?;
+    let line = text
+        .lines()
+        .rev()
+        .find(|line| line.starts_with('{'))
+        .unwrap_or_default();
+    serde_json::from_str(line).map_err(|e| format!("a benchmark printed no result: {e}"))
+}
+
+fn row(name: &str, goal: Option<f64>, unit: Unit, results: &[Value]) -> Row {
+    let number = |value: &Value, field: &str| value[field].as_f64().unwrap_or(f64::NAN);
+    let of = |figure: &dyn Fn(&Value) -> f64| {
+        median(&mut results.iter().map(figure).collect::<Vec<_>>())
+    };
+    let per =
+        |field: &'static str| move |value: &Value| number(value, "messages") / number(value, field);
+    let (main, beside) = match unit {
+        Unit::PerCpuSecond => (of(&per("cpu_seconds")), of(&per("seconds"))),
+        Unit::PerSecond => (of(&per("seconds")), of(&per("cpu_seconds"))),
+        _ => (of(&|v| number(v, "p50_us")), of(&|v| number(v, "p99_us"))),
+    };
+    Row {
+        name: name.into(),
+        goal,
+        unit,
+        median: main,
+        beside,
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+impl Row {
+    fn reached(&self) -> Option<bool> {
+        let goal = self.goal?;
+        Some(if self.unit == Unit::Microseconds {
+            self.median < goal
+        } else {
+            self.median >= goal
+        })
+    }
+
+    fn json(&self) -> Value {
+        let (unit, beside) = match self.unit {
+            Unit::PerCpuSecond => ("messages per CPU second", "messages per second"),
+            Unit::PerSecond => ("messages per second", "messages per CPU second"),
+            Unit::Microseconds => ("microseconds, p50", "microseconds, p99"),
+            Unit::GigabytesPerSecond => ("GB/s", ""),
+        };
+        let mut value = json!({"name": self.name.trim(), "unit": unit, "median": self.median});
+        if !beside.is_empty() {
+            value[beside] = json!(self.beside);
+        }
+        if let Some(goal) = self.goal {
+            value["goal"] = json!(goal);
+            value["reached"] = json!(self.reached());
+        }
+        value
+    }
+}
+
+fn print(rows: &[Row], runs: usize) {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(["", "median", "", "beside", "goal", ""]);
+    let millions = |n: f64| format!("{:.2} M", n / 1e6);
+    for row in rows {
+        let (median, unit, beside, goal) = match row.unit {
+            Unit::PerCpuSecond => (
+                millions(row.median),
+                "msg per CPU s",
+                format!("{} msg/s", millions(row.beside)),
+                row.goal.map(millions),
+            ),
+            Unit::PerSecond => (
+                millions(row.median),
+                "msg/s",
+                format!("{} msg per CPU s", millions(row.beside)),
+                row.goal.map(millions),
+            ),
+            Unit::Microseconds => (
+                format!("{:.1} µs", row.median),
+                "p50",
+                format!("p99 {:.1} µs", row.beside),
+                row.goal.map(|goal| format!("{goal:.0} µs")),
+            ),
+            Unit::GigabytesPerSecond => (format!("{:.1}", row.median), "GB/s", String::new(), None),
+        };
+        let mark = match row.reached() {
+            Some(true) => "✓",
+            Some(false) => "below",
+            None => "",
+        };
+        table.add_row([
+            &row.name,
+            &median,
+            unit,
+            &beside,
+            &goal.unwrap_or_default(),
+            mark,
+        ]);
+    }
+    for column in [1, 3, 4] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!(
+        "\n{table}\nMedians of {runs} runs; values of {SIZE} bytes; the CPU time is that of all threads of the process."
+    );
+}

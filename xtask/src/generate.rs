@@ -1,0 +1,37 @@
+//! `cargo xtask gen [--check]`: what is generated and committed, made again or compared.
+
+use crate::{
+    r#gen,
+    shell::{Outcome, cargo, output, root},
+};
+use std::{fs, path::Path};
+
+/// Message types and codecs from their field tables, and CONFIGURATION.md from the property table.
+pub fn main(args: &[String]) -> Outcome {
+    let check = match args {
+        [] => false,
+        [flag] if flag == "--check" => true,
+        _ => return Err("usage: cargo xtask gen [--check]".into()),
+    };
+    r#gen::run(args)?;
+    let text = output(cargo().args([
+        "run",
+        "--quiet",
+        "--package",
+        "ottla",
+        "--example",
+        "configuration_md",
+    ]))?;
+    write_or_compare(&root().join("CONFIGURATION.md"), &text, check)
+}
+
+/// Writes a generated file, or says that it is stale.
+pub fn write_or_compare(path: &Path, text: &str, check: bool) -> Outcome {
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    if check {
+        return Err(format!("{} is stale: run cargo xtask gen", path.display()));
+    }
+    fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}

@@ -1,0 +1,150 @@
+//! `cargo xtask test [SUITE …]`: every test of every language, and the simulator. CI runs just this.
+
+use crate::{
+    install_c, packages, setup,
+    shell::{Outcome, cargo, command, run, step, target_dir},
+};
+use std::time::Instant;
+
+/// A suite's name, what it covers, and how it runs.
+type Suite = (&'static str, &'static str, fn() -> Outcome);
+
+/// The suites in the order in which they run: the fast ones that find most come first.
+const SUITES: [Suite; 6] = [
+    (
+        "rust",
+        "unit, integration and documentation tests of the workspace",
+        rust,
+    ),
+    (
+        "sim",
+        "1,000 simulated runs by seed, 20 of them twice, and the planted bugs",
+        sim,
+    ),
+    ("c", "the C library: its tests, and Debian's kcat on it", c),
+    ("python", "the wheel: types and tests", python),
+    ("node", "the npm package: types and tests", node),
+    (
+        "scenarios",
+        "one list of scenarios from Rust, C, Python and Node, and mixed",
+        scenarios,
+    ),
+];
+
+/// Runs all suites, or those that are named.
+pub fn main(args: &[String]) -> Outcome {
+    let known = SUITES.map(|(name, ..)| name);
+    if let Some(unknown) = args.iter().find(|arg| !known.contains(&arg.as_str())) {
+        return Err(format!(
+            "no suite is called {unknown}; there are: {}",
+            known.join(", ")
+        ));
+    }
+    let (mut passed, mut failed) = (0, Vec::new());
+    for (name, what, suite) in SUITES {
+        if !args.is_empty() && !args.iter().any(|arg| arg == name) {
+            continue;
+        }
+        step(&format!("{name}: {what}"));
+        let start = Instant::now();
+        match suite() {
+            Ok(()) => {
+                passed += 1;
+                eprintln!("{name}: passed in {:.0} s", start.elapsed().as_secs_f64());
+            }
+            Err(error) => {
+                eprintln!("{name}: FAILED: {error}");
+                failed.push(name);
+            }
+        }
+    }
+    println!("test suites:\n{passed} passed, {} failed", failed.len());
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "failed: {}; run one alone: cargo xtask test {}",
+            failed.join(", "),
+            failed[0]
+        ))
+    }
+}
+
+fn rust() -> Outcome {
+    // The Python and Node extensions have their tests on the other side of the border.
+    run(cargo().args([
+        "test",
+        "--quiet",
+        "--workspace",
+        "--exclude",
+        "ottla-python",
+        "--exclude",
+        "ottla-node",
+    ]))
+}
+
+fn sim() -> Outcome {
+    run(cargo().args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "ottla-sim",
+        "--",
+        "--seeds",
+        "1000",
+        "--twice",
+        "20",
+        "--planted",
+    ]))
+}
+
+fn c() -> Outcome {
+    setup::c_compiler()?;
+    setup::programs(&[("kcat", "kcat")])?;
+    let prefix = target_dir().join("test/prefix");
+    install_c::install(&prefix)?;
+    run(command("bash")
+        .arg("tests/c/run")
+        .arg(&prefix)
+        .arg(target_dir().join("test")))
+}
+
+fn python() -> Outcome {
+    let python = packages::python_with_wheel()?;
+    run(command(&python).args(["-m", "pytest", "-q", "bindings-python/tests"]))?;
+    run(command(&python).args([
+        "-m",
+        "mypy",
+        "--strict",
+        "bindings-python/tests/typed.py",
+        "demo/count.py",
+    ]))?;
+    run(command(&python).args(["-m", "mypy.stubtest", "ottla"]))
+}
+
+fn node() -> Outcome {
+    packages::build_node_addon()?;
+    run(command("npm").args(["--prefix", "bindings-node", "test", "--silent"]))
+}
+
+fn scenarios() -> Outcome {
+    setup::c_compiler()?;
+    let prefix = target_dir().join("test/prefix");
+    install_c::install(&prefix)?;
+    let python = packages::python_with_wheel()?;
+    packages::build_node_addon()?;
+    run(cargo()
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "ottla-scenarios",
+            "--",
+        ])
+        .arg("--c-prefix")
+        .arg(&prefix)
+        .arg("--python")
+        .arg(&python))
+}
