@@ -51,7 +51,8 @@ pub(crate) fn open(
     let mut broker = Broker::assemble(config, storage, identity, producer_ids, random, groups, now);
     broker.open_topics(now, &checkpoints)?;
     replay_offsets(&mut broker)?;
-    broker.groups.replay_finished(now);
+    let Broker { groups, topics, .. } = &mut broker;
+    groups.replay_finished(now, |name| topics.by_name(name).is_some());
     broker.sync_what_was_recovered();
     broker.settle(now);
     Ok(broker)

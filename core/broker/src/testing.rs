@@ -5,7 +5,7 @@ use alloc::{collections::VecDeque, sync::Arc, vec, vec::Vec};
 use bytes::Bytes;
 use ottla_log::{MemoryStorage, StorageError, StorageErrorKind, SyncJob};
 use ottla_protocol::{
-    ErrorCode, Records, Request, Response, Str,
+    Encoder, ErrorCode, Records, Request, Response, Str,
     messages::{
         create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
         fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData},
@@ -84,9 +84,12 @@ impl Harness {
                 Output::Respond {
                     conn,
                     correlation_id,
+                    api_version,
                     response,
-                    ..
                 } => {
+                    let mut encoder = Encoder::with_capacity(64);
+                    let encoded = response.encode(api_version, &mut encoder);
+                    encoded.expect("every answer has a form on the wire");
                     self.answers.push_back((conn, correlation_id, response));
                 }
                 Output::Sync { id, job } => self.syncs.push_back((id, job)),

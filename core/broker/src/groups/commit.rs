@@ -86,14 +86,12 @@ impl GroupCoordinator {
                 partitions.push(OffsetCommitResponsePartition {
                     partition_index: p.partition_index,
                     error_code: checked.err().unwrap_or(ErrorCode::NONE),
-                    ..OffsetCommitResponsePartition::default()
                 });
             }
             response.topics.push(OffsetCommitResponseTopic {
                 name: topic.name.clone(),
                 topic_id: topic.topic_id,
                 partitions,
-                ..OffsetCommitResponseTopic::default()
             });
         }
         if let (Ok(()), Some(group)) = (may, self.groups.get_mut(&request.group_id))

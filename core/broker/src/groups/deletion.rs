@@ -66,7 +66,6 @@ impl GroupCoordinator {
             response.results.push(DeletableGroupResult {
                 group_id: id,
                 error_code,
-                ..DeletableGroupResult::default()
             });
         }
         if writes_left == 0 {
@@ -194,13 +193,11 @@ impl GroupCoordinator {
                 partitions.push(OffsetDeleteResponsePartition {
                     partition_index: partition,
                     error_code,
-                    ..OffsetDeleteResponsePartition::default()
                 });
             }
             response.topics.push(OffsetDeleteResponseTopic {
                 name: topic.name,
                 partitions,
-                ..OffsetDeleteResponseTopic::default()
             });
         }
         if keys.is_empty() {

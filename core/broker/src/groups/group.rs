@@ -17,7 +17,7 @@ pub(super) const CONSUMER: &str = "consumer";
 
 /// Kafka's states of a classic group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupState {
+pub(super) enum GroupState {
     /// No members; perhaps offsets.
     Empty,
     /// Members are expected to (re)join.

@@ -57,7 +57,6 @@ impl GroupCoordinator {
                             member_id,
                             group_instance_id,
                             error_code,
-                            ..MemberResponse::default()
                         },
                     )
                     .collect();
@@ -111,7 +110,7 @@ fn remove_all(
 mod tests {
     use super::super::testing::{Harness, JOIN, config, join_request};
     use super::*;
-    use crate::groups::GroupState;
+    use crate::groups::group::GroupState;
     use ottla_protocol::messages::join_group::JoinGroupRequest;
 
     #[test]

@@ -40,7 +40,6 @@ impl GroupCoordinator {
                         protocol_type: group.protocol_type.clone().unwrap_or_default(),
                         group_state: Str::from_static(group.state().name()),
                         group_type: Str::from_static(CLASSIC),
-                        ..ListedGroup::default()
                     }),
             );
         }
@@ -84,7 +83,6 @@ impl GroupCoordinator {
                     .cloned()
                     .unwrap_or_else(Bytes::new),
                 member_assignment: m.assignment.clone(),
-                ..DescribedGroupMember::default()
             })
             .collect();
         DescribedGroup {

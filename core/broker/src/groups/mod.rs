@@ -15,6 +15,10 @@
 //!   that happens before the call that caused the append returns to the driver.
 //!
 //! The files in `api/` of the group keys take `&mut Broker`; its fields `groups` and `topics` can be borrowed apart.
+//!
+//! One file is one flow: [`join`] (and [`static_join`]), [`rebalance`], [`sync`], [`heartbeat`], [`leave`], [`commit`],
+//! [`deletion`], [`expiry`], [`listing`], [`replay`]. [`group`], [`member`] and [`offsets`] are the state, [`records`]
+//! its form in the log, [`outbox`] what the flows put out. See `docs/internals/groups.md`.
 
 mod commit;
 mod deletion;
@@ -54,7 +58,6 @@ use self::{
 };
 use crate::context::ReplyTo;
 
-pub use group::GroupState;
 pub use offsets::CommittedOffset;
 
 /// What the coordinator is told at construction.
@@ -137,11 +140,6 @@ impl GroupCoordinator {
             expiry_us: None,
             next_incarnation: 0,
         }
-    }
-
-    /// Its configuration.
-    pub fn config(&self) -> &GroupConfig {
-        &self.out.config
     }
 
     /// The append named `token` is committed (`Ok`), or will never be (the error a producer would have got).

@@ -17,7 +17,8 @@ use ottla_protocol::{
 };
 
 use super::{
-    GroupConfig, GroupState,
+    GroupConfig,
+    group::GroupState,
     testing::{Harness, JOIN, config, join_request},
 };
 use crate::random::Random;
@@ -61,7 +62,11 @@ struct Model {
 impl Model {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let delay = if random.next_u64() % 3 == 0 { 3_000 } else { 0 };
+        let delay = if random.next_u64().is_multiple_of(3) {
+            3_000
+        } else {
+            0
+        };
         let config = GroupConfig {
             initial_rebalance_delay_ms: delay,
             max_size: 5,

@@ -151,7 +151,6 @@ pub(super) fn member_metadata(group: &Group) -> Vec<JoinGroupResponseMember> {
             member_id: m.id.clone(),
             group_instance_id: m.instance_id.clone(),
             metadata: m.metadata(protocol).cloned().unwrap_or_default(),
-            ..JoinGroupResponseMember::default()
         })
         .collect()
 }

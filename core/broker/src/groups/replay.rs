@@ -1,7 +1,7 @@
 //! Start-up: the groups as the records of `__consumer_offsets` tell of them.
 
-use alloc::vec::Vec;
-use ottla_protocol::Str;
+use alloc::{collections::BTreeSet, vec::Vec};
+use ottla_protocol::{Str, Uuid};
 use ottla_record::Now;
 
 use super::{
@@ -58,8 +58,15 @@ impl GroupCoordinator {
     }
 
     /// All records were replayed: sessions of the loaded members start now. A group that is larger than
-    /// `group.max.size` allows now rebalances.
-    pub fn replay_finished(&mut self, now: Now) {
+    /// `group.max.size` allows now rebalances. Offsets of topics that are gone go too: the broker may have ended between
+    /// the deletion of a topic and that of its offsets.
+    pub fn replay_finished(&mut self, now: Now, topic_exists: impl Fn(&str) -> bool) {
+        let groups = self.groups.values();
+        let topics = groups.flat_map(|g| g.offsets.iter().map(|(topic, _)| topic));
+        let gone: BTreeSet<Str> = topics.filter(|t| !topic_exists(t)).cloned().collect();
+        for topic in &gone {
+            self.handle_topic_deleted(now, topic, Uuid::ZERO);
+        }
         self.groups
             .retain(|_, group| group.persisted || !group.is_vacant());
         let ids: Vec<Str> = self.groups.keys().cloned().collect();
@@ -185,12 +192,28 @@ mod tests {
     }
 
     #[test]
+    fn offsets_of_topics_that_are_gone_are_deleted() {
+        let mut h = Harness::new(config());
+        for topic in ["t", "u"] {
+            h.commit("g", -1, &Str::new(), topic, 1, "");
+        }
+        let records = h.log.len();
+        h.existing = Some("u");
+        h.restart();
+        assert_eq!((h.offset("g", "t"), h.offset("g", "u")), (None, Some(1)));
+        assert_eq!(h.log.len(), records + 1, "with a tombstone");
+        h.existing = None;
+        h.restart();
+        assert_eq!(h.offset("g", "t"), None);
+    }
+
+    #[test]
     fn records_of_other_kinds_are_skipped() {
         let mut h = Harness::new(config());
         for key in [&b"\0\x03\0\x01g"[..], b"", b"\0", b"\0\x02\0\x09g"] {
             h.coordinator.replay(key, Some(b"\0\0"));
         }
-        h.coordinator.replay_finished(h.now);
+        h.coordinator.replay_finished(h.now, |_| true);
         assert_eq!(h.coordinator.groups.len(), 0);
     }
 }

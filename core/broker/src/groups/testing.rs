@@ -21,7 +21,7 @@ use ottla_protocol::{
 use ottla_record::Now;
 
 use super::{
-    AppendToken, CoordinatorRecord, GroupConfig, GroupCoordinator, GroupOutput, GroupState,
+    AppendToken, CoordinatorRecord, GroupConfig, GroupCoordinator, GroupOutput, group::GroupState,
 };
 use crate::context::{ConnId, ReplyTo, RequestContext};
 
@@ -41,6 +41,8 @@ pub(super) struct Harness {
     pub appends: VecDeque<(i32, Vec<CoordinatorRecord>, AppendToken)>,
     /// Requests that have not been answered, by correlation id.
     pub open: BTreeMap<i32, ()>,
+    /// The only topic that exists at a restart, if set.
+    pub existing: Option<&'static str>,
     answers: BTreeMap<i32, Response>,
     next_id: i32,
     seed: u64,
@@ -78,7 +80,6 @@ pub(super) fn join_request(group: &str, member: &Str) -> JoinGroupRequest {
         protocols: vec![JoinGroupRequestProtocol {
             name: Str::from("range"),
             metadata: subscription("t"),
-            ..JoinGroupRequestProtocol::default()
         }],
         ..JoinGroupRequest::default()
     }
@@ -91,7 +92,6 @@ pub(super) fn protocols(names: &[&str]) -> Vec<JoinGroupRequestProtocol> {
         .map(|n| JoinGroupRequestProtocol {
             name: Str::from(*n),
             metadata: subscription(n),
-            ..JoinGroupRequestProtocol::default()
         })
         .collect()
 }
@@ -105,6 +105,7 @@ impl Harness {
             hold: false,
             appends: VecDeque::new(),
             open: BTreeMap::new(),
+            existing: None,
             answers: BTreeMap::new(),
             next_id: 0,
             seed: 1,
@@ -199,7 +200,7 @@ impl Harness {
     /// A new coordinator reads what was committed. Open requests are lost with their connections.
     pub fn restart(&mut self) {
         self.seed += 1;
-        self.coordinator = GroupCoordinator::new(self.coordinator.config().clone(), self.seed);
+        self.coordinator = GroupCoordinator::new(self.coordinator.out.config.clone(), self.seed);
         self.appends.clear();
         self.open.clear();
         self.answers.clear();
@@ -207,7 +208,9 @@ impl Harness {
             self.coordinator
                 .replay(&record.key, record.value.as_deref());
         }
-        self.coordinator.replay_finished(self.now);
+        let existing = self.existing;
+        self.coordinator
+            .replay_finished(self.now, |topic| existing.is_none_or(|e| e == topic));
         self.drain();
     }
 
@@ -265,7 +268,6 @@ impl Harness {
                 .map(|(id, bytes)| SyncGroupRequestAssignment {
                     member_id: (*id).clone(),
                     assignment: Bytes::from_static(bytes.as_bytes()),
-                    ..SyncGroupRequestAssignment::default()
                 })
                 .collect(),
             ..SyncGroupRequest::default()
