@@ -42,7 +42,8 @@ pub struct BatchBuilder {
     /// The checksum covers the records area up to here.
     hashed: usize,
     crc: u32,
-    hashing: bool,
+    /// Where the checksum catches up next.
+    hash_at: usize,
     count: i32,
     next_delta: i32,
     base_timestamp: i64,
@@ -130,7 +131,7 @@ impl BatchBuilder {
             at: HEADER_LEN,
             hashed: HEADER_LEN,
             crc: 0,
-            hashing: true,
+            hash_at: HEADER_LEN + HASH_CHUNK,
             count: 0,
             next_delta: 0,
             base_timestamp: -1,
@@ -142,7 +143,7 @@ impl BatchBuilder {
     /// plain bytes is of no use.
     #[must_use]
     pub fn without_running_crc(mut self) -> Self {
-        self.hashing = false;
+        self.hash_at = usize::MAX;
         self
     }
 
@@ -223,7 +224,7 @@ impl BatchBuilder {
         self.count += 1;
         self.next_delta = offset_delta.wrapping_add(1);
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        if self.at - self.hashed >= HASH_CHUNK {
+        if self.at >= self.hash_at {
             self.hash_chunk();
         }
         Ok(AppendedAt {
@@ -251,12 +252,9 @@ impl BatchBuilder {
 
     #[inline(never)]
     fn hash_chunk(&mut self) {
-        if self.hashing {
-            self.crc = crc32c_append(self.crc, &self.buffer[self.hashed..self.at]);
-            self.hashed = self.at;
-        } else {
-            self.hashed = HEADER_LEN;
-        }
+        self.crc = crc32c_append(self.crc, &self.buffer[self.hashed..self.at]);
+        self.hashed = self.at;
+        self.hash_at = self.at + HASH_CHUNK;
     }
 
     /// Bytes of the batch so far, header included, not compressed.

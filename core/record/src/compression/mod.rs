@@ -124,7 +124,7 @@ impl fmt::Debug for Codecs {
 
 /// Makes room for what a decompressor puts out next: doubles, but never past one byte more than `limit`, the byte that
 /// tells that the limit is passed. False once that byte is there.
-#[cfg(any(feature = "gzip", feature = "zstd"))]
+#[cfg(any(feature = "gzip", all(feature = "zstd", not(target_family = "wasm"))))]
 fn grow(out: &mut Vec<u8>, limit: usize) -> bool {
     if out.len() > limit {
         return false;
@@ -139,7 +139,7 @@ fn grow(out: &mut Vec<u8>, limit: usize) -> bool {
 }
 
 /// A first guess at the decompressed size: records compress about fourfold.
-#[cfg(any(feature = "gzip", feature = "zstd"))]
+#[cfg(any(feature = "gzip", all(feature = "zstd", not(target_family = "wasm"))))]
 fn first_guess(input: &[u8], limit: usize) -> usize {
     input.len().saturating_mul(4).min(limit)
 }
@@ -172,6 +172,12 @@ mod tests {
             text,
             noise
         ]
+    }
+
+    #[test]
+    fn codecs_move_between_threads() {
+        fn is_send<T: Send>(_: T) {}
+        is_send(Codecs::new());
     }
 
     #[test]
