@@ -198,6 +198,18 @@ impl Handle {
         &self.running.core.broker
     }
 
+    /// Whether nothing has come and nothing is due, so that driving the client would lead to nothing.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        let mail = &self.running.core.mail;
+        !mail.any() && now().mono_us < mail.due()
+    }
+
+    /// Why nothing works any more, after a machine has panicked.
+    pub fn failure(&self) -> Option<KafkaError> {
+        self.running.core.broken.load(Relaxed).then(broken)
+    }
+
     /// Whether this process is a child of the one that made the handle.
     pub fn is_forked(&self) -> bool {
         fork::is_forked_since(self.running.core.generation)

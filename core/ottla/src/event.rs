@@ -1,6 +1,6 @@
 //! What a handle tells its application: delivery reports, records, errors, rebalances, logs, statistics.
 
-use crate::shared::Shared;
+use crate::shared::Taken;
 use crate::{ErrCode, KafkaError, TimestampType, TopicPartition};
 use bytes::Bytes;
 use ottla_client::consumer::Fetched;
@@ -105,7 +105,7 @@ pub enum Persistence {
 pub struct DeliveryBatch {
     batch: DeliveredBatch,
     reports: Deliveries,
-    shared: Arc<Shared>,
+    taken: Arc<Taken>,
 }
 
 /// The delivery report of one record, borrowed from its [`DeliveryBatch`].
@@ -135,21 +135,17 @@ impl std::fmt::Debug for DeliveryBatch {
 
 impl Drop for DeliveryBatch {
     fn drop(&mut self) {
-        self.shared
-            .taken_bytes
-            .fetch_add(self.batch.bytes(), Relaxed);
-        self.shared
-            .taken_messages
-            .fetch_add(self.batch.len(), Relaxed);
+        self.taken.bytes.fetch_add(self.batch.bytes(), Relaxed);
+        self.taken.messages.fetch_add(self.batch.len(), Relaxed);
     }
 }
 
 impl DeliveryBatch {
-    pub(crate) fn new(batch: DeliveredBatch, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(batch: DeliveredBatch, taken: Arc<Taken>) -> Self {
         Self {
             reports: batch.deliveries(),
             batch,
-            shared,
+            taken,
         }
     }
 

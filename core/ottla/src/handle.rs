@@ -187,10 +187,17 @@ impl Handle {
         }
     }
 
-    /// The result of something with an id.
+    /// The result of something with an id that was [awaited](Self::awaited).
     fn completion(&self, id: u64, timeout: Duration) -> Result<Completion, KafkaError> {
-        let shared = &self.inner.shared;
-        self.until(timeout, |_| lock(&shared.completions).remove(&id))
+        let completions = &self.inner.shared.completions;
+        let result = self.until(timeout, |_| lock(completions).get_mut(&id)?.take());
+        lock(completions).remove(&id);
+        result
+    }
+
+    /// Makes a place for the result of `id`. Called before the client is driven on, so that the result can't come earlier.
+    fn awaited(&self, id: u64) {
+        lock(&self.inner.shared.completions).insert(id, None);
     }
 
     /// Sends a request and waits for the answer.
@@ -200,10 +207,11 @@ impl Handle {
         request: Request,
         timeout: Duration,
     ) -> Result<Response, KafkaError> {
-        let id = self
-            .inner
-            .driver
-            .with(|client, now| client.request(now, route, request, milliseconds(timeout)))?;
+        let id = self.inner.driver.with(|client, now| {
+            let id = client.request(now, route, request, milliseconds(timeout));
+            self.awaited(id.0);
+            id
+        })?;
         match self.completion(id.0, timeout)? {
             Completion::Response(result) => result,
             Completion::Operation(_) => Err(KafkaError::from(ErrCode::FAIL)),
@@ -217,7 +225,9 @@ impl Handle {
     ) -> Result<u64, KafkaError> {
         self.inner.driver.with(|client, now| {
             let id = client.next_id();
-            begin(client, now, id).map(|()| id)
+            begin(client, now, id)?;
+            self.awaited(id);
+            Ok(id)
         })?
     }
 
@@ -436,7 +446,8 @@ impl Handle {
     }
     /// The fatal error, once there is one: every later operation fails with `_FATAL`.
     pub fn fatal_error(&self) -> Option<KafkaError> {
-        lock(&self.inner.shared.fatal).clone()
+        let told = lock(&self.inner.shared.fatal).clone();
+        told.or_else(|| self.inner.driver.failure())
     }
     /// Threads that work for the handle: its own and its broker's.
     pub fn thread_count(&self) -> usize {

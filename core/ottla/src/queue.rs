@@ -5,10 +5,13 @@ use crate::{
     handle::Handle,
     shared::{CONSUMER, QueueState, Shared, lock},
 };
-use ottla_client::ErrCode;
+use ottla_client::{ErrCode, Role};
 use ottla_driver::now;
 use ottla_protocol::Str;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 /// What is called when a queue gets its first event (it was empty before).
 ///
@@ -39,10 +42,18 @@ impl Queue {
     }
 
     /// The next event; waits for one as long as `timeout` says (`Duration::ZERO` doesn't, `Duration::MAX` for ever). `None` when
-    /// the time is over, or when the [interrupt check](crate::Handle::set_interrupt_check) says so.
+    /// the time is over, or when the [interrupt check](crate::Handle::set_interrupt_check) says so. A queue that forwards gives what
+    /// is in the queue where its events go.
     pub fn poll(&self, timeout: Duration) -> Option<Event> {
         if let Some(event) = self.pop() {
             return Some(event);
+        }
+        // A consumer's poll counts for `max.poll.interval.ms`, whatever comes of it.
+        if timeout.is_zero()
+            && self.shared().role == Role::Producer
+            && self.handle.driver().is_quiet()
+        {
+            return None;
         }
         let until = deadline(timeout);
         let mut waited = false;
@@ -101,7 +112,8 @@ impl Queue {
     /// An event that lies in the queue.
     fn pop(&self) -> Option<Event> {
         let mut queues = lock(&self.shared().queues);
-        let state = queues.get_mut(self.index)?;
+        let at = Shared::terminal(&queues, self.index);
+        let state = queues.get_mut(at)?;
         if std::mem::take(&mut state.woken) {
             return Some(Event::Wakeup);
         }
@@ -138,14 +150,15 @@ impl Queue {
     fn sources(&self) -> Vec<Source> {
         let queues = lock(&self.shared().queues);
         let mut sources = Vec::new();
-        if Shared::terminal(&queues, CONSUMER) == self.index {
+        let at = Shared::terminal(&queues, self.index);
+        let consumer = Shared::terminal(&queues, CONSUMER);
+        if consumer == at {
             sources.push(Source::Consumer);
         }
-        let consumer = Shared::terminal(&queues, CONSUMER);
         for (i, state) in queues.iter().enumerate() {
             if let Some((topic, partition)) = &state.partition {
                 let to = Shared::terminal(&queues, i);
-                if to == self.index && to != consumer {
+                if to == at && to != consumer {
                     sources.push(Source::Partition(topic.clone(), *partition));
                 }
             }
@@ -202,10 +215,17 @@ impl Queue {
 
     /// Makes a poll of this queue return, now or the next time, with [`Event::Wakeup`].
     pub fn wake(&self) {
-        if let Some(state) = lock(&self.shared().queues).get_mut(self.index) {
+        let mut queues = lock(&self.shared().queues);
+        let at = Shared::terminal(&queues, self.index);
+        let hook = queues.get_mut(at).and_then(|state| {
             state.woken = true;
-        }
+            state.hook.clone()
+        });
+        drop(queues);
         self.handle.driver().wake();
+        if let Some(hook) = hook {
+            hook();
+        }
     }
 
     /// Calls `hook` whenever the queue gets an event while it was empty; `None` takes it away. Called at once if events wait
@@ -215,7 +235,16 @@ impl Queue {
         let Some(state) = queues.get_mut(self.index) else {
             return;
         };
-        state.hook.clone_from(&hook);
+        let before = std::mem::replace(&mut state.hook, hook.clone());
+        match (&before, &hook) {
+            (None, Some(_)) => {
+                self.shared().hooks.fetch_add(1, Relaxed);
+            }
+            (Some(_), None) => {
+                self.shared().hooks.fetch_sub(1, Relaxed);
+            }
+            _ => {}
+        }
         let waits = !state.events.is_empty();
         drop(queues);
         let waits = waits

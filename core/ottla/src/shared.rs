@@ -33,6 +33,13 @@ pub(crate) enum Completion {
     Operation(Result<OperationResult, KafkaError>),
 }
 
+/// Records and bytes whose reports the application took, not yet counted by the client.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub messages: AtomicUsize,
+    pub bytes: AtomicUsize,
+}
+
 /// One queue.
 #[derive(Default)]
 pub(crate) struct QueueState {
@@ -49,12 +56,13 @@ pub(crate) struct Shared {
     pub name: String,
     pub role: Role,
     pub queues: Mutex<Vec<QueueState>>,
-    pub completions: Mutex<HashMap<u64, Completion>>,
+    /// What is waited for, by id, with its result once that is there.
+    pub completions: Mutex<HashMap<u64, Option<Completion>>>,
     pub fatal: Mutex<Option<KafkaError>>,
     pub consumer_closed: AtomicBool,
-    /// Records and bytes whose reports the application took, not yet counted by the client.
-    pub taken_messages: AtomicUsize,
-    pub taken_bytes: AtomicUsize,
+    pub taken: Arc<Taken>,
+    /// Queues with a hook.
+    pub hooks: AtomicUsize,
     pub interrupt: Mutex<Option<InterruptCheck>>,
     pub log_level: AtomicU8,
     pub log_queue: Mutex<Option<usize>>,
@@ -80,8 +88,8 @@ impl Shared {
             completions: Mutex::default(),
             fatal: Mutex::default(),
             consumer_closed: AtomicBool::new(false),
-            taken_messages: AtomicUsize::new(0),
-            taken_bytes: AtomicUsize::new(0),
+            taken: Arc::default(),
+            hooks: AtomicUsize::new(0),
             interrupt: Mutex::default(),
             log_level: AtomicU8::new(settings.log_level),
             log_queue: Mutex::default(),
@@ -103,6 +111,13 @@ impl Shared {
             queue = next;
         }
         queue
+    }
+
+    /// Something ended; whoever gave up waiting for it has taken its place away.
+    fn complete(&self, id: u64, result: Completion) {
+        if let Some(place) = lock(&self.completions).get_mut(&id) {
+            *place = Some(result);
+        }
     }
 
     /// Puts an event into a queue, or where that forwards to.
@@ -138,9 +153,9 @@ impl Shared {
     /// Tells the client which reports were taken since the last time.
     #[inline]
     pub fn count_taken(&self, client: &mut Client) {
-        if self.taken_messages.load(Relaxed) > 0 {
-            let messages = self.taken_messages.swap(0, Relaxed);
-            let bytes = self.taken_bytes.swap(0, Relaxed);
+        if self.taken.messages.load(Relaxed) > 0 {
+            let messages = self.taken.messages.swap(0, Relaxed);
+            let bytes = self.taken.bytes.swap(0, Relaxed);
             client.delivery_taken(messages, bytes);
         }
     }
@@ -170,7 +185,7 @@ impl Shared {
     }
 }
 
-/// The sink holds the shared state weakly enough: events refer to it only while they live.
+/// Where the driver puts the client's events.
 pub(crate) struct Sink(pub Arc<Shared>);
 
 impl EventSink for Sink {
@@ -180,7 +195,7 @@ impl EventSink for Sink {
             ClientEvent::Delivery(batch) => {
                 shared.push(
                     MAIN,
-                    Event::Delivery(DeliveryBatch::new(batch, shared.clone())),
+                    Event::Delivery(DeliveryBatch::new(batch, shared.taken.clone())),
                 );
             }
             ClientEvent::Consumer(ConsumerEvent::Rebalance { kind, partitions }) => {
@@ -206,13 +221,13 @@ impl EventSink for Sink {
                 }
             }
             ClientEvent::Consumer(ConsumerEvent::Done { id, result }) => {
-                lock(&shared.completions).insert(id, Completion::Operation(result));
+                shared.complete(id, Completion::Operation(result));
             }
             ClientEvent::Consumer(ConsumerEvent::Closed) => {
                 shared.consumer_closed.store(true, Relaxed)
             }
             ClientEvent::Response { id, result } => {
-                lock(&shared.completions).insert(id.0, Completion::Response(result));
+                shared.complete(id.0, Completion::Response(result));
             }
             ClientEvent::Error(error) => {
                 if error.fatal {
@@ -233,6 +248,10 @@ impl EventSink for Sink {
         }
         drop(queues);
         hooks.iter().for_each(|hook| hook());
+    }
+
+    fn is_eager(&self) -> bool {
+        self.0.hooks.load(Relaxed) > 0
     }
 
     fn poll_timeout(&self) -> Option<u64> {
