@@ -625,7 +625,7 @@ mod tests {
             file.append(&[chunk(i)]).unwrap();
         }
         let last = chunk(199);
-        file.append(&[last.clone()]).unwrap();
+        file.append(std::slice::from_ref(&last)).unwrap();
         let newest = file.read_exact(file.len() - 50, 20).unwrap();
         assert_eq!(newest.as_ptr(), last[99_950..].as_ptr());
         let read = |file: &dyn StorageFile, what: &str| {
@@ -662,7 +662,7 @@ mod tests {
         let chunks: Vec<Bytes> = (0..64).map(|_| Bytes::from(vec![1; 32 << 10])).collect();
         for file in &mut files {
             for chunk in &chunks {
-                file.append(&[chunk.clone()]).unwrap();
+                file.append(std::slice::from_ref(chunk)).unwrap();
             }
         }
         assert_eq!(storage.tails.load(Ordering::Relaxed), 8);
