@@ -58,7 +58,7 @@ pub fn main(args: &[String]) -> Outcome {
 
     let data = run_dir.join("data");
     let lines = count_lines(&input)?;
-    let bootstrap = format!("file://{}?partitions={PARTITIONS}", data.display());
+    let bootstrap = format!("file://{}?num.partitions={PARTITIONS}", data.display());
     println!("\n{lines} lines of {source} through {}\n", bootstrap);
     let node_modules = run_dir.join("node_modules");
     link_package(&node_modules)?;
