@@ -1,27 +1,27 @@
 //! Both clocks in one reading.
 
 use ottla_record::Now;
+use rustix::time::{ClockId, clock_gettime};
 use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
-    },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// How long the wall clock is derived from the monotonic one before it is read again: it may be set meanwhile.
 const WALL_CLOCK_FOR_US: u64 = 10_000;
 
-static START: OnceLock<Instant> = OnceLock::new();
 /// Wall clock minus monotonic clock, in microseconds, and when it was measured. The two need not be of one reading: both are
 /// nearly constant.
 static DIFFERENCE_US: AtomicI64 = AtomicI64::new(0);
 static MEASURED_US: AtomicU64 = AtomicU64::new(0);
 
 /// Now, on both clocks. The wall clock is read every 10 ms and derived from the monotonic one in between.
+///
+/// Producing reads the clock for every record, so this is plain arithmetic on one system clock.
 #[inline]
 pub fn now() -> Now {
-    let mono_us = START.get_or_init(Instant::now).elapsed().as_micros() as u64 + WALL_CLOCK_FOR_US;
+    let time = clock_gettime(ClockId::Monotonic);
+    let mono_us = time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000;
     if mono_us - MEASURED_US.load(Relaxed).min(mono_us) >= WALL_CLOCK_FOR_US {
         read_wall_clock(mono_us);
     }
