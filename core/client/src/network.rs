@@ -163,6 +163,7 @@ impl Network {
     }
 
     /// Sends at once over a connection that is up; gives the request back if there is none.
+    #[allow(clippy::result_large_err)] // it is the caller's own request that comes back
     pub fn send_now(
         &mut self,
         now: Now,
@@ -182,6 +183,7 @@ impl Network {
         self.transmit(id, Route::Node(node), request, deadline, tag)
     }
 
+    #[allow(clippy::result_large_err)] // as `send_now`
     fn transmit(
         &mut self,
         id: ConnId,
@@ -206,14 +208,17 @@ impl Network {
         fit(&mut request, api_version);
         let correlation_id = connection.next_correlation;
         connection.next_correlation = correlation_id.wrapping_add(1) & i32::MAX;
-        connection.in_flight.insert(
-            correlation_id,
-            InFlight {
-                deadline,
-                tag,
-                route,
-            },
-        );
+        // A produce with acks=0 has no answer to wait for.
+        if !matches!(&request, Request::Produce(produce) if produce.acks == 0) {
+            connection.in_flight.insert(
+                correlation_id,
+                InFlight {
+                    deadline,
+                    tag,
+                    route,
+                },
+            );
+        }
         self.sent += 1;
         self.outputs.push_back(Output::Send {
             conn: id,
@@ -465,15 +470,6 @@ impl Network {
         Some((in_flight.tag, response))
     }
 
-    /// A request that has no answer (`acks=0`) is done as soon as it was handed to the connection.
-    pub fn forget(&mut self, id: ConnId, correlation_id: i32) -> Option<Tag> {
-        self.connections
-            .get_mut(&id)?
-            .in_flight
-            .remove(&correlation_id)
-            .map(|in_flight| in_flight.tag)
-    }
-
     /// A connection is gone, or was refused: what was in flight over it fails.
     pub fn disconnected(&mut self, now: Now, id: ConnId, reason: &KafkaError) {
         let Some(connection) = self.connections.remove(&id) else {
@@ -590,18 +586,6 @@ impl Network {
         let retries = retries.filter(|_| !self.waiting.is_empty());
         let held = self.held.iter().map(|(at, _)| *at);
         in_flight.chain(waiting).chain(retries).chain(held).min()
-    }
-
-    /// Whether requests wait that could not be sent.
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Whether any broker is connected.
-    pub fn is_up(&self) -> bool {
-        self.connections
-            .values()
-            .any(|connection| matches!(connection.state, State::Up(_)))
     }
 }
 

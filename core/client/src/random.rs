@@ -1,4 +1,4 @@
-//! Randomness from a seed: jitter, random partitions.
+//! Randomness from a seed: spread retries, random partitions.
 
 /// A SplitMix64 generator: the same seed gives the same run.
 #[derive(Clone, Debug)]
@@ -19,14 +19,7 @@ impl Random {
 
     /// A number below `bound`; 0 if that is 0.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
-        ((self.next() >> 32) * u64::from(bound) >> 32) as u32
-    }
-
-    /// `us` give or take up to `percent` per cent.
-    pub(crate) fn jitter(&mut self, us: u64, percent: u32) -> u64 {
-        let span = 2 * percent + 1;
-        let scale = 100 - u64::from(percent) + u64::from(self.below(span));
-        us.saturating_mul(scale) / 100
+        (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
     }
 }
 
@@ -40,7 +33,6 @@ mod tests {
         let mut seen = [false; 5];
         for _ in 0..200 {
             seen[random.below(5) as usize] = true;
-            assert!((800..=1200).contains(&random.jitter(1000, 20)));
         }
         assert_eq!(seen, [true; 5]);
         assert_eq!(random.below(0), 0);

@@ -84,7 +84,10 @@ fn segments_and_indexes() {
             let batch = &log[position..];
             let size = 12 + number(&batch[8..12]) as usize;
             assert_eq!(number(&batch[..8]), next_offset);
-            assert_eq!(number(&batch[12..16]), if next_offset < 100 { 3 } else { 5 });
+            assert_eq!(
+                number(&batch[12..16]),
+                if next_offset < 100 { 3 } else { 5 }
+            );
             assert_eq!(batch[16], 2);
             assert_eq!(number(&batch[17..21]) as u32, crc32c(&batch[21..size]));
             let last_offset = next_offset + number(&batch[23..27]);

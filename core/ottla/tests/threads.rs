@@ -64,10 +64,7 @@ fn what_lingers_is_sent_though_nobody_calls() {
 #[test]
 fn hooks_are_called_though_nobody_polls() {
     let dir = tempfile::tempdir().unwrap();
-    for servers in [
-        "memory:hooks",
-        &format!("file://{}", dir.path().display()),
-    ] {
+    for servers in ["memory:hooks", &format!("file://{}", dir.path().display())] {
         let producer = handle(Role::Producer, servers, &[("linger.ms", "1")]);
         let reader = reader(servers);
         let (called, calls) = mpsc::channel();

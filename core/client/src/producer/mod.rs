@@ -75,7 +75,7 @@ struct Topic {
 }
 
 /// A record of a topic that isn't known yet.
-struct EarlyRecord {
+pub(crate) struct EarlyRecord {
     partition: i32,
     timestamp: i64,
     key: Option<Vec<u8>>,

@@ -367,6 +367,7 @@ impl Producer {
         wait + i64::from(self.random.below((wait / 5) as u32 + 1)) - wait / 10
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn delivered(
         &mut self,
         now: Now,

@@ -131,12 +131,12 @@ impl Config {
             rebalance_by_application: self.rebalance_events,
         };
         let least = u64::from(client.fetch_max_bytes) + 512;
-        if role == Role::Consumer && (client.receive_message_max_bytes as u64) < least {
-            if self.is_set("receive.message.max.bytes") {
-                let message =
-                    "receive.message.max.bytes must be larger than fetch.max.bytes by 512";
-                return Err(KafkaError::new(ErrCode::INVALID_ARG, message));
-            }
+        if role == Role::Consumer
+            && (client.receive_message_max_bytes as u64) < least
+            && self.is_set("receive.message.max.bytes")
+        {
+            let message = "receive.message.max.bytes must be larger than fetch.max.bytes by 512";
+            return Err(KafkaError::new(ErrCode::INVALID_ARG, message));
         }
         Ok(Settings {
             client: client.check()?,
