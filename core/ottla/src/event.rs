@@ -187,6 +187,10 @@ impl DeliveryBatch {
     pub fn latency_us(&self) -> u64 {
         self.batch.latency_us
     }
+    /// The bytes in which the records' keys, values and headers lie. `buffer.slice_ref(value)` shares them.
+    pub fn buffer(&self) -> &Bytes {
+        self.batch.buffer()
+    }
     /// Number of records, those already passed included.
     pub fn len(&self) -> usize {
         self.batch.len()

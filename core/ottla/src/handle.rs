@@ -449,6 +449,10 @@ impl Handle {
         let told = lock(&self.inner.shared.fatal).clone();
         told.or_else(|| self.inner.driver.failure())
     }
+    /// Whether this process was forked from the one that made the handle: it is of no use here.
+    pub fn is_forked(&self) -> bool {
+        self.inner.driver.is_forked()
+    }
     /// Threads that work for the handle: its own and its broker's.
     pub fn thread_count(&self) -> usize {
         2

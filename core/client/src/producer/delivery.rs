@@ -95,6 +95,11 @@ impl DeliveredBatch {
             .map_or(ErrCode::NO_ERROR, |error| error.code)
     }
 
+    /// The bytes in which keys, values and headers lie.
+    pub fn buffer(&self) -> &Bytes {
+        &self.plain
+    }
+
     /// Reports, one after the other.
     pub fn deliveries(&self) -> Deliveries {
         Deliveries {

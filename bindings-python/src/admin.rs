@@ -1,0 +1,306 @@
+//! The blocking calls underneath `ottla.admin.AdminClient`, which runs them in threads of its own.
+//!
+//! A result per topic, group or partition is a value or a `KafkaError`; `None` stands for "done".
+
+use crate::{
+    configuration::Configuration,
+    error::KafkaError,
+    metadata::{self, ClusterMetadata, GroupMetadata},
+    partition::{list_of, partitions_of},
+    waiting::{duration, forked, wait, watch_signals},
+};
+use ottla::{ConfigResource, Handle, ListedOffset, NewTopic, OffsetSpec};
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyDict, PyList},
+};
+
+/// Administers a cluster; blocking.
+#[pyclass(frozen, module = "ottla")]
+pub struct Admin {
+    admin: ottla::Admin,
+}
+
+/// What became of one topic or group.
+type Done = Option<KafkaError>;
+
+fn done(results: Vec<Result<(), ottla::KafkaError>>) -> Vec<Done> {
+    results
+        .into_iter()
+        .map(|result| result.err().map(KafkaError::from))
+        .collect()
+}
+
+/// Values and errors, one after the other.
+fn mixed<'py, T>(
+    py: Python<'py>,
+    results: Vec<Result<T, ottla::KafkaError>>,
+    convert: impl Fn(T) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for result in results {
+        match result {
+            Ok(value) => list.append(convert(value)?)?,
+            Err(error) => list.append(KafkaError::from(error))?,
+        }
+    }
+    Ok(list)
+}
+
+fn borrowed(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+impl Admin {
+    fn usable(&self) -> PyResult<&ottla::Admin> {
+        if self.admin.handle().is_forked() {
+            return Err(forked());
+        }
+        Ok(&self.admin)
+    }
+}
+
+#[pymethods]
+impl Admin {
+    #[new]
+    #[pyo3(signature = (config=None, /, **kwargs))]
+    fn new(
+        py: Python<'_>,
+        config: Option<&Bound<'_, PyAny>>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let config = Configuration::new(config, kwargs)?.config;
+        let admin = wait(py, || ottla::Admin::new(config))?;
+        watch_signals(admin.handle());
+        Ok(Self { admin })
+    }
+
+    /// Topics are (name, partitions, replicas, {config}).
+    #[allow(clippy::type_complexity)] // the tuple is told above
+    fn create_topics(
+        &self,
+        py: Python<'_>,
+        topics: Vec<(String, i32, i16, Vec<(String, String)>)>,
+        validate_only: bool,
+        timeout: f64,
+    ) -> PyResult<Vec<Done>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let topics: Vec<NewTopic> = topics
+            .into_iter()
+            .map(
+                |(name, num_partitions, replication_factor, config)| NewTopic {
+                    name,
+                    num_partitions,
+                    replication_factor,
+                    config,
+                },
+            )
+            .collect();
+        wait(py, || admin.create_topics(&topics, validate_only, timeout)).map(done)
+    }
+
+    fn delete_topics(
+        &self,
+        py: Python<'_>,
+        topics: Vec<String>,
+        timeout: f64,
+    ) -> PyResult<Vec<Done>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        wait(py, || admin.delete_topics(&borrowed(&topics), timeout)).map(done)
+    }
+
+    /// Topics are (name, partitions in all).
+    fn create_partitions(
+        &self,
+        py: Python<'_>,
+        topics: Vec<(String, i32)>,
+        validate_only: bool,
+        timeout: f64,
+    ) -> PyResult<Vec<Done>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let topics: Vec<(&str, i32)> = topics.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+        wait(py, || {
+            admin.create_partitions(&topics, validate_only, timeout)
+        })
+        .map(done)
+    }
+
+    #[pyo3(signature = (topics, timeout))]
+    fn list_topics(
+        &self,
+        py: Python<'_>,
+        topics: Option<Vec<String>>,
+        timeout: f64,
+    ) -> PyResult<ClusterMetadata> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let topics = topics.as_deref().map(borrowed);
+        let metadata = wait(py, || admin.metadata(topics.as_deref(), timeout))?;
+        metadata::cluster(py, metadata)
+    }
+
+    /// (group, state, protocol type, group type) of each group.
+    fn list_groups(
+        &self,
+        py: Python<'_>,
+        states: Vec<String>,
+        timeout: f64,
+    ) -> PyResult<Vec<(String, String, String, String)>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let groups = wait(py, || admin.list_groups(&borrowed(&states), timeout))?;
+        Ok(groups
+            .into_iter()
+            .map(|group| {
+                (
+                    group.group_id,
+                    group.state,
+                    group.protocol_type,
+                    group.group_type,
+                )
+            })
+            .collect())
+    }
+
+    fn describe_groups<'py>(
+        &self,
+        py: Python<'py>,
+        groups: Vec<String>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let groups = wait(py, || admin.describe_groups(&borrowed(&groups), timeout))?;
+        mixed(py, groups, |group| {
+            let group: GroupMetadata = metadata::group(py, group)?;
+            Ok(Bound::new(py, group)?.into_any())
+        })
+    }
+
+    fn delete_groups(
+        &self,
+        py: Python<'_>,
+        groups: Vec<String>,
+        timeout: f64,
+    ) -> PyResult<Vec<Done>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        wait(py, || admin.delete_groups(&borrowed(&groups), timeout)).map(done)
+    }
+
+    #[pyo3(signature = (group, partitions, timeout))]
+    fn list_group_offsets<'py>(
+        &self,
+        py: Python<'py>,
+        group: &str,
+        partitions: Option<&Bound<'_, PyAny>>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let partitions = partitions.map(partitions_of).transpose()?;
+        list_of(
+            py,
+            wait(py, || {
+                admin.list_group_offsets(group, partitions.as_deref(), timeout)
+            })?,
+        )
+    }
+
+    fn alter_group_offsets<'py>(
+        &self,
+        py: Python<'py>,
+        group: &str,
+        offsets: &Bound<'_, PyAny>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let offsets = partitions_of(offsets)?;
+        list_of(
+            py,
+            wait(py, || admin.alter_group_offsets(group, &offsets, timeout))?,
+        )
+    }
+
+    fn delete_group_offsets<'py>(
+        &self,
+        py: Python<'py>,
+        group: &str,
+        partitions: &Bound<'_, PyAny>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let partitions = partitions_of(partitions)?;
+        list_of(
+            py,
+            wait(py, || {
+                admin.delete_group_offsets(group, &partitions, timeout)
+            })?,
+        )
+    }
+
+    /// The specs are timestamps in ms, or -1 latest, -2 earliest, -3 largest timestamp. Gives (offset, timestamp, leader epoch)
+    /// for each.
+    fn list_offsets<'py>(
+        &self,
+        py: Python<'py>,
+        partitions: &Bound<'_, PyAny>,
+        specs: Vec<i64>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let spec = |spec| match spec {
+            -1 => OffsetSpec::Latest,
+            -2 => OffsetSpec::Earliest,
+            -3 => OffsetSpec::MaxTimestamp,
+            timestamp => OffsetSpec::Timestamp(timestamp),
+        };
+        let specs = specs.into_iter().map(spec);
+        let wanted: Vec<_> = partitions_of(partitions)?.into_iter().zip(specs).collect();
+        let listed = wait(py, || admin.list_offsets(&wanted, timeout))?;
+        mixed(py, listed, |listed: ListedOffset| {
+            let listed = (listed.offset, listed.timestamp, listed.leader_epoch);
+            Ok(listed.into_pyobject(py)?.into_any())
+        })
+    }
+
+    /// Resources are (2 topic or 4 broker, name). Gives [(name, value, source, is_read_only, is_sensitive)] for each.
+    fn describe_configs<'py>(
+        &self,
+        py: Python<'py>,
+        resources: Vec<(i32, String)>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let resources: Vec<ConfigResource> = resources
+            .into_iter()
+            .map(|(kind, name)| match kind {
+                2 => Ok(ConfigResource::Topic(name)),
+                4 => name
+                    .parse()
+                    .map(ConfigResource::Broker)
+                    .map_err(|_| PyValueError::new_err("a broker's name is its node id")),
+                _ => Err(PyValueError::new_err(
+                    "only topics and brokers have configurations",
+                )),
+            })
+            .collect::<PyResult<_>>()?;
+        let described = wait(py, || admin.describe_configs(&resources, timeout))?;
+        mixed(py, described, |entries| {
+            let entries: Vec<_> = entries
+                .into_iter()
+                .map(|entry| {
+                    (
+                        entry.name,
+                        entry.value,
+                        entry.source,
+                        entry.is_read_only,
+                        entry.is_sensitive,
+                    )
+                })
+                .collect();
+            Ok(entries.into_pyobject(py)?.into_any())
+        })
+    }
+
+    fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<String> {
+        let (handle, timeout): (&Handle, _) = (self.usable()?.handle(), duration(Some(timeout))?);
+        Ok(wait(py, || handle.cluster_id(timeout))?.to_string())
+    }
+}
