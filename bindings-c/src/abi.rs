@@ -11,12 +11,28 @@ pub struct RespErr(pub i32);
 impl RespErr {
     /// Success.
     pub const NO_ERROR: Self = Self(0);
+    /// Something went wrong inside.
+    pub const FAIL: Self = Self(-196);
     /// The partition is not known.
     pub const UNKNOWN_PARTITION: Self = Self(-190);
-    /// There is no such thing.
-    pub const NOENT: Self = Self(-156);
     /// A bad argument.
     pub const INVALID_ARG: Self = Self(-186);
+    /// The time was over.
+    pub const TIMED_OUT: Self = Self(-185);
+    /// The group gives partitions.
+    pub const ASSIGN_PARTITIONS: Self = Self(-175);
+    /// The group takes partitions.
+    pub const REVOKE_PARTITIONS: Self = Self(-174);
+    /// There is no such thing.
+    pub const NOENT: Self = Self(-156);
+    /// The handle is of no use any more.
+    pub const FATAL: Self = Self(-150);
+}
+
+impl From<ottla::ErrCode> for RespErr {
+    fn from(code: ottla::ErrCode) -> Self {
+        Self(code.0)
+    }
 }
 
 /// No offset.

@@ -5,6 +5,7 @@
 
 use crate::abi::{OFFSET_INVALID, RespErr, TopicPartition, TopicPartitionList};
 use core::ffi::{CStr, c_char, c_int, c_void};
+use ottla::TopicPartition as TopicPartitionValue;
 use std::{mem, ptr, slice};
 
 /// What `_private` of an element points to.
@@ -118,6 +119,77 @@ unsafe fn reserve(list: &mut TopicPartitionList, room: c_int) {
     list.size = room;
 }
 
+/// A list for the application.
+pub fn from_partitions(partitions: &[TopicPartitionValue]) -> *mut TopicPartitionList {
+    let list = rd_kafka_topic_partition_list_new(partitions.len() as c_int);
+    for partition in partitions {
+        let topic = crate::errors::c_string(&partition.topic);
+        // SAFETY: a new list and a C string.
+        unsafe {
+            let element =
+                rd_kafka_topic_partition_list_add(list, topic.as_ptr(), partition.partition);
+            if let Some(element) = element.as_mut() {
+                set_element(element, partition);
+            }
+        }
+    }
+    list
+}
+
+/// What an operation says about a partition becomes the element's; its opaque pointer stays.
+///
+/// # Safety
+/// The element's metadata is null or libc memory.
+pub unsafe fn set_element(element: &mut TopicPartition, from: &TopicPartitionValue) {
+    element.offset = from.offset;
+    element.err = from.error.into();
+    set_leader_epoch_of(element, from.leader_epoch);
+    // SAFETY: the metadata is libc memory, or null.
+    unsafe { libc::free(element.metadata) };
+    element.metadata = ptr::null_mut();
+    element.metadata_size = 0;
+    if let Some(metadata) = from.metadata.as_ref().filter(|text| !text.is_empty()) {
+        element.metadata = crate::border::allocate_text(metadata).cast();
+        element.metadata_size = metadata.len();
+    }
+}
+
+/// The elements as Ottla has them.
+///
+/// # Safety
+/// As for [`elements`].
+pub unsafe fn to_partitions(list: *const TopicPartitionList) -> Vec<TopicPartitionValue> {
+    // SAFETY: the caller's promise; metadata has the size that the element names.
+    unsafe {
+        let value = |element: &TopicPartition| {
+            let metadata = (!element.metadata.is_null() && element.metadata_size > 0).then(|| {
+                let bytes =
+                    slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size);
+                String::from_utf8_lossy(bytes).as_ref().into()
+            });
+            TopicPartitionValue {
+                leader_epoch: leader_epoch_of(element),
+                metadata,
+                ..TopicPartitionValue::new(topic_of(element), element.partition, element.offset)
+            }
+        };
+        elements(list).iter().map(value).collect()
+    }
+}
+
+/// Writes results back into the elements that the question came from, in the same order.
+///
+/// # Safety
+/// As for [`elements_mut`].
+pub unsafe fn write_back(list: *mut TopicPartitionList, results: &[TopicPartitionValue]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (element, result) in elements_mut(list).iter_mut().zip(results) {
+            set_element(element, result);
+        }
+    }
+}
+
 /// A new list with room for `size` elements.
 #[unsafe(no_mangle)]
 pub extern "C" fn rd_kafka_topic_partition_list_new(size: c_int) -> *mut TopicPartitionList {
@@ -188,6 +260,32 @@ pub unsafe extern "C" fn rd_kafka_topic_partition_list_add(
         });
         list.cnt += 1;
         element
+    }
+}
+
+/// A copy of a list's first element that stands alone; null for an empty list.
+///
+/// # Safety
+/// As for [`elements`].
+pub unsafe fn stand_alone_copy(list: *const TopicPartitionList) -> *mut TopicPartition {
+    // SAFETY: the caller's promise; the element is moved out of the copy, whose array is freed without it.
+    unsafe {
+        if elements(list).is_empty() {
+            return ptr::null_mut();
+        }
+        let copy = rd_kafka_topic_partition_list_copy(list);
+        let alone: *mut TopicPartition = libc::malloc(size_of::<TopicPartition>()).cast();
+        if !alone.is_null() {
+            ptr::copy_nonoverlapping((*copy).elems, alone, 1);
+            ptr::copy(
+                (*copy).elems.add(1),
+                (*copy).elems,
+                (*copy).cnt as usize - 1,
+            );
+            (*copy).cnt -= 1;
+        }
+        rd_kafka_topic_partition_list_destroy(copy);
+        alone
     }
 }
 

@@ -33,26 +33,27 @@ typedef struct {
 enum { END, TOPIC, RKT, PARTITION, VALUE, KEY, OPAQUE, MSGFLAGS, TIMESTAMP, HEADER, HEADERS };
 
 void *rd_kafka_produceva(void *rk, const vu_t *vus, size_t count);
-int32_t ottla_take_error_code(void *error);
+int32_t rd_kafka_error_code(const void *error);
+void rd_kafka_error_destroy(void *error);
 void *ottla_error_new(int32_t code, const char *message);
-int32_t ottla_unknown_vtype(int32_t vtype);
 
 /* More than any caller writes down: each argument stands in the source text. */
 #define MOST_ARGUMENTS 256
 
 int32_t rd_kafka_producev(void *rk, ...) {
-        vu_t vus[MOST_ARGUMENTS];
+        vu_t vus[MOST_ARGUMENTS + 1];
         size_t count = 0;
         int vtype;
         va_list arguments;
         va_start(arguments, rk);
         while ((vtype = va_arg(arguments, int)) != END) {
-                if (count == MOST_ARGUMENTS || vtype < END || vtype > HEADERS) {
-                        va_end(arguments);
-                        return ottla_unknown_vtype(vtype);
-                }
                 vu_t *vu = &vus[count++];
                 vu->vtype = vtype;
+                if (count > MOST_ARGUMENTS || vtype < END || vtype > HEADERS) {
+                        /* What follows can't be read: the function below refuses this one. */
+                        vu->vtype = -1;
+                        break;
+                }
                 switch (vtype) {
                 case TOPIC:
                         vu->u.cstr = va_arg(arguments, const char *);
@@ -84,7 +85,10 @@ int32_t rd_kafka_producev(void *rk, ...) {
                 }
         }
         va_end(arguments);
-        return ottla_take_error_code(rd_kafka_produceva(rk, vus, count));
+        void *error = rd_kafka_produceva(rk, vus, count);
+        int32_t code = error ? rd_kafka_error_code(error) : 0;
+        rd_kafka_error_destroy(error);
+        return code;
 }
 
 void *rd_kafka_error_new(int32_t code, const char *format, ...) {

@@ -57,6 +57,13 @@ pub fn properties() -> impl Iterator<Item = &'static Property> {
     rows::SECTIONS.iter().flat_map(|(_, rows)| rows.iter())
 }
 
+/// The partition that the value `partitioner` of the property of that name gives a key; `None` where any partition will do, and for
+/// unknown names.
+pub fn partition_for(partitioner: &str, key: Option<&[u8]>, partition_count: i32) -> Option<i32> {
+    ottla_client::producer::partitioner::PartitionerKind::from_name(partitioner)?
+        .partition_for(key, partition_count)
+}
+
 /// The row of a name in a scope; the broker's count as global ones.
 fn find(topic: bool, name: &str) -> Option<&'static Property> {
     static BY_NAME: OnceLock<HashMap<(bool, &'static str), &'static Property>> = OnceLock::new();
