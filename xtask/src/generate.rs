@@ -1,12 +1,13 @@
 //! `cargo xtask gen [--check]`: what is generated and committed, made again or compared.
 
 use crate::{
-    r#gen,
+    r#gen, header,
     shell::{Outcome, cargo, output, root},
 };
 use std::{fs, path::Path};
 
-/// Message types and codecs from their field tables, and CONFIGURATION.md from the property table.
+/// Message types and codecs from their field tables, CONFIGURATION.md from the property table, and rdkafka.h from the C library's
+/// source.
 pub fn main(args: &[String]) -> Outcome {
     let check = match args {
         [] => false,
@@ -14,6 +15,8 @@ pub fn main(args: &[String]) -> Outcome {
         _ => return Err("usage: cargo xtask gen [--check]".into()),
     };
     r#gen::run(args)?;
+    let path = root().join("include/librdkafka/rdkafka.h");
+    write_or_compare(&path, &header::text(&root())?, check)?;
     let text = output(cargo().args([
         "run",
         "--quiet",

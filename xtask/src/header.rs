@@ -1,11 +1,7 @@
 //! `include/librdkafka/rdkafka.h` from the Rust source of `bindings-c`: each exported function with its documentation, between a
 //! hand-written beginning (types, constants) and end (macros). The error codes come from the client's table.
 
-use std::{
-    fmt::Write,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write, fs, path::Path};
 
 /// Rust types of the C API and what they are in C. `@` is where the name goes.
 const TYPES: &[(&str, &str)] = &[
@@ -134,31 +130,12 @@ const SECTIONS: &[(&str, &str)] = &[
     ("transactions.rs", "Transactions"),
 ];
 
-/// Writes the header, or with `check` only says whether it is up to date.
-pub fn generate(root: &Path, check: bool) -> Result<(), String> {
-    let path = root.join("include/librdkafka/rdkafka.h");
-    let fresh = text(root)?;
-    if check {
-        return match fs::read_to_string(&path) {
-            Ok(old) if old == fresh => Ok(()),
-            _ => Err(format!(
-                "{} is stale: run `cargo xtask gen`",
-                path.display()
-            )),
-        };
-    }
-    let write = |path: PathBuf| {
-        fs::create_dir_all(path.parent().unwrap_or(root))?;
-        fs::write(path, &fresh)
-    };
-    write(path.clone()).map_err(|error| format!("{}: {error}", path.display()))
-}
-
 fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn text(root: &Path) -> Result<String, String> {
+/// The header's text.
+pub fn text(root: &Path) -> Result<String, String> {
     let header = root.join("bindings-c/header");
     let mut out = read(&header.join("beginning.h"))?.replace("@ERROR_CODES@", &codes(root)?);
     for (file, title) in SECTIONS {

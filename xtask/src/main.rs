@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod r#gen;
 mod generate;
+mod header;
 mod install_c;
 mod packages;
 mod setup;
