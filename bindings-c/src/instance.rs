@@ -41,6 +41,8 @@ pub struct Instance {
     pub(crate) queues: Mutex<Vec<Arc<QueueState>>>,
     background: Mutex<Option<JoinHandle<()>>>,
     ending: AtomicBool,
+    /// After `rd_kafka_poll_set_consumer`.
+    pub(crate) polls_as_consumer: AtomicBool,
     /// Node id of the broker; `u64::MAX` while it isn't known.
     pub(crate) broker_id: AtomicU64,
 }
@@ -236,6 +238,7 @@ pub unsafe extern "C" fn rd_kafka_new(
                 queues: Mutex::default(),
                 background: Mutex::default(),
                 ending: AtomicBool::new(false),
+                polls_as_consumer: AtomicBool::new(false),
                 broker_id: AtomicU64::new(u64::MAX),
             });
             if has_address && let Err(error) = instance.open(None) {

@@ -14,7 +14,7 @@ use ottla::{Event as CoreEvent, KafkaError, Queue};
 use std::{
     collections::VecDeque,
     ptr, slice,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -514,9 +514,11 @@ pub unsafe extern "C" fn rd_kafka_poll(rk: *mut Instance, timeout_ms: c_int) -> 
             return 0;
         };
         match instance.main_queue() {
-            Some(queue) => queue.serve(instance, timeout(timeout_ms)),
-            None => {
-                // No broker yet, nothing to come.
+            Some(queue) if !instance.polls_as_consumer.load(Relaxed) => {
+                queue.serve(instance, timeout(timeout_ms))
+            }
+            _ => {
+                // No broker yet, or everything goes to the consumer queue: nothing comes here.
                 std::thread::sleep(timeout(timeout_ms).min(Duration::from_secs(1)));
                 0
             }
@@ -532,11 +534,11 @@ pub unsafe extern "C" fn rd_kafka_poll_set_consumer(rk: *mut Instance) -> RespEr
         let Some(instance) = (unsafe { rk.as_ref() }) else {
             return RespErr::INVALID_ARG;
         };
-        crate::border::code(
-            instance
-                .handle()
-                .and_then(|handle| handle.poll_set_consumer()),
-        )
+        let result = instance
+            .handle()
+            .and_then(|handle| handle.poll_set_consumer());
+        instance.polls_as_consumer.fetch_or(result.is_ok(), Relaxed);
+        crate::border::code(result)
     })
 }
 
