@@ -425,6 +425,10 @@ impl Consumer {
             .map_err(|_| wrong())?
             .extract()
             .map_err(|_| wrong())?;
+        if topics.is_empty() {
+            let text = "Failed to set subscription: no topics";
+            return Err(raise(ottla::KafkaError::new(ErrCode::INVALID_ARG, text)));
+        }
         let callbacks = RebalanceCallbacks {
             on_assign: callable("on_assign", on_assign)?,
             on_revoke: callable("on_revoke", on_revoke)?,
@@ -443,14 +447,14 @@ impl Consumer {
     }
 
     /// The next message or event, or None after `timeout` seconds (-1: never).
-    #[pyo3(signature = (timeout=-1.0))]
+    #[pyo3(signature = (timeout=-1.0), text_signature = "($self, timeout=-1.0)")]
     fn poll(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Py<Message>>> {
         let open = slf.get().open()?;
         Ok(open.consume(slf, 1, duration(timeout)?)?.pop())
     }
 
     /// Up to `num_messages` messages and events: as many as there are within `timeout` seconds (-1: waits for all).
-    #[pyo3(signature = (num_messages=1, timeout=-1.0))]
+    #[pyo3(signature = (num_messages=1, timeout=-1.0), text_signature = "($self, num_messages=1, timeout=-1.0)")]
     fn consume<'py>(
         slf: &Bound<'py, Self>,
         num_messages: i64,
@@ -524,7 +528,7 @@ impl Consumer {
     }
 
     /// What the group has committed for these partitions.
-    #[pyo3(signature = (partitions, timeout=-1.0))]
+    #[pyo3(signature = (partitions, timeout=-1.0), text_signature = "($self, partitions, timeout=-1.0)")]
     fn committed<'py>(
         &self,
         py: Python<'py>,
@@ -595,7 +599,7 @@ impl Consumer {
     }
 
     /// A partition's first offset and its end: asked for, or as the last fetch told (`cached`).
-    #[pyo3(signature = (partition, timeout=-1.0, cached=false))]
+    #[pyo3(signature = (partition, timeout=-1.0, cached=false), text_signature = "($self, partition, timeout=-1.0, cached=False)")]
     fn get_watermark_offsets(
         &self,
         py: Python<'_>,
@@ -617,7 +621,7 @@ impl Consumer {
     }
 
     /// The first offsets whose records are not older than the timestamps (in ms) that the partitions have in `offset`.
-    #[pyo3(signature = (partitions, timeout=-1.0))]
+    #[pyo3(signature = (partitions, timeout=-1.0), text_signature = "($self, partitions, timeout=-1.0)")]
     fn offsets_for_times<'py>(
         &self,
         py: Python<'py>,
@@ -634,7 +638,7 @@ impl Consumer {
     }
 
     /// Brokers and topics: all, or the one named.
-    #[pyo3(signature = (topic=None, timeout=-1.0))]
+    #[pyo3(signature = (topic=None, timeout=-1.0), text_signature = "($self, topic=None, timeout=-1.0)")]
     fn list_topics(
         &self,
         py: Python<'_>,
@@ -650,7 +654,7 @@ impl Consumer {
     }
 
     /// The cluster's id.
-    #[pyo3(signature = (timeout=-1.0))]
+    #[pyo3(signature = (timeout=-1.0), text_signature = "($self, timeout=-1.0)")]
     fn cluster_id(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<String> {
         let (open, timeout) = (self.open()?, duration(timeout)?);
         Ok(wait(py, || open.handle.cluster_id(timeout))?.to_string())

@@ -176,10 +176,7 @@ impl Message {
 #[pymethods]
 impl Message {
     #[new]
-    #[pyo3(signature = (
-        topic=None, partition=-1, offset=offset::INVALID, key=None, value=None, headers=None, error=None,
-        timestamp=(0, 0), latency=None, leader_epoch=None
-    ))]
+    #[pyo3(signature = (topic=None, partition=-1, offset=offset::INVALID, key=None, value=None, headers=None, error=None, timestamp=(0, 0), latency=None, leader_epoch=None), text_signature = "(topic=None, partition=-1, offset=-1001, key=None, value=None, headers=None, error=None, timestamp=(0, 0), latency=None, leader_epoch=None)")]
     #[allow(clippy::too_many_arguments)] // the peer's signature
     fn new(
         topic: Option<Py<PyString>>,

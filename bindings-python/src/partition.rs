@@ -58,7 +58,7 @@ impl From<ottla::TopicPartition> for TopicPartition {
 #[pymethods]
 impl TopicPartition {
     #[new]
-    #[pyo3(signature = (topic, partition=-1, offset=offset::INVALID, metadata=None, leader_epoch=None))]
+    #[pyo3(signature = (topic, partition=-1, offset=offset::INVALID, metadata=None, leader_epoch=None), text_signature = "(topic, partition=-1, offset=-1001, metadata=None, leader_epoch=None)")]
     fn new(
         topic: String,
         partition: i32,

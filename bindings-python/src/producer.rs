@@ -297,9 +297,7 @@ impl Producer {
     /// Takes a record and returns at once; what becomes of it is told to the callback, out of poll() or flush().
     ///
     /// BufferError: the queue is full, poll() and try again. KafkaException: any other reason why it can't be taken.
-    #[pyo3(signature = (
-        topic, value=None, key=None, partition=-1, callback=None, on_delivery=None, timestamp=0, headers=None
-    ))]
+    #[pyo3(signature = (topic, value=None, key=None, partition=-1, callback=None, on_delivery=None, timestamp=0, headers=None), text_signature = "($self, topic, value=None, key=None, partition=-1, callback=None, on_delivery=None, timestamp=0, headers=None)")]
     #[allow(clippy::too_many_arguments)] // the peer's signature
     fn produce(
         &self,
@@ -342,7 +340,7 @@ impl Producer {
 
     /// Takes many records with one call: dicts with `value`, `key`, `partition`, `timestamp`, `headers` and `callback`, all
     /// optional. Returns how many were taken; the others have got an `_error`.
-    #[pyo3(signature = (topic, messages, partition=-1, callback=None, on_delivery=None))]
+    #[pyo3(signature = (topic, messages, partition=-1, callback=None, on_delivery=None), text_signature = "($self, topic, messages, partition=-1, callback=None, on_delivery=None)")]
     fn produce_batch(
         &self,
         py: Python<'_>,
@@ -382,13 +380,13 @@ impl Producer {
     }
 
     /// Serves callbacks; waits up to `timeout` seconds for the first (-1: for ever). Returns how many events were served.
-    #[pyo3(signature = (timeout=-1.0))]
+    #[pyo3(signature = (timeout=-1.0), text_signature = "($self, timeout=-1.0)")]
     fn poll(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
         self.open()?.poll(py, duration(timeout)?)
     }
 
     /// Sends everything and waits until it is delivered and reported; returns how many are left after `timeout` seconds.
-    #[pyo3(signature = (timeout=-1.0))]
+    #[pyo3(signature = (timeout=-1.0), text_signature = "($self, timeout=-1.0)")]
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
         self.open()?.flush(py, duration(timeout)?)
     }
@@ -408,7 +406,7 @@ impl Producer {
     }
 
     /// Brokers and topics: all, or the one named.
-    #[pyo3(signature = (topic=None, timeout=-1.0))]
+    #[pyo3(signature = (topic=None, timeout=-1.0), text_signature = "($self, topic=None, timeout=-1.0)")]
     fn list_topics(
         &self,
         py: Python<'_>,
@@ -424,7 +422,7 @@ impl Producer {
     }
 
     /// The cluster's id.
-    #[pyo3(signature = (timeout=-1.0))]
+    #[pyo3(signature = (timeout=-1.0), text_signature = "($self, timeout=-1.0)")]
     fn cluster_id(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<String> {
         let (open, timeout) = (self.open()?, duration(timeout)?);
         Ok(wait(py, || open.handle.cluster_id(timeout))?.to_string())
@@ -448,7 +446,7 @@ impl Producer {
         flushed.map(|left| left == 0)
     }
 
-    #[pyo3(signature = (timeout=-1.0))]
+    #[pyo3(signature = (timeout=-1.0), text_signature = "($self, timeout=-1.0)")]
     fn init_transactions(&self, timeout: Option<f64>) -> PyResult<()> {
         let _ = timeout;
         self.no_transactions()
@@ -458,19 +456,19 @@ impl Producer {
         self.no_transactions()
     }
 
-    #[pyo3(signature = (timeout=-1.0))]
+    #[pyo3(signature = (timeout=-1.0), text_signature = "($self, timeout=-1.0)")]
     fn commit_transaction(&self, timeout: Option<f64>) -> PyResult<()> {
         let _ = timeout;
         self.no_transactions()
     }
 
-    #[pyo3(signature = (timeout=-1.0))]
+    #[pyo3(signature = (timeout=-1.0), text_signature = "($self, timeout=-1.0)")]
     fn abort_transaction(&self, timeout: Option<f64>) -> PyResult<()> {
         let _ = timeout;
         self.no_transactions()
     }
 
-    #[pyo3(signature = (positions, group_metadata, timeout=-1.0))]
+    #[pyo3(signature = (positions, group_metadata, timeout=-1.0), text_signature = "($self, positions, group_metadata, timeout=-1.0)")]
     fn send_offsets_to_transaction(
         &self,
         positions: &Bound<'_, PyAny>,

@@ -538,7 +538,8 @@ class AdminClient:
         names = list(topics.topic_names)
 
         def run() -> list[object]:
-            metadata = self._admin.list_topics(names, request_timeout)
+            # All of them: asking for one by its name may create it.
+            metadata = self._admin.list_topics(None, request_timeout)
             return [self._topic(metadata, name) for name in names]
 
         return self._each(names, run)
