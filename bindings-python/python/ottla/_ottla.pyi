@@ -2,7 +2,33 @@ from collections.abc import Callable
 from types import GenericAlias, TracebackType
 from typing import Any, Literal, Self, TypeAlias, final, overload
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
+
+__all__ = [
+    "Producer",
+    "Consumer",
+    "ConsumerGroupMetadata",
+    "Message",
+    "TopicPartition",
+    "Admin",
+    "ClusterMetadata",
+    "BrokerMetadata",
+    "TopicMetadata",
+    "PartitionMetadata",
+    "GroupMetadata",
+    "GroupMember",
+    "KafkaError",
+    "KafkaException",
+    "OFFSET_BEGINNING",
+    "OFFSET_END",
+    "OFFSET_STORED",
+    "OFFSET_INVALID",
+    "TIMESTAMP_NOT_AVAILABLE",
+    "TIMESTAMP_CREATE_TIME",
+    "TIMESTAMP_LOG_APPEND_TIME",
+    "libversion",
+    "version",
+]
 
 # The class below has a method of that name.
 _Str: TypeAlias = str
@@ -302,6 +328,7 @@ class Message:
     @classmethod
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
 
+@disjoint_base
 class Producer:
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def __init__(self, config: dict[str, Any] | None = None, /, **kwargs: Any) -> None: ...
@@ -347,6 +374,7 @@ class Producer:
         exc_traceback: TracebackType | None,
     ) -> None: ...
 
+@disjoint_base
 class Consumer:
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def __init__(self, config: dict[str, Any] | None = None, /, **kwargs: Any) -> None: ...
