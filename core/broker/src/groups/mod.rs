@@ -7,8 +7,8 @@
 //! The coordinator touches neither the log nor the broker. What it wants done comes out of
 //! [`GroupCoordinator::poll_output`], which the broker drains after every call into it:
 //!
-//! * [`GroupOutput::Respond`]: the answer to a request whose handler returned [`Handled::Deferred`]; the handler kept
-//!   [`RequestContext::reply`] (`Copy`) for that. Answers to connections that are gone are dropped by the broker.
+//! * [`GroupOutput::Respond`]: the answer to a request whose handler returned `Handled::Deferred`; the handler kept
+//!   `RequestContext::reply` (`Copy`) for that. Answers to connections that are gone are dropped by the broker.
 //! * [`GroupOutput::Append`]: records for one partition of `__consumer_offsets`, appended as one batch. The broker
 //!   calls [`GroupCoordinator::handle_appended`] with the same token once they are committed, or when they can't be.
 //!   Appends to one partition commit in the order in which they were put out. In memory and with `Durability::Os`
