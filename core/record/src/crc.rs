@@ -1,6 +1,6 @@
 //! CRC-32C (Castagnoli), the checksum of magic-2 batches, and joining checksums of neighbouring pieces.
 //!
-//! [`append`] is the only place that knows which crate computes the checksum.
+//! This file is the only place that knows which crate computes the checksum.
 
 /// The checksum of `data`.
 #[inline]
