@@ -1,0 +1,285 @@
+//! Administration, and what else asks the cluster and waits.
+
+use crate::{
+    client::{NativeClient, Offset},
+    value::Value,
+};
+use napi_derive::napi;
+use ottla::{
+    Admin, ConfigEntry, ConfigResource, GroupInfo, KafkaError, NewTopic, OffsetSpec,
+    PartitionMetadata, TopicPartition,
+};
+use std::time::Duration;
+
+/// A topic to create.
+#[napi(object)]
+pub struct TopicToCreate {
+    /// Its name.
+    pub topic: String,
+    /// Partitions; -1 is the broker's default.
+    pub partitions: i32,
+    /// Replicas; -1 is the broker's default.
+    pub replication_factor: i32,
+    /// Names and values of its configuration, in turn.
+    pub config: Vec<String>,
+}
+
+/// What has a configuration.
+#[napi(object)]
+pub struct Resource {
+    /// Kafka's number: 2 is a topic, 4 a broker.
+    pub kind: i32,
+    /// The topic's name or the broker's number.
+    pub name: String,
+}
+
+type Answer = Result<Value, KafkaError>;
+
+fn ms(timeout: u32) -> Duration {
+    Duration::from_millis(timeout.into())
+}
+
+/// One entry for each thing: `null`, or its error.
+fn each(results: Vec<Result<(), KafkaError>>) -> Value {
+    let one = |result: Result<(), KafkaError>| match result {
+        Ok(()) => Value::Null,
+        Err(error) => (&error).into(),
+    };
+    Value::list(results.into_iter().map(one))
+}
+
+fn names(list: &[String]) -> Vec<&str> {
+    list.iter().map(String::as_str).collect()
+}
+
+#[napi]
+impl NativeClient {
+    /// Brokers and all topics; or the topic named, which comes into being if it may.
+    #[napi]
+    pub fn metadata(&self, id: u32, topic: Option<String>, timeout: u32) {
+        self.run(id, move |handle| {
+            let topics = topic.as_ref().map(|topic| [topic.as_str()]);
+            let found = handle.metadata(topics.as_ref().map(|t| &t[..]), ms(timeout))?;
+            let topics = found.topics.iter().map(|topic| {
+                Value::Map(vec![
+                    ("name", (&*topic.name).into()),
+                    ("errorCode", topic.error.0.into()),
+                    ("isInternal", Value::Bool(topic.is_internal)),
+                    (
+                        "partitions",
+                        Value::list(topic.partitions.iter().map(partition)),
+                    ),
+                ])
+            });
+            let brokers = found.brokers.iter().map(|broker| {
+                Value::Map(vec![
+                    ("nodeId", broker.id.into()),
+                    ("host", (&*broker.host).into()),
+                    ("port", broker.port.into()),
+                ])
+            });
+            let cluster = found.cluster_id.as_ref();
+            Ok(Value::Map(vec![
+                ("topics", Value::list(topics)),
+                ("brokers", Value::list(brokers)),
+                ("controller", found.controller_id.into()),
+                (
+                    "clusterId",
+                    cluster.map_or(Value::Null, |id| (&**id).into()),
+                ),
+            ]))
+        });
+    }
+
+    /// Creates topics: an error or `null` for each.
+    #[napi]
+    pub fn create_topics(&self, id: u32, topics: Vec<TopicToCreate>, validate: bool, timeout: u32) {
+        self.run(id, move |handle| {
+            let topic = |topic: TopicToCreate| NewTopic {
+                name: topic.topic,
+                num_partitions: topic.partitions,
+                replication_factor: topic.replication_factor as i16,
+                config: topic
+                    .config
+                    .chunks_exact(2)
+                    .map(|pair| (pair[0].clone(), pair[1].clone()))
+                    .collect(),
+            };
+            let topics: Vec<_> = topics.into_iter().map(topic).collect();
+            Admin::of(handle)
+                .create_topics(&topics, validate, ms(timeout))
+                .map(each)
+        });
+    }
+
+    /// Deletes topics: an error or `null` for each.
+    #[napi]
+    pub fn delete_topics(&self, id: u32, topics: Vec<String>, timeout: u32) {
+        self.run(id, move |handle| {
+            Admin::of(handle)
+                .delete_topics(&names(&topics), ms(timeout))
+                .map(each)
+        });
+    }
+
+    /// Gives topics so many partitions in all: an error or `null` for each.
+    #[napi]
+    pub fn create_partitions(
+        &self,
+        id: u32,
+        topics: Vec<String>,
+        counts: Vec<i32>,
+        validate: bool,
+        timeout: u32,
+    ) {
+        self.run(id, move |handle| {
+            let topics: Vec<_> = topics.iter().map(String::as_str).zip(counts).collect();
+            Admin::of(handle)
+                .create_partitions(&topics, validate, ms(timeout))
+                .map(each)
+        });
+    }
+
+    /// Offsets of partitions: `offset` is the timestamp, or -1 for the end, -2 for the beginning.
+    #[napi]
+    pub fn list_offsets(&self, id: u32, wanted: Vec<Offset>, timeout: u32) {
+        self.run(id, move |handle| {
+            let spec = |wanted: &Offset| {
+                let spec = match wanted.offset as i64 {
+                    -1 => OffsetSpec::Latest,
+                    -2 => OffsetSpec::Earliest,
+                    timestamp => OffsetSpec::Timestamp(timestamp),
+                };
+                (TopicPartition::from(wanted), spec)
+            };
+            let wanted: Vec<_> = wanted.iter().map(spec).collect();
+            let found = Admin::of(handle).list_offsets(&wanted, ms(timeout))?;
+            let one = |result: Result<ottla::ListedOffset, KafkaError>| {
+                Value::or_error(
+                    result.map(|found| Value::Map(vec![("offset", found.offset.into())])),
+                )
+            };
+            Ok(Value::list(found.into_iter().map(one)))
+        });
+    }
+
+    /// Settings of topics and brokers.
+    #[napi]
+    pub fn describe_configs(&self, id: u32, resources: Vec<Resource>, timeout: u32) {
+        self.run(id, move |handle| {
+            let resource = |resource: Resource| match resource.kind {
+                4 => ConfigResource::Broker(resource.name.parse().unwrap_or(-1)),
+                _ => ConfigResource::Topic(resource.name),
+            };
+            let resources: Vec<_> = resources.into_iter().map(resource).collect();
+            let found = Admin::of(handle).describe_configs(&resources, ms(timeout))?;
+            let one = |result: Result<Vec<ConfigEntry>, KafkaError>| {
+                Value::or_error(result.map(|entries| Value::list(entries.iter().map(config))))
+            };
+            Ok(Value::list(found.into_iter().map(one)))
+        });
+    }
+
+    /// All groups.
+    #[napi]
+    pub fn list_groups(&self, id: u32, timeout: u32) {
+        self.run(id, move |handle| -> Answer {
+            let groups = Admin::of(handle).list_groups(&[], ms(timeout))?;
+            Ok(Value::list(groups.iter().map(|group| {
+                Value::Map(vec![
+                    ("groupId", group.group_id.as_str().into()),
+                    ("protocolType", group.protocol_type.as_str().into()),
+                ])
+            })))
+        });
+    }
+
+    /// Groups with their members.
+    #[napi]
+    pub fn describe_groups(&self, id: u32, groups: Vec<String>, timeout: u32) {
+        self.run(id, move |handle| -> Answer {
+            let found = Admin::of(handle).describe_groups(&names(&groups), ms(timeout))?;
+            let one = |result: Result<GroupInfo, KafkaError>| {
+                Value::or_error(result.map(|info| group(&info)))
+            };
+            Ok(Value::list(found.into_iter().map(one)))
+        });
+    }
+
+    /// Deletes empty groups: an error or `null` for each.
+    #[napi]
+    pub fn delete_groups(&self, id: u32, groups: Vec<String>, timeout: u32) {
+        self.run(id, move |handle| {
+            Admin::of(handle)
+                .delete_groups(&names(&groups), ms(timeout))
+                .map(each)
+        });
+    }
+
+    /// What a group has committed.
+    #[napi]
+    pub fn group_offsets(&self, id: u32, group: String, timeout: u32) {
+        self.run(id, move |handle| {
+            let found = Admin::of(handle).list_group_offsets(&group, None, ms(timeout))?;
+            Ok(Value::list(&found))
+        });
+    }
+
+    /// Sets what an empty group has committed.
+    #[napi]
+    pub fn set_group_offsets(&self, id: u32, group: String, offsets: Vec<Offset>, timeout: u32) {
+        self.run(id, move |handle| {
+            let offsets: Vec<_> = offsets.iter().map(TopicPartition::from).collect();
+            let result = Admin::of(handle).alter_group_offsets(&group, &offsets, ms(timeout))?;
+            match result.iter().find(|p| p.error != ottla::ErrCode::NO_ERROR) {
+                Some(failed) => Err(KafkaError::from(failed.error)),
+                None => Ok(Value::Null),
+            }
+        });
+    }
+}
+
+fn partition(partition: &PartitionMetadata) -> Value {
+    let nodes = |nodes: &[i32]| Value::list(nodes.iter().copied());
+    Value::Map(vec![
+        ("partitionErrorCode", partition.error.0.into()),
+        ("partitionId", partition.id.into()),
+        ("leader", partition.leader.into()),
+        ("replicas", nodes(&partition.replicas)),
+        ("isr", nodes(&partition.isrs)),
+        ("offlineReplicas", Value::List(Vec::new())),
+    ])
+}
+
+fn config(entry: &ConfigEntry) -> Value {
+    let value = entry.value.as_deref();
+    Value::Map(vec![
+        ("configName", entry.name.as_str().into()),
+        ("configValue", value.map_or(Value::Null, Into::into)),
+        ("readOnly", Value::Bool(entry.is_read_only)),
+        ("isDefault", Value::Bool(entry.source == 5)),
+        ("configSource", i32::from(entry.source).into()),
+        ("isSensitive", Value::Bool(entry.is_sensitive)),
+        ("configSynonyms", Value::List(Vec::new())),
+    ])
+}
+
+fn group(info: &GroupInfo) -> Value {
+    let members = info.members.iter().map(|member| {
+        Value::Map(vec![
+            ("memberId", (&*member.member_id).into()),
+            ("clientId", (&*member.client_id).into()),
+            ("clientHost", (&*member.client_host).into()),
+            ("memberMetadata", Value::Bytes(member.metadata.to_vec())),
+            ("memberAssignment", Value::Bytes(member.assignment.to_vec())),
+        ])
+    });
+    Value::Map(vec![
+        ("errorCode", info.error.0.into()),
+        ("groupId", (&*info.group).into()),
+        ("state", (&*info.state).into()),
+        ("protocol", (&*info.protocol).into()),
+        ("protocolType", (&*info.protocol_type).into()),
+        ("members", Value::list(members)),
+    ])
+}

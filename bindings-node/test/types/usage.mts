@@ -1,0 +1,18 @@
+// Compiles if the types are KafkaJS's, from ES modules.
+import { CompressionTypes, Kafka, KafkaJSProtocolError, logLevel, type EachBatchPayload, type RecordMetadata } from 'ottla'
+
+const kafka = new Kafka({ brokers: ['memory:'], clientId: 'types', logLevel: logLevel.ERROR })
+const producer = kafka.producer({ idempotent: true })
+const sent: RecordMetadata[] = await producer.send({ topic: 't', messages: [{ key: 'k', value: null }], compression: CompressionTypes.LZ4 })
+const consumer = kafka.consumer({ groupId: 'g' })
+await consumer.subscribe({ topics: ['a', /^b/], fromBeginning: true })
+await consumer.run({
+  eachBatch: async ({ batch, resolveOffset }: EachBatchPayload) => {
+    for (const message of batch.messages) resolveOffset(message.offset)
+  },
+})
+const remove: () => void = consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => payload.memberId)
+const code = (error: KafkaJSProtocolError): number => error.code
+// @ts-expect-error a consumer needs its group
+kafka.consumer({})
+void [sent, remove, code]
