@@ -1,0 +1,45 @@
+//! Bugs that the simulator plants, to see that its checker finds them.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A sync says that it is done and does nothing.
+    LyingSync,
+    /// The broker is told of a sync before it has begun.
+    AckBeforeSync,
+    /// The end of a log is gone after a crash though it was synced.
+    DropsSynced,
+    /// Two answers to produce requests change places.
+    AnswersSwapped,
+    /// Batches of an idempotent producer are also written as a plain producer's.
+    AppendsTwice,
+    /// Requests of one connection overtake each other.
+    RequestsReordered,
+    /// A consumer keeps a record for itself.
+    RecordSkipped,
+    /// Offsets jump by one in the middle of a log.
+    OffsetGap,
+    /// A byte of a value changes on its way.
+    ValueChanged,
+    /// All members of a group are given the same partitions.
+    TwoOwners,
+    /// Commits are ahead of what was consumed.
+    CommitsAhead,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::LyingSync,
+        Self::AckBeforeSync,
+        Self::DropsSynced,
+        Self::AnswersSwapped,
+        Self::AppendsTwice,
+        Self::RequestsReordered,
+        Self::RecordSkipped,
+        Self::OffsetGap,
+        Self::ValueChanged,
+        Self::TwoOwners,
+        Self::CommitsAhead,
+    ];
+}
