@@ -152,13 +152,14 @@ pub fn mark_clean_shutdown(storage: &dyn Storage) -> Result<(), LogError> {
     )?)
 }
 
-/// The topic id in a partition's directory, as text. A file without contents, as a power cut may leave it, counts as none.
+/// The topic id in a partition's directory, as text. A file without contents or cut short, as a power cut may leave it, counts
+/// as none.
 pub fn read_topic_id(storage: &dyn Storage, dir: &str) -> Result<Option<String>, LogError> {
     let path = join(dir, PARTITION_METADATA);
     let Some(text) = text_of(storage, &path)? else {
         return Ok(None);
     };
-    if text.bytes().all(|b| b == 0) {
+    if text.bytes().all(|b| b == 0) || "version: 0\ntopic_id:".starts_with(text.trim_end()) {
         return Ok(None);
     }
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
@@ -166,6 +167,7 @@ pub fn read_topic_id(storage: &dyn Storage, dir: &str) -> Result<Option<String>,
         Some(id) if id.len() == 22 && text.lines().any(|line| line.trim() == "version: 0") => {
             Ok(Some(id.to_owned()))
         }
+        Some(id) if id.len() < 22 => Ok(None),
         _ => Err(LogError::Damaged(format!("{path} is damaged"))),
     }
 }
@@ -253,7 +255,9 @@ mod tests {
         );
         write_file(&storage, "t-0/partition.metadata", &[0; 43]).unwrap();
         assert_eq!(read_topic_id(&storage, "t-0").unwrap(), None);
-        write_topic_id(&storage, "t-0", "short").unwrap();
+        write_topic_id(&storage, "t-0", "cut-short").unwrap();
+        assert_eq!(read_topic_id(&storage, "t-0").unwrap(), None);
+        write_topic_id(&storage, "t-0", "longer than a topic id is").unwrap();
         assert!(read_topic_id(&storage, "t-0").is_err());
         assert_eq!(
             parse_partition_dir(&partition_dir("a-b", 3)),
