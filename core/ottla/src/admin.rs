@@ -134,7 +134,6 @@ impl Admin {
             topics: topics.iter().map(creatable).collect(),
             timeout_ms: milliseconds(timeout),
             validate_only,
-            ..Default::default()
         };
         match self
             .handle
@@ -369,7 +368,6 @@ impl Admin {
                             committed_offset: p.offset,
                             committed_leader_epoch: p.leader_epoch,
                             committed_metadata: p.metadata.clone(),
-                            ..Default::default()
                         })
                         .collect(),
                     ..Default::default()
@@ -526,7 +524,6 @@ impl Admin {
         let topic = ListOffsetsTopic {
             name: partition.topic.clone(),
             partitions: vec![asked],
-            ..Default::default()
         };
         let request = ListOffsetsRequest {
             replica_id: -1,

@@ -931,7 +931,6 @@ impl Handle {
             let topics = vec![ListOffsetsTopic {
                 name: topic.into(),
                 partitions: vec![asked],
-                ..Default::default()
             }];
             let request = ListOffsetsRequest {
                 replica_id: -1,
