@@ -40,7 +40,7 @@ pub fn generation() -> u32 {
     GENERATION.load(Relaxed)
 }
 
-/// Whether this process was forked from the one in which [`generation`] was `then`.
+/// Whether this process was forked from the one in which `generation()` was `then`.
 #[inline]
 pub fn is_forked_since(then: u32) -> bool {
     GENERATION.load(Relaxed) != then

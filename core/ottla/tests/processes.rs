@@ -72,7 +72,7 @@ fn owner_with_a_forked_child() {
     produce(&handle).unwrap();
     // SAFETY: the child only sleeps and ends.
     if unsafe { libc::fork() } == 0 {
-        std::thread::sleep(Duration::from_secs(3));
+        std::thread::sleep(Duration::from_secs(20));
         // SAFETY: it ends the child without running what belongs to the parent.
         unsafe { libc::_exit(0) };
     }
@@ -108,7 +108,17 @@ fn a_killed_owner_leaves_the_directory_even_if_its_child_lives_on() {
         assert_eq!(open(&servers).unwrap_err().code, ErrCode::CONFLICT);
         other.kill().unwrap();
         other.wait().unwrap();
-        produce(&open(&servers).unwrap()).unwrap();
+        // The child may not have run yet, to let go of its copy of the lock.
+        let until = Instant::now() + Duration::from_secs(5);
+        let taken_over = loop {
+            match open(&servers) {
+                Err(error) if error.code == ErrCode::CONFLICT && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => break result.unwrap(),
+            }
+        };
+        produce(&taken_over).unwrap();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Configuration: librdkafka's properties by name, and Ottla's own.
 //!
-//! [`rows`] is the one table from which parsing, checking, [`Config::dump`], the documentation ([`document`]) and what the bindings
-//! show come. [`typed`] turns properties into the settings of the client and of the embedded broker.
+//! There is one table, in `rows/`, from which parsing, checking, [`Config::dump`], `CONFIGURATION.md` ([`document`]) and what the bindings
+//! show come. `typed.rs` turns properties into the settings of the client and of the embedded broker.
 
 pub(crate) mod address;
 pub mod document;

@@ -90,6 +90,7 @@ pub(super) const ROWS: &[P] = &[
         .doc("Regular expressions of topics to be treated as if they weren't there."),
     P::flags("debug", DEBUG, "")
         .medium()
+        .kept("the library writes no such lines yet")
         .doc("Contexts of which log lines of level 7 are wanted."),
     P::integer("socket.timeout.ms", 10, 300_000, "60000")
         .doc("How long a request may take when the call that sends it has no timeout of its own, in ms."),

@@ -86,5 +86,6 @@ pub(super) const ROWS: &[P] = &[
     P::integer("consume.callback.max.messages", 0, 1_000_000, "0")
         .topic()
         .consumer()
+        .kept("a poll gives to callbacks what is there")
         .doc("Records that one poll gives to the consume callback at most; 0 is no limit."),
 ];
