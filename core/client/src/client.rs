@@ -3,71 +3,22 @@
 use crate::{
     config::{ClientConfig, Role, TopicConfig},
     consumer::{
-        Cluster, Consumed, ConsumedPartition, Consumer, ConsumerConfig, ConsumerEvent,
-        PartitionOffset, To, TopicPartition, Want,
+        Cluster, Consumed, ConsumedPartition, Consumer, ConsumerConfig, PartitionOffset, To,
+        TopicPartition, Want,
     },
     error::{ErrCode, KafkaError},
     metadata::{BrokerAddress, Metadata},
-    network::{ConnId, Network, Route, Tag},
-    producer::{DeliveredBatch, ProduceRecord, Producer, partitioner::BoxedPartitioner},
+    network::{Network, Tag},
+    output::{ConnId, Event, Output, RequestId, Route},
+    producer::{ProduceRecord, Producer, Purge, partitioner::BoxedPartitioner},
+    statistics::Statistics,
 };
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use ottla_protocol::{Request, Response, Str};
 use ottla_record::Now;
 
-/// What the driver has to do for the client.
-#[derive(Debug)]
-pub enum Output {
-    /// Connect to a broker; [`Client::handle_connected`] or [`Client::handle_disconnected`] is due.
-    Connect {
-        /// The connection's number from now on.
-        conn: ConnId,
-        /// The broker's node id; below 0 for a bootstrap address.
-        node: i32,
-        /// Where it is.
-        host: Str,
-        /// Its port.
-        port: i32,
-    },
-    /// Send a request. All have an answer but a produce with `acks=0`.
-    Send {
-        /// Over this connection.
-        conn: ConnId,
-        /// Comes back with the answer.
-        correlation_id: i32,
-        /// The version to encode it in.
-        api_version: i16,
-        /// The request.
-        request: Request,
-    },
-    /// Close a connection; nothing more is expected of it.
-    Disconnect {
-        /// Which.
-        conn: ConnId,
-    },
-}
-
-/// Names a request of the application.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// What the client tells the application.
-#[derive(Debug)]
-pub enum Event {
-    /// Delivery reports. Their records count as queued until [`Client::delivery_taken`].
-    Delivery(DeliveredBatch),
-    /// From the consumer.
-    Consumer(ConsumerEvent),
-    /// The answer to [`Client::request`].
-    Response {
-        /// The request's.
-        id: RequestId,
-        /// The answer, or why there is none.
-        result: Result<Response, KafkaError>,
-    },
-    /// Something that concerns the whole client: brokers that can't be reached, a fatal error.
-    Error(KafkaError),
-}
+/// What the producer's seed differs in from the network's.
+const PRODUCER_SEED: u64 = 0x70_726f_6475_6365;
 
 /// One client: a passive state machine.
 ///
@@ -82,7 +33,6 @@ pub struct Client {
     consumer: Option<Consumer>,
     events: VecDeque<Event>,
     next_request: u64,
-    fatal_told: bool,
 }
 
 impl Client {
@@ -97,18 +47,13 @@ impl Client {
             Some(Consumer::new(ConsumerConfig::new(&config)?, now))
         };
         Ok(Self {
-            net: Network::new(&config, seed),
-            metadata: Metadata::new(
-                config.topic_metadata_refresh_interval_ms,
-                config.topic_metadata_refresh_fast_interval_ms,
-                config.auto_create_topics(),
-            ),
-            producer: producing.then(|| Producer::new(config.clone(), seed ^ 0x70_726f_6475_6365)),
+            net: Network::new(&config, now, seed),
+            metadata: Metadata::new(&config, now),
+            producer: producing.then(|| Producer::new(&config, now, seed ^ PRODUCER_SEED)),
             consumer,
             config,
             events: VecDeque::new(),
             next_request: 0,
-            fatal_told: false,
         })
     }
 
@@ -119,13 +64,13 @@ impl Client {
 
     /// A connection is there.
     pub fn handle_connected(&mut self, now: Now, conn: ConnId) {
-        self.net.connected(conn);
+        self.net.connected(now, conn);
         self.step(now);
     }
 
     /// A connection is gone, or could not be made.
     pub fn handle_disconnected(&mut self, now: Now, conn: ConnId, reason: KafkaError) {
-        self.net.disconnected(now, conn, &reason);
+        self.net.disconnected(now, conn, reason);
         self.step(now);
     }
 
@@ -137,9 +82,8 @@ impl Client {
         correlation_id: i32,
         response: Response,
     ) {
-        let node = self.net.node_of(conn);
         if let Some((tag, response)) = self.net.answered(now, conn, correlation_id, response) {
-            self.dispatch(now, tag, Ok(response), node);
+            self.dispatch(now, tag, Ok(response));
         }
         self.step(now);
     }
@@ -151,26 +95,24 @@ impl Client {
     }
 
     /// Gives an answer to the flow that asked.
-    fn dispatch(&mut self, now: Now, tag: Tag, result: Result<Response, KafkaError>, node: i32) {
+    fn dispatch(&mut self, now: Now, tag: Tag, result: Result<Response, KafkaError>) {
         match tag {
             Tag::Metadata => match result {
-                Ok(Response::Metadata(response)) => self.metadata.answered(now, response),
-                _ => self.metadata.failed(now),
+                Ok(Response::Metadata(response)) => {
+                    self.metadata.request_answered(now, response);
+                    self.metadata_changed(now);
+                }
+                _ => self.metadata.request_failed(now),
             },
-            Tag::FindCoordinator(group) => match self.net.coordinator_found(&group, result) {
-                Ok(()) => {}
-                // What waits asks again, until its own time is over.
-                Err(error) if error.retriable => self.net.hold_coordinator(now, &group),
-                Err(error) => self.net.fail_waiting_for(&group, &error),
-            },
-            Tag::InitProducerId => {
+            Tag::FindCoordinator(group) => self.net.coordinator_found(now, &group, result),
+            Tag::ProducerId => {
                 if let Some(producer) = &mut self.producer {
                     producer.identified(now, result);
                 }
             }
             Tag::Produce(id) => {
                 if let Some(producer) = &mut self.producer {
-                    producer.answered(now, id, result, node, &mut self.metadata);
+                    producer.produced(now, id, result, &mut self.metadata);
                 }
             }
             Tag::Consumer(token) => {
@@ -178,15 +120,20 @@ impl Client {
                     consumer.handle_reply(now, token, result, &self.metadata);
                 }
             }
-            Tag::App(id) => {
+            Tag::Application(id) => {
                 if let Ok(Response::Metadata(response)) = &result {
                     self.metadata.learn(response.clone(), false);
+                    self.metadata_changed(now);
                 }
-                self.events.push_back(Event::Response {
-                    id: RequestId(id),
-                    result,
-                });
+                self.events.push_back(Event::Response { id, result });
             }
+        }
+    }
+
+    fn metadata_changed(&mut self, now: Now) {
+        self.net.metadata_changed(now, &self.metadata);
+        if let Some(producer) = &mut self.producer {
+            producer.metadata_changed(now, &self.metadata);
         }
     }
 
@@ -194,55 +141,60 @@ impl Client {
     fn step(&mut self, now: Now) {
         loop {
             if let Some(producer) = &mut self.producer {
-                producer.serve(now, &mut self.net, &mut self.metadata);
-                if let Some(fatal) = producer.fatal()
-                    && !self.fatal_told
-                {
-                    self.fatal_told = true;
-                    self.events.push_back(Event::Error(fatal.clone()));
-                }
+                producer.serve(now, &mut self.net, &self.metadata);
             }
-            if let Some(consumer) = &mut self.consumer {
-                consumer.serve(now, &self.metadata);
-                while let Some(want) = consumer.poll_want() {
-                    match want {
-                        Want::Send {
-                            token,
-                            to,
-                            request,
-                            timeout_ms,
-                        } => {
-                            let route = match to {
-                                To::Node(node) => Route::Node(node),
-                                To::Coordinator => Route::GroupCoordinator(
-                                    self.config.group_id.clone().unwrap_or_default(),
-                                ),
-                            };
-                            self.net
-                                .send(now, route, request, timeout_ms, Tag::Consumer(token));
-                        }
-                        Want::Topics(topics) => self.metadata.want_only(now, topics),
-                        Want::ForgetCoordinator => {
-                            if let Some(group) = &self.config.group_id {
-                                self.net.forget_coordinator(group);
-                            }
-                        }
-                    }
-                }
-            }
+            self.serve_consumer(now);
             if let Some(request) = self.metadata.poll_request(now) {
                 self.net.send(now, Route::Any, request, 0, Tag::Metadata);
             }
             if self.net.dispatch(now, &self.metadata) {
-                self.metadata.refresh(now);
+                self.metadata.refresh_lacking(now);
             }
             let mut any = false;
             while let Some((tag, error)) = self.net.poll_failed() {
                 any = true;
-                self.dispatch(now, tag, Err(error), -1);
+                self.dispatch(now, tag, Err(error));
             }
             if !any {
-                return;
+                break;
+            }
+        }
+        while let Some(error) = self.net.poll_error() {
+            self.events.push_back(Event::Error(error));
+        }
+        if let Some(fatal) = self.producer.as_mut().and_then(Producer::poll_fatal) {
+            self.events.push_back(Event::Error(fatal));
+        }
+    }
+
+    fn serve_consumer(&mut self, now: Now) {
+        let Some(consumer) = &mut self.consumer else {
+            return;
+        };
+        consumer.serve(now, &self.metadata);
+        while let Some(want) = consumer.poll_want() {
+            match want {
+                Want::Send {
+                    token,
+                    to,
+                    request,
+                    timeout_ms,
+                } => {
+                    let group = self.config.group_id.clone().unwrap_or_default();
+                    let route = match to {
+                        To::Node(node) => Route::Node(node),
+                        To::Coordinator => Route::GroupCoordinator(group),
+                    };
+                    let timeout_ms = i64::from(timeout_ms);
+                    let tag = Tag::Consumer(token);
+                    self.net.send(now, route, request, timeout_ms, tag);
+                }
+                Want::Topics(topics) => self.metadata.consume(now, topics),
+                Want::ForgetCoordinator => {
+                    if let Some(group) = &self.config.group_id {
+                        self.net.forget_coordinator(group);
+                    }
+                }
             }
         }
     }
@@ -286,14 +238,15 @@ impl Client {
         request: Request,
         timeout_ms: i32,
     ) -> RequestId {
-        self.next_request += 1;
-        let id = self.next_request;
+        let id = RequestId(self.next_id());
         if let Route::Leader(topic, _) = &route {
-            self.metadata.want(now, topic);
+            self.metadata.follow(now, topic);
         }
-        self.net.send(now, route, request, timeout_ms, Tag::App(id));
+        let timeout_ms = i64::from(timeout_ms);
+        self.net
+            .send(now, route, request, timeout_ms, Tag::Application(id));
         self.step(now);
-        RequestId(id)
+        id
     }
 
     /// A number for an operation of the consumer that ends with `Done`, from the same sequence as requests.
@@ -302,9 +255,14 @@ impl Client {
         self.next_request
     }
 
-    /// The brokers that are known.
+    /// What is known of the cluster: brokers, controller, topics.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The brokers that are known, by node id.
     pub fn brokers(&self) -> Vec<BrokerAddress> {
-        self.metadata.brokers().cloned().collect()
+        self.metadata.brokers().values().cloned().collect()
     }
 
     /// The controller's node id, or -1.
@@ -327,9 +285,19 @@ impl Client {
         self.metadata.leader(topic, partition).is_some()
     }
 
-    /// Requests sent and answers received, for statistics.
+    /// Counters of everything, for `stats_cb`.
+    pub fn statistics(&self) -> Statistics {
+        Statistics::of(&self.net, self.producer.as_ref())
+    }
+
+    /// Requests sent and answers received so far.
     pub fn traffic(&self) -> (u64, u64) {
-        (self.net.sent, self.net.received)
+        self.net.traffic()
+    }
+
+    /// Closes all connections. What is queued stays where it is; [`Self::purge`] and [`Self::close_consumer`] come before.
+    pub fn close(&mut self) {
+        self.net.close();
     }
 }
 
@@ -349,7 +317,8 @@ impl Client {
             .producer
             .as_mut()
             .ok_or_else(|| KafkaError::from(ErrCode::NOT_CONFIGURED))?;
-        let handle = producer.intern_topic(now, name, config, partitioner, &mut self.metadata)?;
+        let metadata = &mut self.metadata;
+        let handle = producer.intern_topic(now, name, config, partitioner, metadata)?;
         self.step(now);
         Ok(handle)
     }
@@ -359,17 +328,20 @@ impl Client {
         self.producer.as_ref()?.topic_name(handle).cloned()
     }
 
-    /// Produces a record: see [`ProduceRecord`]. Returns whether there may be output to poll.
+    /// Takes a record: it is copied into its partition's batch. Returns whether there may be output to poll.
+    ///
+    /// Errors: `_QUEUE_FULL` (poll for events, then try again), `MSG_SIZE_TOO_LARGE`, `_UNKNOWN_PARTITION`,
+    /// `_UNKNOWN_TOPIC` or what else the brokers say about the topic, `_FATAL`, `_INVALID_ARG` for a handle that isn't one.
     #[inline]
     pub fn produce(&mut self, now: Now, record: &ProduceRecord<'_>) -> Result<bool, KafkaError> {
         let Some(producer) = &mut self.producer else {
             return Err(KafkaError::from(ErrCode::NOT_CONFIGURED));
         };
-        let serve = producer.produce(now, record)?;
-        if serve {
-            self.step(now);
+        let ready = producer.produce(now, record, &self.net)?;
+        if ready {
+            producer.drain(now, &mut self.net, &self.metadata);
         }
-        Ok(serve)
+        Ok(ready)
     }
 
     /// When the producer alone has something to do; a quick look after [`Client::produce`].
@@ -378,39 +350,38 @@ impl Client {
         self.producer.as_ref().and_then(Producer::poll_timeout)
     }
 
-    /// The application is done with the reports of so many records and bytes.
+    /// The application is done with the reports of so many records and bytes: there is room for others.
     pub fn delivery_taken(&mut self, messages: usize, bytes: usize) {
         if let Some(producer) = &mut self.producer {
             producer.taken(messages, bytes);
         }
     }
 
+    /// Records delivered so far, and bytes of their keys and values.
+    pub fn delivered(&self) -> (u64, u64) {
+        let counters = self.producer.as_ref().map(Producer::counters);
+        counters.map_or((0, 0), |c| (c.delivered, c.delivered_bytes))
+    }
+
     /// Records on their way, and reports that were not taken: `rd_kafka_outq_len`.
     pub fn queue_len(&self) -> usize {
-        self.producer.as_ref().map_or(0, Producer::queue_len)
+        self.producer.as_ref().map_or(0, Producer::queued_messages)
     }
 
     /// Bytes of keys and values of those records.
     pub fn queue_bytes(&self) -> usize {
-        self.producer.as_ref().map_or(0, Producer::queue_bytes)
-    }
-
-    /// Records and bytes delivered so far.
-    pub fn delivered(&self) -> (u64, u64) {
-        self.producer
-            .as_ref()
-            .map_or((0, 0), |producer| producer.sent)
+        self.producer.as_ref().map_or(0, Producer::queued_bytes)
     }
 
     /// Whether reports wait to be polled.
     pub fn has_reports(&self) -> bool {
-        self.producer.as_ref().is_some_and(Producer::has_reports)
+        self.producer.as_ref().is_some_and(Producer::has_report)
     }
 
     /// Nothing lingers while this is on.
     pub fn set_flushing(&mut self, now: Now, flushing: bool) {
         if let Some(producer) = &mut self.producer {
-            producer.set_flushing(now, flushing);
+            producer.set_flushing(flushing);
             self.step(now);
         }
     }
@@ -418,7 +389,7 @@ impl Client {
     /// Fails records with `_PURGE_QUEUE` that wait and with `_PURGE_INFLIGHT` that were sent and not answered.
     pub fn purge(&mut self, now: Now, queue: bool, in_flight: bool) {
         if let Some(producer) = &mut self.producer {
-            producer.purge(now, queue, in_flight, ErrCode::NO_ERROR);
+            producer.purge(now, Purge { queue, in_flight });
             self.step(now);
         }
     }
@@ -666,7 +637,7 @@ impl Client {
             .map_or("NONE", Consumer::rebalance_protocol)
     }
 
-    /// Gives up the partitions, commits, leaves the group; [`ConsumerEvent::Closed`] follows.
+    /// Gives up the partitions, commits, leaves the group; [`ConsumerEvent::Closed`](crate::consumer::ConsumerEvent::Closed) follows.
     pub fn close_consumer(&mut self, now: Now) -> Result<(), KafkaError> {
         self.command(now, |consumer| consumer.close(now))
     }

@@ -14,11 +14,18 @@ pub mod consumer;
 pub mod error;
 mod metadata;
 mod network;
+mod output;
 pub mod producer;
 mod random;
+mod request_form;
+mod statistics;
 
-pub use client::{Client, Event, Output, RequestId};
+pub use client::Client;
 pub use config::{BootstrapServer, ClientConfig, IsolationLevel, OffsetReset, Role, TopicConfig};
 pub use error::{ErrCode, KafkaError};
-pub use metadata::BrokerAddress;
-pub use network::{ConnId, Route};
+pub use metadata::{BrokerAddress, Metadata, PartitionMetadata, TopicMetadata};
+pub use output::{ConnId, Event, Output, RequestId, Route};
+pub use statistics::{
+    BrokerCounters, BrokerStatistics, PartitionCounters, PartitionStatistics, ProducerCounters,
+    Statistics,
+};

@@ -1,216 +1,254 @@
-//! What the client knows of the cluster: brokers, topics, leaders.
+//! What the client knows of the cluster: brokers, topics, leaders, and when to ask again.
 
+use crate::config::ClientConfig;
 use crate::consumer::Cluster;
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use ottla_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
 };
-use ottla_protocol::messages::metadata::MetadataRequestTopic;
-use ottla_protocol::messages::{MetadataRequest, MetadataResponse};
 use ottla_protocol::{ErrorCode, Request, Str, Uuid};
 use ottla_record::Now;
+
+/// A topic of more partitions than this is taken for a damaged answer.
+const MAX_PARTITIONS: usize = 1 << 20;
 
 /// A broker's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerAddress {
-    /// Its node id.
+    /// Node id; negative for an address of `bootstrap.servers`.
     pub node: i32,
-    /// Host.
+    /// Host name or address.
     pub host: Str,
     /// Port.
     pub port: i32,
+    /// Rack, if it has one.
+    pub rack: Option<Str>,
 }
 
-/// A partition as the brokers describe it.
+/// A partition as the brokers described it last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionInfo {
+pub struct PartitionMetadata {
+    /// `NONE`, or why there is no leader.
+    pub error: ErrorCode,
     /// The leader's node id, or -1.
     pub leader: i32,
     /// The leader's epoch, or -1.
     pub leader_epoch: i32,
+    /// Node ids of the replicas.
+    pub replicas: Vec<i32>,
+    /// Node ids of the in-sync replicas.
+    pub isr: Vec<i32>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Topic {
-    id: Uuid,
-    error: ErrorCode,
-    internal: bool,
-    /// By number; a missing one has no leader.
-    partitions: Vec<Option<PartitionInfo>>,
+impl Default for PartitionMetadata {
+    fn default() -> Self {
+        Self {
+            error: ErrorCode::NONE,
+            leader: -1,
+            leader_epoch: -1,
+            replicas: Vec::new(),
+            isr: Vec::new(),
+        }
+    }
 }
 
-/// The cache.
+/// A topic as the brokers described it last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicMetadata {
+    /// `NONE`, or why nothing else is known.
+    pub error: ErrorCode,
+    /// The topic's id; zero from brokers that have none.
+    pub id: Uuid,
+    /// Whether Kafka uses it itself.
+    pub internal: bool,
+    /// By number. One that the brokers left out has no leader.
+    pub partitions: Vec<PartitionMetadata>,
+}
+
+/// The cache, and the clock of its refreshes.
+#[derive(Debug)]
 pub struct Metadata {
     version: u64,
     brokers: BTreeMap<i32, BrokerAddress>,
     controller: i32,
     cluster_id: Option<Str>,
-    topics: BTreeMap<Str, Topic>,
-    /// Topics to keep track of.
-    wanted: BTreeSet<Str>,
-    wanted_all: bool,
+    topics: BTreeMap<Str, TopicMetadata>,
+    names: BTreeMap<Uuid, Str>,
+    /// Topics that the producer writes to.
+    followed: BTreeSet<Str>,
+    /// Topics that the consumer wants; `None` is all.
+    consumed: Option<BTreeSet<Str>>,
     under_way: bool,
-    /// When to ask next, in monotonic microseconds.
     due: Option<u64>,
+    /// Refreshes in a row that left something unknown.
+    incomplete: u32,
     refresh_ms: i32,
     fast_ms: u32,
+    fast_max_ms: u32,
     create: bool,
 }
 
 impl Metadata {
-    /// An empty one. `create`: whether asking about an unknown topic may create it.
-    pub fn new(refresh_ms: i32, fast_ms: u32, create: bool) -> Self {
+    pub(crate) fn new(config: &ClientConfig, now: Now) -> Self {
         Self {
             version: 0,
             brokers: BTreeMap::new(),
             controller: -1,
             cluster_id: None,
             topics: BTreeMap::new(),
-            wanted: BTreeSet::new(),
-            wanted_all: false,
+            names: BTreeMap::new(),
+            followed: BTreeSet::new(),
+            consumed: Some(BTreeSet::new()),
             under_way: false,
-            due: Some(0),
-            refresh_ms,
-            fast_ms,
-            create,
+            due: Some(now.mono_us),
+            incomplete: 0,
+            refresh_ms: config.topic_metadata_refresh_interval_ms,
+            fast_ms: config.topic_metadata_refresh_fast_interval_ms,
+            fast_max_ms: config
+                .retry_backoff_max_ms
+                .max(config.topic_metadata_refresh_fast_interval_ms),
+            create: config.auto_create_topics(),
         }
     }
 
-    /// Keeps track of a topic from now on, and asks at once if it isn't known.
-    pub fn want(&mut self, now: Now, topic: &Str) {
-        if self.wanted.insert(topic.clone()) && !self.topics.contains_key(topic) {
-            self.due = Some(now.mono_us);
+    /// Keeps track of a topic from now on; asks at once if nothing is known about it.
+    pub(crate) fn follow(&mut self, now: Now, topic: &Str) {
+        if self.followed.insert(topic.clone()) && !self.topics.contains_key(topic) {
+            self.refresh_at(now.mono_us);
         }
     }
 
-    /// Keeps track of these topics, or of all, and asks at once.
-    pub fn want_only(&mut self, now: Now, topics: Option<Vec<Str>>) {
-        self.wanted_all = topics.is_none();
-        self.wanted = topics.unwrap_or_default().into_iter().collect();
-        self.due = Some(now.mono_us);
+    /// What the consumer wants to know, now and from now on: these topics, or all.
+    pub(crate) fn consume(&mut self, now: Now, topics: Option<Vec<Str>>) {
+        self.consumed = topics.map(|topics| topics.into_iter().collect());
+        self.refresh_at(now.mono_us);
     }
 
-    /// Asks again soon: something that it says turned out to be wrong or missing.
-    pub fn refresh(&mut self, now: Now) {
-        let soon = now.after_ms(i64::from(self.fast_ms));
-        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+    /// Asks again soon: something known turned out to be wrong.
+    pub(crate) fn refresh_soon(&mut self, now: Now) {
+        self.refresh_at(now.mono_us + self.pause_us());
     }
 
-    /// The request to send now, if it is time.
-    pub fn poll_request(&mut self, now: Now) -> Option<Request> {
+    /// Asks again soon, unless an answer is about to come: something is wanted that isn't known.
+    pub(crate) fn refresh_lacking(&mut self, now: Now) {
+        if !self.under_way {
+            self.refresh_soon(now);
+        }
+    }
+
+    fn refresh_at(&mut self, at: u64) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// The pause before the next attempt; it doubles while attempts leave something unknown.
+    fn pause_us(&self) -> u64 {
+        let ms = u64::from(self.fast_ms) << self.incomplete.min(16);
+        ms.min(u64::from(self.fast_max_ms)) * 1000
+    }
+
+    /// The request to send, if it is time for one.
+    pub(crate) fn poll_request(&mut self, now: Now) -> Option<Request> {
         if self.under_way || self.due.is_none_or(|due| due > now.mono_us) {
             return None;
         }
         self.under_way = true;
         self.due = None;
-        let topics = self.wanted.iter().map(|name| MetadataRequestTopic {
-            name: Some(name.clone()),
-            ..Default::default()
+        let topics = self.consumed.as_ref().map(|consumed| {
+            let names = self.followed.union(consumed);
+            names
+                .map(|name| MetadataRequestTopic {
+                    name: Some(name.clone()),
+                    ..Default::default()
+                })
+                .collect()
         });
         Some(Request::Metadata(MetadataRequest {
-            topics: if self.wanted_all {
-                None
-            } else {
-                Some(topics.collect())
-            },
+            topics,
             allow_auto_topic_creation: self.create,
             ..Default::default()
         }))
     }
 
     /// When [`Self::poll_request`] has something, in monotonic microseconds.
-    pub fn poll_timeout(&self) -> Option<u64> {
-        if self.under_way { None } else { self.due }
+    pub(crate) fn poll_timeout(&self) -> Option<u64> {
+        self.due.filter(|_| !self.under_way)
     }
 
-    /// The request failed; it is tried again soon.
-    pub fn failed(&mut self, now: Now) {
+    /// The request got no answer.
+    pub(crate) fn request_failed(&mut self, now: Now) {
         self.under_way = false;
-        self.refresh(now);
+        self.incomplete += 1;
+        self.refresh_soon(now);
     }
 
-    /// Takes in an answer to [`Self::poll_request`].
-    pub fn answered(&mut self, now: Now, response: MetadataResponse) {
+    /// Takes in the answer to [`Self::poll_request`].
+    pub(crate) fn request_answered(&mut self, now: Now, response: MetadataResponse) {
         self.under_way = false;
-        let everything = self.wanted_all;
-        if self.refresh_ms >= 0 {
-            let later = now.after_ms(i64::from(self.refresh_ms));
-            self.due = Some(self.due.map_or(later, |due| due.min(later)));
+        let everything = self.consumed.is_none();
+        self.learn(response, everything);
+        if self.is_incomplete() {
+            self.refresh_soon(now);
+            self.incomplete += 1;
+        } else {
+            self.incomplete = 0;
         }
-        if self.learn(response, everything)
-            || self
-                .wanted
-                .iter()
-                .any(|topic| !self.topics.contains_key(topic))
-        {
-            self.refresh(now);
+        if self.refresh_ms > 0 {
+            self.refresh_at(now.after_ms(i64::from(self.refresh_ms)));
         }
     }
 
-    /// Takes in any metadata response; returns whether something in it should be asked for again soon.
-    pub fn learn(&mut self, response: MetadataResponse, everything: bool) -> bool {
+    /// Whether a topic that is wanted is missing, or has an error, or a partition without leader.
+    fn is_incomplete(&self) -> bool {
+        let known = |name| {
+            self.topics.get(name).is_some_and(|topic| {
+                topic.error == ErrorCode::NONE && topic.partitions.iter().all(|p| p.leader >= 0)
+            })
+        };
+        !self.followed.iter().all(known) || !self.consumed.iter().flatten().all(known)
+    }
+
+    /// Takes in any metadata response. With `everything`, topics that it leaves out are gone.
+    pub(crate) fn learn(&mut self, response: MetadataResponse, everything: bool) {
         self.version += 1;
         self.controller = response.controller_id;
-        self.cluster_id = response.cluster_id.or(self.cluster_id.take());
-        self.brokers = response
-            .brokers
-            .into_iter()
-            .map(|b| {
-                (
-                    b.node_id,
-                    BrokerAddress {
-                        node: b.node_id,
-                        host: b.host,
-                        port: b.port,
-                    },
-                )
-            })
-            .collect();
-        let mut incomplete = false;
-        let mut seen = BTreeSet::new();
-        for topic in response.topics {
-            let Some(name) = topic.name else { continue };
-            seen.insert(name.clone());
-            let mut partitions = Vec::new();
-            for partition in topic.partitions {
-                let Ok(number) = usize::try_from(partition.partition_index) else {
-                    continue;
-                };
-                if number >= 1 << 20 {
-                    continue;
-                }
-                if partitions.len() <= number {
-                    partitions.resize(number + 1, None);
-                }
-                incomplete |= partition.leader_id < 0;
-                partitions[number] = Some(PartitionInfo {
-                    leader: partition.leader_id,
-                    leader_epoch: partition.leader_epoch,
-                });
-            }
-            incomplete |= topic.error_code != ErrorCode::NONE;
-            let known = Topic {
-                id: topic.topic_id,
-                error: topic.error_code,
-                internal: topic.is_internal,
-                partitions,
-            };
-            self.topics.insert(name, known);
+        if response.cluster_id.is_some() {
+            self.cluster_id = response.cluster_id;
+        }
+        // An answer without brokers comes from one that is starting: what was known is better.
+        if !response.brokers.is_empty() {
+            let brokers = response.brokers.into_iter();
+            self.brokers = brokers
+                .map(|broker| {
+                    let (node, host, port) = (broker.node_id, broker.host, broker.port);
+                    let rack = broker.rack;
+                    (
+                        node,
+                        BrokerAddress {
+                            node,
+                            host,
+                            port,
+                            rack,
+                        },
+                    )
+                })
+                .collect();
         }
         if everything {
-            self.topics.retain(|name, _| seen.contains(name));
+            self.topics.clear();
         }
-        incomplete
+        for topic in response.topics {
+            if let Some(name) = topic.name.clone() {
+                self.topics.insert(name, described(topic));
+            }
+        }
+        let ids = self.topics.iter().filter(|(_, topic)| !topic.id.is_zero());
+        self.names = ids.map(|(name, topic)| (topic.id, name.clone())).collect();
     }
 
-    /// The brokers.
-    pub fn brokers(&self) -> impl Iterator<Item = &BrokerAddress> {
-        self.brokers.values()
-    }
-
-    /// A broker's address.
-    pub fn broker(&self, node: i32) -> Option<&BrokerAddress> {
-        self.brokers.get(&node)
+    /// The brokers by node id.
+    pub fn brokers(&self) -> &BTreeMap<i32, BrokerAddress> {
+        &self.brokers
     }
 
     /// The controller's node id, or -1.
@@ -218,9 +256,45 @@ impl Metadata {
         self.controller
     }
 
-    /// The cluster's id.
+    /// The cluster's id, if a broker told it.
     pub fn cluster_id(&self) -> Option<&Str> {
         self.cluster_id.as_ref()
+    }
+
+    /// A topic, if the brokers said anything about it.
+    pub fn topic(&self, name: &str) -> Option<&TopicMetadata> {
+        self.topics.get(name.as_bytes())
+    }
+
+    /// All topics that something is known about, by name.
+    pub fn topics(&self) -> impl Iterator<Item = (&Str, &TopicMetadata)> {
+        self.topics.iter()
+    }
+}
+
+fn described(topic: MetadataResponseTopic) -> TopicMetadata {
+    let mut partitions: Vec<PartitionMetadata> = Vec::new();
+    for partition in topic.partitions {
+        let number = usize::try_from(partition.partition_index).unwrap_or(usize::MAX);
+        if number >= MAX_PARTITIONS {
+            continue;
+        }
+        if partitions.len() <= number {
+            partitions.resize_with(number + 1, PartitionMetadata::default);
+        }
+        partitions[number] = PartitionMetadata {
+            error: partition.error_code,
+            leader: partition.leader_id,
+            leader_epoch: partition.leader_epoch,
+            replicas: partition.replica_nodes,
+            isr: partition.isr_nodes,
+        };
+    }
+    TopicMetadata {
+        error: topic.error_code,
+        id: topic.topic_id,
+        internal: topic.is_internal,
+        partitions,
     }
 }
 
@@ -230,27 +304,19 @@ impl Cluster for Metadata {
     }
 
     fn partition_count(&self, topic: &Str) -> Option<i32> {
-        let topic = self
-            .topics
-            .get(topic)
-            .filter(|topic| topic.error == ErrorCode::NONE)?;
-        i32::try_from(topic.partitions.len()).ok()
+        let topic = self.topics.get(topic)?;
+        (topic.error == ErrorCode::NONE).then_some(topic.partitions.len() as i32)
     }
 
     fn topic_error(&self, topic: &Str) -> ErrorCode {
-        self.topics
-            .get(topic)
-            .map_or(ErrorCode::NONE, |topic| topic.error)
+        let topic = self.topics.get(topic);
+        topic.map_or(ErrorCode::NONE, |topic| topic.error)
     }
 
     fn leader(&self, topic: &Str, partition: i32) -> Option<(i32, i32)> {
-        let info = self
-            .topics
-            .get(topic)?
-            .partitions
-            .get(usize::try_from(partition).ok()?)?
-            .as_ref()?;
-        (info.leader >= 0).then_some((info.leader, info.leader_epoch))
+        let number = usize::try_from(partition).ok()?;
+        let partition = self.topics.get(topic)?.partitions.get(number)?;
+        (partition.leader >= 0).then_some((partition.leader, partition.leader_epoch))
     }
 
     fn topic_id(&self, topic: &Str) -> Uuid {
@@ -258,18 +324,85 @@ impl Cluster for Metadata {
     }
 
     fn topic_name(&self, id: Uuid) -> Option<Str> {
-        self.topics
-            .iter()
-            .find(|(_, topic)| topic.id == id)
-            .map(|(name, _)| name.clone())
+        self.names.get(&id).cloned()
     }
 
     fn topic_names(&self) -> Vec<Str> {
-        let there = |topic: &Topic| topic.error == ErrorCode::NONE && !topic.internal;
-        self.topics
-            .iter()
-            .filter(|(_, topic)| there(topic))
-            .map(|(name, _)| name.clone())
-            .collect()
+        let there =
+            |(_, topic): &(&Str, &TopicMetadata)| topic.error == ErrorCode::NONE && !topic.internal;
+        let names = self.topics.iter().filter(there).map(|(name, _)| name);
+        names.cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use ottla_protocol::messages::metadata::{MetadataResponseBroker, MetadataResponsePartition};
+
+    fn answer(topics: &[(&str, ErrorCode, &[i32])]) -> MetadataResponse {
+        let topic = |&(name, error_code, leaders): &(&str, ErrorCode, &[i32])| {
+            let partition = |(i, &leader_id): (usize, &i32)| MetadataResponsePartition {
+                partition_index: i as i32,
+                leader_id,
+                ..Default::default()
+            };
+            MetadataResponseTopic {
+                error_code,
+                name: Some(name.into()),
+                partitions: leaders.iter().enumerate().map(partition).collect(),
+                ..Default::default()
+            }
+        };
+        MetadataResponse {
+            brokers: vec![MetadataResponseBroker {
+                node_id: 1,
+                ..Default::default()
+            }],
+            topics: topics.iter().map(topic).collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_faster_and_then_slower() {
+        let config = ClientConfig::default();
+        let mut now = Now::new(0, 0);
+        let mut metadata = Metadata::new(&config, now);
+        metadata.follow(now, &"t".into());
+        for pause_ms in [100, 200, 400, 800, 1000, 1000] {
+            assert!(metadata.poll_request(now).is_some());
+            assert!(metadata.poll_request(now).is_none(), "one at a time");
+            let unknown = answer(&[("t", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, &[])]);
+            metadata.request_answered(now, unknown);
+            assert_eq!(metadata.poll_timeout(), Some(now.after_ms(pause_ms)));
+            now = Now::new(now.after_ms(pause_ms), 0);
+        }
+        assert!(metadata.poll_request(now).is_some());
+        metadata.request_answered(now, answer(&[("t", ErrorCode::NONE, &[1])]));
+        assert_eq!(metadata.poll_timeout(), Some(now.after_ms(300_000)));
+        metadata.refresh_soon(now);
+        assert_eq!(metadata.poll_timeout(), Some(now.after_ms(100)));
+    }
+
+    #[test]
+    fn answers_replace_what_was_known() {
+        let mut metadata = Metadata::new(&ClientConfig::default(), Now::new(0, 0));
+        metadata.learn(
+            answer(&[
+                ("a", ErrorCode::NONE, &[1, -1]),
+                ("b", ErrorCode::NONE, &[1]),
+            ]),
+            true,
+        );
+        assert_eq!(metadata.partition_count(&"a".into()), Some(2));
+        assert_eq!(metadata.leader(&"a".into(), 0), Some((1, -1)));
+        assert_eq!(metadata.leader(&"a".into(), 1), None);
+        assert_eq!(metadata.leader(&"a".into(), -1), None);
+        metadata.learn(answer(&[("a", ErrorCode::NONE, &[1, 1, 1])]), false);
+        assert_eq!(metadata.topic_names().len(), 2);
+        metadata.learn(answer(&[("a", ErrorCode::NONE, &[1, 1, 1])]), true);
+        assert_eq!(metadata.topic_names().len(), 1);
     }
 }

@@ -21,6 +21,13 @@ impl Random {
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
     }
+
+    /// `us` give or take up to `percent` per cent.
+    pub(crate) fn jitter(&mut self, us: u64, percent: u32) -> u64 {
+        let span = 2 * percent + 1;
+        let scale = 100 - u64::from(percent) + u64::from(self.below(span));
+        us.saturating_mul(scale) / 100
+    }
 }
 
 #[cfg(test)]

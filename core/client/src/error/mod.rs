@@ -134,15 +134,6 @@ impl From<ErrorCode> for KafkaError {
     }
 }
 
-/// A response of another kind than the request's.
-pub(crate) fn unexpected(response: &ottla_protocol::Response) -> KafkaError {
-    let kind = response.api_key().name();
-    KafkaError::new(
-        ErrCode::BAD_MSG,
-        alloc::format!("an answer of the wrong kind: {kind}"),
-    )
-}
-
 impl fmt::Display for KafkaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)

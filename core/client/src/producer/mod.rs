@@ -1,149 +1,194 @@
-//! The producer machine: records are encoded straight into their partition's open batch, full or lingered batches are sent,
-//! answers become delivery reports.
+//! Producing: from `produce()` to the delivery report.
 //!
-//! [`Producer::produce`] is the hot path: a look at the limits, the partition, the encoding. Everything else happens once a
-//! batch, in [`sender`].
+//! `produce()` is the hot path: the limits, the partition, and the encoding into the partition's open batch. All else is
+//! done once a batch: [`sender`] has the way of a batch to the broker and back, [`housekeeping`] what time, metadata and
+//! the application do to what is queued.
 
 mod delivery;
+mod housekeeping;
+mod identity;
+mod partition;
 pub mod partitioner;
-mod queue;
 mod sender;
+mod sequencing;
+mod topic;
 
-pub use delivery::{DeliveredBatch, Deliveries, Delivery, Persistence, Side};
+pub use delivery::{DeliveredBatch, Deliveries, Delivery, NO_OFFSET, Persistence, Side};
+pub use ottla_record::Header;
 
-use crate::{
-    config::{ClientConfig, TopicConfig},
-    consumer::Cluster,
-    error::{ErrCode, KafkaError},
-    metadata::Metadata,
-    random::Random,
-};
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    format,
-    string::String,
-    vec::Vec,
-};
+pub(crate) use housekeeping::Purge;
+
+use crate::config::{ClientConfig, TopicConfig};
+use crate::error::{ErrCode, KafkaError};
+use crate::metadata::Metadata;
+use crate::network::Network;
+use crate::random::Random;
+use crate::statistics::{PartitionStatistics, ProducerCounters};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::vec::Vec;
 use hashbrown::HashMap;
-use ottla_protocol::{ErrorCode, Str};
-use ottla_record::{BatchBuilder, Codecs, Header, Now};
-use partitioner::{BoxedPartitioner, Choice, PartitionerKind};
-use queue::{OpenBatch, PartitionQueue};
-use sender::ProducerId;
+use identity::Identity;
+use ottla_protocol::Str;
+use ottla_record::{BatchBuilder, Codecs, Now};
+use partition::{Entry, OpenBatch, Partition};
+use partitioner::BoxedPartitioner;
+use topic::{Existence, Stickiness, Topic};
 
-/// A record to produce. Key, value and headers are copied.
+/// The longest topic name that Kafka allows.
+const MAX_TOPIC_NAME: usize = 249;
+/// A batch of this size is sent early to a broker that waits for work: the bytes are still in the second-level cache for
+/// whoever reads them next, and waiting for more would gain nothing.
+const EARLY_SEND: usize = 128 * 1024;
+/// Records of one batch differ in age by no more than this (or `linger.ms`, if that is longer), so that they can time out
+/// together.
+const MAX_AGE_SPREAD_US: u64 = 1_000_000;
+/// Buffers kept for batches to come.
+const MAX_SPARE: usize = 8;
+
+/// A record to produce. Its bytes are copied into the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct ProduceRecord<'a> {
-    /// From [`crate::Client::intern_topic`].
+    /// The topic's handle, from [`Client::intern_topic`](crate::Client::intern_topic).
     pub topic: u32,
-    /// A partition, or -1: the partitioner chooses.
+    /// The partition; -1 leaves it to the partitioner.
     pub partition: i32,
-    /// Milliseconds since the epoch; 0 is now.
+    /// Milliseconds since the Unix epoch; 0 is now.
     pub timestamp: i64,
     /// The key.
     pub key: Option<&'a [u8]>,
-    /// The value; without one the record is a tombstone.
+    /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
     /// The headers.
     pub headers: &'a [Header<'a>],
-    /// Comes back with the report.
+    /// Comes back with the delivery report.
     pub side: Side,
 }
 
-/// Room for the first batch of a partition.
-const FIRST_ROOM: usize = 1024;
-/// Kafka's largest topic name.
-const MAX_TOPIC_NAME: usize = 249;
-
-struct Topic {
-    name: Str,
-    config: TopicConfig,
-    /// The application's own.
-    partitioner: Option<BoxedPartitioner>,
-    /// `None` until the metadata is there.
-    partitions: Option<Vec<PartitionQueue>>,
-    /// The topic doesn't exist and can't be created.
-    error: Option<KafkaError>,
-    /// When the topic was first asked for.
-    since_us: u64,
-    /// Records that came before the metadata.
-    early: VecDeque<EarlyRecord>,
-    /// Where records without a key go for now; -1 before the first.
-    sticky: i32,
-    sticky_until: u64,
-    sticky_bytes: usize,
+impl<'a> ProduceRecord<'a> {
+    /// A value for any partition of a topic.
+    pub fn new(topic: u32, value: &'a [u8]) -> Self {
+        Self {
+            topic,
+            partition: -1,
+            timestamp: 0,
+            key: None,
+            value: Some(value),
+            headers: &[],
+            side: Side::default(),
+        }
+    }
 }
 
-/// A record of a topic that isn't known yet.
-pub(crate) struct EarlyRecord {
-    partition: i32,
-    timestamp: i64,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    side: Side,
-    created_us: u64,
+/// What `produce()` has to look at.
+#[derive(Debug)]
+struct Limits {
+    messages: usize,
+    bytes: usize,
+    message_bytes: usize,
+    batch_bytes: usize,
+    batch_messages: usize,
+    linger_us: u64,
+    stickiness: Stickiness,
+}
+
+/// An open batch that lingers: when it has lingered, and which it is.
+#[derive(Clone, Copy, Debug)]
+struct Lingering {
+    due: u64,
+    topic: u32,
+    partition: u32,
+    batch: u64,
+}
+
+/// A Produce request in flight: to whom, and its batches.
+struct Sent {
+    node: i32,
+    batches: Vec<(u32, u32, u64)>,
 }
 
 /// The producer of one client.
 pub(crate) struct Producer {
-    config: ClientConfig,
+    limits: Limits,
     topics: Vec<Topic>,
     by_name: HashMap<Str, u32>,
     random: Random,
     codecs: Codecs,
+    spare: Vec<Vec<u8>>,
     next_batch: u64,
-    /// Partitions with something to do.
-    active: Vec<(u32, i32)>,
-    /// Batches in flight, by id.
-    in_flight: BTreeMap<u64, (u32, i32)>,
-    queued_messages: usize,
-    queued_bytes: usize,
-    /// `queue.buffering.max.messages` and `queue.buffering.max.kbytes`.
-    most_messages: usize,
-    most_bytes: usize,
+    next_request: u64,
+    /// Messages on their way, those included whose reports were not taken, and bytes of their keys and values.
+    queued: (usize, usize),
+    /// In the order in which batches were opened, which is the order in which they have lingered.
+    lingering: VecDeque<Lingering>,
+    /// Partitions that have something to send, or may have.
+    listed: VecDeque<(u32, u32)>,
+    requests: BTreeMap<u64, Sent>,
+    /// When a partition in the list may send again.
+    blocked_until: Option<u64>,
+    /// When a batch may have expired.
+    expiry_due: Option<u64>,
     flushing: bool,
-    identity: ProducerId,
+    identity: Identity,
     fatal: Option<KafkaError>,
+    /// The fatal error, until the application was told.
+    untold_fatal: Option<KafkaError>,
     reports: VecDeque<DeliveredBatch>,
-    /// When [`Self::serve`] has something to do.
-    due: Option<u64>,
-    /// Metadata version that the topics know.
-    known_version: Option<u64>,
-    /// Records and their bytes that were sent and acknowledged, for statistics.
-    pub sent: (u64, u64),
+    counters: ProducerCounters,
+    /// The client's properties.
+    client: ClientConfig,
 }
 
 impl Producer {
-    pub fn new(config: ClientConfig, seed: u64) -> Self {
-        Self {
-            identity: ProducerId::new(config.enable_idempotence),
-            most_messages: match config.queue_buffering_max_messages {
+    pub(crate) fn new(config: &ClientConfig, now: Now, seed: u64) -> Self {
+        let us = |ms: u32| u64::from(ms) * 1000;
+        let limits = Limits {
+            messages: match config.queue_buffering_max_messages {
                 0 => usize::MAX,
-                most => most as usize,
+                messages => messages as usize,
             },
-            most_bytes: (config.queue_buffering_max_kbytes as usize).saturating_mul(1024),
-            config,
+            bytes: (config.queue_buffering_max_kbytes as usize).saturating_mul(1024),
+            message_bytes: config.message_max_bytes,
+            batch_bytes: config.batch_size.min(config.message_max_bytes),
+            batch_messages: config.batch_num_messages.max(1) as usize,
+            linger_us: config.linger_us,
+            stickiness: Stickiness {
+                linger_us: us(config.sticky_partitioning_linger_ms),
+                batch_size: config.batch_size,
+            },
+        };
+        let identity = match config.enable_idempotence {
+            true => Identity::Wanted { at: now.mono_us },
+            false => Identity::Anonymous,
+        };
+        Self {
+            limits,
             topics: Vec::new(),
             by_name: HashMap::new(),
             random: Random::new(seed),
             codecs: Codecs::new(),
+            spare: Vec::new(),
             next_batch: 0,
-            active: Vec::new(),
-            in_flight: BTreeMap::new(),
-            queued_messages: 0,
-            queued_bytes: 0,
+            next_request: 0,
+            queued: (0, 0),
+            lingering: VecDeque::new(),
+            listed: VecDeque::new(),
+            requests: BTreeMap::new(),
+            blocked_until: None,
+            expiry_due: None,
             flushing: false,
+            identity,
             fatal: None,
+            untold_fatal: None,
             reports: VecDeque::new(),
-            due: None,
-            known_version: None,
-            sent: (0, 0),
+            counters: ProducerCounters::default(),
+            client: config.clone(),
         }
     }
 
-    /// The handle of a topic, known from now on. Settings count when it is first named.
-    pub fn intern_topic(
+    /// The handle of a topic, whose partitions are looked up from now on. Its properties and partitioner count when it is
+    /// first named. `_INVALID_ARG` for a name that Kafka refuses, and for properties that contradict the client's.
+    pub(crate) fn intern_topic(
         &mut self,
         now: Now,
         name: &str,
@@ -154,394 +199,331 @@ impl Producer {
         if let Some(handle) = self.by_name.get(name.as_bytes()) {
             return Ok(*handle);
         }
-        if name.is_empty() || name.len() > MAX_TOPIC_NAME {
-            let message = format!("a topic's name has 1 to {MAX_TOPIC_NAME} characters");
-            return Err(KafkaError::new(ErrCode::INVALID_ARG, message));
+        let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+        let dots = name == "." || name == "..";
+        if name.is_empty() || name.len() > MAX_TOPIC_NAME || dots || !name.bytes().all(legal) {
+            let text =
+                format!("{name:?} is not a topic name: 1 to {MAX_TOPIC_NAME} of A-Z a-z 0-9 . _ -");
+            return Err(KafkaError::new(ErrCode::INVALID_ARG, text));
         }
-        let config = config.unwrap_or_else(|| self.config.topic.clone());
-        self.config.check_topic(&config)?;
+        let config = config.unwrap_or_else(|| self.client.topic.clone());
+        self.client.check_topic(&config)?;
         let name = Str::from(name);
         let handle = self.topics.len() as u32;
-        self.topics.push(Topic {
-            name: name.clone(),
+        let compression = config.compression.unwrap_or(self.client.compression);
+        self.topics.push(Topic::new(
+            name.clone(),
             config,
+            compression,
             partitioner,
-            partitions: None,
-            error: None,
-            since_us: now.mono_us,
-            early: VecDeque::new(),
-            sticky: -1,
-            sticky_until: 0,
-            sticky_bytes: 0,
-        });
-        metadata.want(now, &name);
+            now,
+        ));
+        metadata.follow(now, &name);
         self.by_name.insert(name, handle);
-        self.known_version = None;
-        self.due = Some(now.mono_us);
+        self.metadata_of(now, handle, metadata);
         Ok(handle)
     }
 
-    /// A topic's name.
-    pub fn topic_name(&self, handle: u32) -> Option<&Str> {
-        self.topics.get(handle as usize).map(|topic| &topic.name)
+    /// The name of a handle's topic.
+    pub(crate) fn topic_name(&self, topic: u32) -> Option<&Str> {
+        self.topics.get(topic as usize).map(|topic| &topic.name)
     }
 
-    /// Takes a record. Returns whether [`Self::serve`] has something to do now.
-    ///
-    /// Errors: `_QUEUE_FULL` (take reports, or wait), `MSG_SIZE_TOO_LARGE`, `_UNKNOWN_PARTITION`, `_UNKNOWN_TOPIC`,
-    /// `_FATAL`, and `_INVALID_ARG` for a handle that isn't one.
+    /// Takes a record. `Ok(true)`: a batch is ready, [`Self::drain`] should follow.
     #[inline]
-    pub fn produce(&mut self, now: Now, record: &ProduceRecord<'_>) -> Result<bool, KafkaError> {
-        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        if bytes > self.config.message_max_bytes {
-            return Err(too_large(bytes, self.config.message_max_bytes));
-        }
-        if self.queued_messages >= self.most_messages || self.queued_bytes + bytes > self.most_bytes
-        {
-            return Err(KafkaError::from(ErrCode::QUEUE_FULL));
-        }
-        if let Some(fatal) = &self.fatal {
-            return Err(fatal.clone());
-        }
-        let Some(topic) = self.topics.get_mut(record.topic as usize) else {
-            return Err(KafkaError::new(
-                ErrCode::INVALID_ARG,
-                "no such topic handle",
-            ));
-        };
-        let Some(partitions) = &mut topic.partitions else {
-            if let Some(error) = &topic.error {
-                return Err(error.clone());
-            }
-            topic.early.push_back(EarlyRecord::new(now, record));
-            self.queued_messages += 1;
-            self.queued_bytes += bytes;
-            let expiry = self.early_expiry(record.topic);
-            self.due = Some(self.due.map_or(expiry, |due| due.min(expiry)));
-            return Ok(false);
-        };
-        let count = partitions.len() as i32;
-        let sticky_ms = self.config.sticky_partitioning_linger_ms;
-        let partition = if record.partition >= 0 {
-            record.partition
-        } else {
-            let choice = match (&mut topic.partitioner, record.key) {
-                // As in librdkafka, the application isn't asked about records without a key that may stay where they are.
-                (Some(own), key) if key.is_some() || sticky_ms == 0 => {
-                    Err(own.partition(&topic.name, key, count, record.side.opaque))
-                }
-                (Some(_), _) => Ok(Choice::Sticky),
-                (None, key) => Ok(topic.config.partitioner.choose(key)),
-            };
-            match choice {
-                Err(partition) => partition,
-                Ok(Choice::Hash(hash)) => (hash % count as u32) as i32,
-                Ok(Choice::Sticky)
-                    if sticky_ms > 0
-                        || topic.config.partitioner == PartitionerKind::UniformSticky =>
-                {
-                    let uniform = topic.config.partitioner == PartitionerKind::UniformSticky;
-                    let over = if uniform {
-                        topic.sticky_bytes >= self.config.batch_size
-                    } else {
-                        now.mono_us >= topic.sticky_until
-                    };
-                    if over || topic.sticky < 0 || topic.sticky >= count {
-                        topic.sticky = self.random.below(count as u32) as i32;
-                        topic.sticky_until = now.after_ms(i64::from(sticky_ms));
-                        topic.sticky_bytes = 0;
-                    }
-                    topic.sticky_bytes += bytes;
-                    topic.sticky
-                }
-                Ok(Choice::Any | Choice::Sticky) => self.random.below(count as u32) as i32,
-            }
-        };
-        let Some(queue) = usize::try_from(partition)
-            .ok()
-            .and_then(|p| partitions.get_mut(p))
-        else {
-            let message = format!(
-                "{} has no partition {partition}: it has {count}",
-                topic.name
-            );
-            return Err(KafkaError::new(ErrCode::UNKNOWN_PARTITION, message));
-        };
-        let mut serve = false;
-        let most = BatchBuilder::size_of_record(record.key, record.value, record.headers);
-        if let Some(open) = &queue.open
-            && open.builder.len() + most > self.config.batch_size.max(1)
-        {
-            queue.close_open(&mut self.next_batch);
-            serve = true;
-        }
-        let open = match &mut queue.open {
-            Some(open) => open,
-            none => {
-                let room = (queue.room + queue.room / 8).clamp(
-                    FIRST_ROOM,
-                    self.config.batch_size.max(FIRST_ROOM) + FIRST_ROOM,
-                );
-                if !queue.active {
-                    queue.active = true;
-                    self.active.push((record.topic, partition));
-                }
-                let due = now.mono_us + self.config.linger_us;
-                self.due = Some(self.due.map_or(due, |other| other.min(due)));
-                serve |= self.config.linger_us == 0 || self.flushing;
-                none.insert(OpenBatch {
-                    builder: BatchBuilder::new(room.max(most + 128)),
-                    side: Vec::new(),
-                    bytes: 0,
-                    created_us: now.mono_us,
-                })
-            }
-        };
-        let timestamp = if record.timestamp == 0 {
-            now.wall_ms
-        } else {
-            record.timestamp
-        };
-        if let Err(error) = open
-            .builder
-            .append(timestamp, record.key, record.value, record.headers)
-        {
-            return Err(KafkaError::new(
-                ErrCode::MSG_SIZE_TOO_LARGE,
-                format!("{error}"),
-            ));
-        }
-        if record.side != Side::default() || !open.side.is_empty() {
-            // Records before the first with a side have none.
-            open.side.resize(open.builder.count() - 1, Side::default());
-            open.side.push(record.side);
-        }
-        open.bytes += bytes;
-        self.queued_messages += 1;
-        self.queued_bytes += bytes;
-        if open.builder.count() >= self.config.batch_num_messages as usize
-            || open.builder.len() >= self.config.batch_size
-        {
-            queue.close_open(&mut self.next_batch);
-            serve = true;
-        }
-        Ok(serve)
-    }
-
-    fn early_expiry(&self, topic: u32) -> u64 {
-        let topic = &self.topics[topic as usize];
-        let wait = match topic.config.message_timeout_ms {
-            0 => self.config.topic_metadata_propagation_max_ms,
-            timeout => timeout.min(self.config.topic_metadata_propagation_max_ms),
-        };
-        topic.since_us + u64::from(wait) * 1000
-    }
-
-    /// Takes in what is known of the topics: partition counts, and topics that can't be had.
-    pub(crate) fn learn_topics(&mut self, now: Now, cluster: &dyn Cluster) {
-        if self.known_version == Some(cluster.version()) {
-            return;
-        }
-        self.known_version = Some(cluster.version());
-        for handle in 0..self.topics.len() as u32 {
-            let topic = &mut self.topics[handle as usize];
-            match cluster.partition_count(&topic.name) {
-                Some(count) if count > 0 => {
-                    topic.error = None;
-                    let queues = topic.partitions.get_or_insert_default();
-                    let room = queues.len().max(count as usize);
-                    queues.resize_with(room, PartitionQueue::default);
-                    self.release_early(now, handle);
-                }
-                _ => match cluster.topic_error(&topic.name) {
-                    error if error == ErrorCode::NONE || error.is_retriable() => {}
-                    error => self.refuse_topic(now, handle, KafkaError::from(ErrCode::from(error))),
-                },
-            }
-        }
-    }
-
-    /// Records of a topic that has become known go their way.
-    fn release_early(&mut self, now: Now, handle: u32) {
-        let early = core::mem::take(&mut self.topics[handle as usize].early);
-        for record in early {
-            let bytes = record.bytes();
-            self.queued_messages -= 1;
-            self.queued_bytes -= bytes;
-            let headers: Vec<Header<'_>> = record
-                .headers
-                .iter()
-                .map(|(key, value)| Header {
-                    key,
-                    value: value.as_deref(),
-                })
-                .collect();
-            let again = ProduceRecord {
-                topic: handle,
-                partition: record.partition,
-                timestamp: record.timestamp,
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-                headers: &headers,
-                side: record.side,
-            };
-            if let Err(error) = self.produce(now, &again) {
-                self.queued_messages += 1;
-                self.queued_bytes += bytes;
-                self.report_early(now, handle, &record, error);
-            }
-        }
-    }
-
-    /// Records of a topic that can't be had fail.
-    pub(crate) fn refuse_topic(&mut self, now: Now, handle: u32, error: KafkaError) {
-        let topic = &mut self.topics[handle as usize];
-        let early = core::mem::take(&mut topic.early);
-        if topic.partitions.is_none() {
-            topic.error = Some(error.clone());
-        }
-        for record in early {
-            self.report_early(now, handle, &record, error.clone());
-        }
-    }
-
-    /// Fails a record that never got into a batch.
-    pub(crate) fn report_early(
+    pub(crate) fn produce(
         &mut self,
         now: Now,
-        handle: u32,
-        record: &EarlyRecord,
-        error: KafkaError,
-    ) {
-        let mut builder = BatchBuilder::new(record.bytes() + 128);
-        let headers: Vec<Header<'_>> = record
-            .headers
-            .iter()
-            .map(|(key, value)| Header {
-                key,
-                value: value.as_deref(),
-            })
-            .collect();
-        let done = builder
-            .append(
-                record.timestamp,
-                record.key.as_deref(),
-                record.value.as_deref(),
-                &headers,
-            )
-            .and_then(|_| builder.finish(&ottla_record::FinishOptions::default()));
-        let Ok(done) = done else {
-            return self.taken(1, record.bytes());
-        };
-        let report = DeliveredBatch {
-            topic: self.topics[handle as usize].name.clone(),
-            topic_handle: handle,
-            partition: record.partition,
-            base_offset: crate::consumer::offset::INVALID,
-            log_append_time: -1,
-            error: Some(error),
-            status: Persistence::NotPersisted,
-            broker: -1,
-            latency_us: now.mono_us.saturating_sub(record.created_us),
-            header: done.header,
-            plain: done.plain,
-            side: alloc::vec![record.side],
-            count: 1,
-            bytes: record.bytes(),
-        };
-        self.report(report);
-    }
-
-    /// Hands a report to the application, or counts it as taken if it wants none.
-    fn report(&mut self, report: DeliveredBatch) {
-        let wanted = self.config.delivery_reports
-            && (report.error.is_some() || !self.config.delivery_report_only_error);
-        if wanted {
-            self.reports.push_back(report);
-        } else {
-            self.taken(report.count, report.bytes);
-        }
-    }
-
-    /// The next reports for the application. Their records count as queued until [`Self::taken`].
-    pub fn poll_report(&mut self) -> Option<DeliveredBatch> {
-        self.reports.pop_front()
-    }
-
-    /// Whether reports wait.
-    pub fn has_reports(&self) -> bool {
-        !self.reports.is_empty()
-    }
-
-    /// The application is done with reports of so many records and bytes.
-    pub fn taken(&mut self, messages: usize, bytes: usize) {
-        self.queued_messages = self.queued_messages.saturating_sub(messages);
-        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-    }
-
-    /// Records that are on their way or whose reports were not taken.
-    pub fn queue_len(&self) -> usize {
-        self.queued_messages
-    }
-
-    /// Bytes of their keys and values.
-    pub fn queue_bytes(&self) -> usize {
-        self.queued_bytes
-    }
-
-    /// While flushing nothing lingers.
-    pub fn set_flushing(&mut self, now: Now, flushing: bool) {
-        self.flushing = flushing;
-        if flushing {
-            self.due = Some(now.mono_us);
-        }
-    }
-
-    /// When [`Self::serve`] has something to do, in monotonic microseconds.
-    pub fn poll_timeout(&self) -> Option<u64> {
-        self.due
-    }
-
-    /// The error after which nothing can be produced any more.
-    pub fn fatal(&self) -> Option<&KafkaError> {
-        self.fatal.as_ref()
-    }
-
-    /// Largest number of unanswered batches of a partition.
-    fn most_in_flight(&self) -> usize {
-        self.config.max_in_flight.max(1) as usize
-    }
-}
-
-impl EarlyRecord {
-    fn new(now: Now, record: &ProduceRecord<'_>) -> Self {
-        Self {
-            partition: record.partition,
+        record: &ProduceRecord<'_>,
+        network: &Network,
+    ) -> Result<bool, KafkaError> {
+        let entry = Entry {
             timestamp: if record.timestamp == 0 {
                 now.wall_ms
             } else {
                 record.timestamp
             },
-            key: record.key.map(<[u8]>::to_vec),
-            value: record.value.map(<[u8]>::to_vec),
-            headers: record
-                .headers
-                .iter()
-                .map(|h| (h.key.to_vec(), h.value.map(<[u8]>::to_vec)))
-                .collect(),
+            key: record.key,
+            value: record.value,
+            headers: record.headers,
             side: record.side,
             created_us: now.mono_us,
+        };
+        // In librdkafka's order: a message that is too large is so even if the queue is full.
+        let bound = BatchBuilder::size_of_record(entry.key, entry.value, entry.headers);
+        if bound > self.limits.message_bytes {
+            return Err(too_large(bound, self.limits.message_bytes));
         }
+        let bytes = entry.bytes();
+        let (messages, queued_bytes) = self.queued;
+        if messages >= self.limits.messages
+            || queued_bytes.saturating_add(bytes) > self.limits.bytes
+        {
+            return Err(queue_full());
+        }
+        let Some(topic) = self.topics.get_mut(record.topic as usize) else {
+            return Err(no_handle());
+        };
+        if !matches!(topic.existence, Existence::Known) || self.fatal.is_some() {
+            return self.produce_early(record, &entry);
+        }
+        let number = match record.partition {
+            -1 => topic.choose(&entry, now, self.limits.stickiness, &mut self.random),
+            number => number,
+        };
+        let ready = self.place(record.topic, number, &entry, bound, network)?;
+        self.accept(bytes);
+        Ok(ready)
     }
 
-    fn bytes(&self) -> usize {
-        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len)
+    #[inline]
+    fn accept(&mut self, bytes: usize) {
+        self.queued.0 += 1;
+        self.queued.1 += bytes;
+        self.counters.messages += 1;
+        self.counters.bytes += bytes as u64;
+    }
+
+    /// Adds a record to its partition's batch. `bound` is the most that it takes. Returns whether a batch is ready.
+    #[inline]
+    fn place(
+        &mut self,
+        handle: u32,
+        number: i32,
+        entry: &Entry<'_>,
+        bound: usize,
+        network: &Network,
+    ) -> Result<bool, KafkaError> {
+        let topic = &mut self.topics[handle as usize];
+        let count = topic.partitions.len();
+        let Some(partition) = usize::try_from(number)
+            .ok()
+            .and_then(|n| topic.partitions.get_mut(n))
+        else {
+            return Err(no_partition(number, count));
+        };
+        let mut ready = false;
+        if partition.open.as_ref().is_none_or(|open| {
+            open.builder.len() + bound > self.limits.batch_bytes
+                || entry.created_us >= open.until_us
+        }) {
+            ready = self.open_batch(handle, number as u32, entry.created_us);
+        }
+        let partition = &mut self.topics[handle as usize].partitions[number as usize];
+        let Some(open) = &mut partition.open else {
+            return Ok(ready);
+        };
+        if let Err(error) = open.append(entry) {
+            return Err(KafkaError::new(
+                ErrCode::MSG_SIZE_TOO_LARGE,
+                format!("{error}"),
+            ));
+        }
+        if open.builder.count() >= self.limits.batch_messages || open.builder.len() >= open.look_at
+        {
+            ready |= self.look_at_batch(handle, number as u32, network);
+        }
+        Ok(ready)
+    }
+
+    /// Closes what is open and opens a batch. Returns whether one was closed.
+    #[inline(never)]
+    fn open_batch(&mut self, handle: u32, number: u32, now_us: u64) -> bool {
+        let until_us = self.open_until(handle, now_us);
+        let topic = &mut self.topics[handle as usize];
+        let compression = topic.compression;
+        let timeout_us = topic.timeout_us();
+        let partition = &mut topic.partitions[number as usize];
+        let closed = partition.open.is_some();
+        if closed {
+            partition.close_open();
+            list(&mut self.listed, partition, handle, number);
+        }
+        let spare = self.spare.pop();
+        let builder = partition.builder(spare, compression);
+        self.next_batch += 1;
+        let mut open = OpenBatch::new(
+            self.next_batch,
+            builder,
+            partition.sides(),
+            now_us,
+            until_us,
+        );
+        // Without linger even one record is sent at once, if the broker waits for work.
+        let at_once = self.limits.linger_us == 0 || self.flushing;
+        open.look_at = if at_once {
+            0
+        } else {
+            EARLY_SEND.min(self.limits.batch_bytes)
+        };
+        partition.open = Some(open);
+        let due = if self.flushing {
+            now_us
+        } else {
+            now_us + self.limits.linger_us
+        };
+        let batch = self.next_batch;
+        self.lingering.push_back(Lingering {
+            due,
+            topic: handle,
+            partition: number,
+            batch,
+        });
+        let expires = now_us.saturating_add(timeout_us);
+        self.expiry_due = Some(self.expiry_due.map_or(expires, |at| at.min(expires)));
+        closed
+    }
+
+    /// Until when a batch that is opened now takes records.
+    fn open_until(&self, handle: u32, now_us: u64) -> u64 {
+        let spread = (self.topics[handle as usize].timeout_us() / 8).min(MAX_AGE_SPREAD_US);
+        now_us.saturating_add(spread.max(self.limits.linger_us))
+    }
+
+    /// The batch is full, or large enough for a broker that waits. Returns whether it was closed.
+    #[inline(never)]
+    fn look_at_batch(&mut self, handle: u32, number: u32, network: &Network) -> bool {
+        let partition = &mut self.topics[handle as usize].partitions[number as usize];
+        let Some(open) = &mut partition.open else {
+            return false;
+        };
+        let full = open.builder.count() >= self.limits.batch_messages
+            || open.builder.len() >= self.limits.batch_bytes;
+        if full || (partition.ready.is_empty() && network.is_idle(partition.leader)) {
+            partition.close_open();
+            list(&mut self.listed, partition, handle, number);
+            return true;
+        }
+        open.look_at = (open.look_at + EARLY_SEND).min(self.limits.batch_bytes);
+        false
+    }
+
+    /// Takes a record that cannot be placed now.
+    #[cold]
+    fn produce_early(
+        &mut self,
+        record: &ProduceRecord<'_>,
+        entry: &Entry<'_>,
+    ) -> Result<bool, KafkaError> {
+        if let Some(fatal) = &self.fatal {
+            let text = format!("the producer has failed for good: {}", fatal.message);
+            return Err(KafkaError {
+                fatal: true,
+                ..KafkaError::new(ErrCode::FATAL, text)
+            });
+        }
+        let until_us = self.open_until(record.topic, entry.created_us);
+        let topic = &mut self.topics[record.topic as usize];
+        if let Existence::Missing(error) = &topic.existence {
+            return Err(error.clone());
+        }
+        if record.partition < -1 {
+            return Err(no_partition(record.partition, 0));
+        }
+        if let Err(error) = topic.stage(record.partition, entry, until_us, &mut self.next_batch) {
+            return Err(KafkaError::new(
+                ErrCode::MSG_SIZE_TOO_LARGE,
+                format!("{error}"),
+            ));
+        }
+        let expires = entry.created_us.saturating_add(topic.timeout_us());
+        self.expiry_due = Some(self.expiry_due.map_or(expires, |at| at.min(expires)));
+        self.accept(entry.bytes());
+        Ok(false)
+    }
+
+    /// Messages that are on their way, or whose reports were not taken.
+    #[inline]
+    pub(crate) fn queued_messages(&self) -> usize {
+        self.queued.0
+    }
+
+    /// Bytes of their keys and values.
+    #[inline]
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued.1
+    }
+
+    /// The application is done with reports of so many messages and bytes.
+    pub(crate) fn taken(&mut self, messages: usize, bytes: usize) {
+        self.queued.0 = self.queued.0.saturating_sub(messages);
+        self.queued.1 = self.queued.1.saturating_sub(bytes);
+    }
+
+    /// The next reports for the application. Their records count as queued until [`Self::taken`].
+    pub(crate) fn poll_report(&mut self) -> Option<DeliveredBatch> {
+        self.reports.pop_front()
+    }
+
+    /// Whether [`Self::poll_report`] has something.
+    pub(crate) fn has_report(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
+    /// The error after which nothing can be produced, the first time it is asked for.
+    pub(crate) fn poll_fatal(&mut self) -> Option<KafkaError> {
+        self.untold_fatal.take()
+    }
+
+    /// The error after which nothing can be produced.
+    pub(crate) fn fatal(&self) -> Option<&KafkaError> {
+        self.fatal.as_ref()
+    }
+
+    /// Counters for statistics.
+    pub(crate) fn counters(&self) -> ProducerCounters {
+        self.counters
+    }
+
+    /// Statistics of every partition.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionStatistics> {
+        self.topics.iter().flat_map(|topic| {
+            topic
+                .partitions
+                .iter()
+                .enumerate()
+                .map(|(number, partition)| {
+                    let (queued, in_flight) = partition.messages();
+                    PartitionStatistics {
+                        topic: topic.name.clone(),
+                        partition: number as i32,
+                        leader: partition.leader,
+                        queued,
+                        in_flight,
+                        counters: partition.counters,
+                    }
+                })
+        })
+    }
+}
+
+/// Puts a partition into the list of those that have something to send.
+fn list(listed: &mut VecDeque<(u32, u32)>, partition: &mut Partition, handle: u32, number: u32) {
+    if !partition.listed {
+        partition.listed = true;
+        listed.push_back((handle, number));
     }
 }
 
 #[cold]
-fn too_large(bytes: usize, limit: usize) -> KafkaError {
-    let message: String =
-        format!("a record of {bytes} bytes is larger than message.max.bytes ({limit})");
-    KafkaError::new(ErrCode::MSG_SIZE_TOO_LARGE, message)
+fn queue_full() -> KafkaError {
+    ErrCode::QUEUE_FULL.into()
+}
+
+#[cold]
+fn no_handle() -> KafkaError {
+    KafkaError::new(ErrCode::INVALID_ARG, "no topic has this handle")
+}
+
+#[cold]
+fn too_large(bound: usize, limit: usize) -> KafkaError {
+    let text =
+        format!("a message of up to {bound} bytes is larger than message.max.bytes ({limit})");
+    KafkaError::new(ErrCode::MSG_SIZE_TOO_LARGE, text)
+}
+
+#[cold]
+fn no_partition(number: i32, count: usize) -> KafkaError {
+    let text = format!("the topic has no partition {number}, only {count}");
+    KafkaError::new(ErrCode::UNKNOWN_PARTITION, text)
 }

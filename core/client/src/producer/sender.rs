@@ -1,440 +1,582 @@
-//! What happens to batches: sending, answers, retries, timeouts, purging; and the identity of an idempotent producer.
+//! A batch's way to the broker and back: requests, answers, retries, sequences.
 
-use super::{
-    DeliveredBatch, Persistence, Producer,
-    queue::{Batch, PartitionQueue},
+use super::delivery::{DeliveredBatch, NO_OFFSET, Persistence};
+use super::identity::{Identity, ProducerIdentity};
+use super::partition::Batch;
+use super::{MAX_SPARE, Producer, Sent, list};
+use crate::consumer::Cluster;
+use crate::error::{ErrCode, KafkaError};
+use crate::metadata::Metadata;
+use crate::network::{Network, Tag};
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use ottla_protocol::messages::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData,
 };
-use crate::{
-    consumer::{Cluster, offset},
-    error::{ErrCode, KafkaError, unexpected},
-    metadata::Metadata,
-    network::{Network, Route, Tag},
-};
-use alloc::{string::String, vec::Vec};
-use ottla_protocol::messages::produce::PartitionProduceData;
-use ottla_protocol::messages::produce::TopicProduceData;
-use ottla_protocol::messages::{InitProducerIdRequest, ProduceRequest};
 use ottla_protocol::{Request, Response};
-use ottla_record::{FinishOptions, Now, add_sequence};
+use ottla_record::{FinishOptions, Now};
 
-/// Who an idempotent producer is, for its brokers.
-pub(super) struct ProducerId {
-    enabled: bool,
-    id: i64,
-    epoch: i16,
-    asking: bool,
-    /// Not to be asked for again before.
-    not_before: u64,
-    /// A batch was lost between others: sequence numbers begin anew under a new id once nothing is in flight.
-    renew: bool,
+/// Batches of a producer that a broker remembers per partition, to know them again.
+const REMEMBERED_BATCHES: u64 = 5;
+/// Retries are spread by so many per cent.
+pub(super) const RETRY_SPREAD: u32 = 20;
+
+/// A request that is being put together: batches of one broker's partitions whose topics agree in `acks` and timeout.
+struct Gathering {
+    node: i32,
+    acks: i16,
+    timeout_ms: i64,
+    bytes: usize,
+    topics: Vec<(u32, TopicProduceData)>,
+    batches: Vec<(u32, u32, u64)>,
 }
 
-impl ProducerId {
-    pub fn new(enabled: bool) -> Self {
-        Self {
-            enabled,
-            id: -1,
-            epoch: -1,
-            asking: false,
-            not_before: 0,
-            renew: false,
-        }
-    }
+/// Whether a partition can send.
+enum Readiness {
+    /// Its next batch can go to this broker.
+    To(i32),
+    /// There is nothing to send.
+    Nothing,
+    /// Not before this time, or (`None`) something else happens.
+    Blocked(Option<u64>),
+}
 
-    /// Whether batches may be sent.
-    fn is_ready(&self) -> bool {
-        !self.enabled || (self.id >= 0 && !self.renew)
-    }
+/// What became of a batch that was sent.
+struct Answer {
+    code: ErrCode,
+    message: Option<KafkaError>,
+    base_offset: i64,
+    log_append_time: i64,
 }
 
 impl Producer {
-    /// Does whatever can be done now: closes lingered batches, sends ready ones, fails late ones.
-    pub fn serve(&mut self, now: Now, net: &mut Network, metadata: &mut Metadata) {
-        self.learn_topics(now, metadata);
-        self.due = None;
-        self.expire_early(now);
-        self.serve_identity(now, net);
-        let mut active = core::mem::take(&mut self.active);
-        active.retain(|&(topic, partition)| {
-            self.serve_partition(now, topic, partition, net, metadata);
-            match self.queue(topic, partition) {
-                Some(queue) if queue.is_idle() => {
-                    queue.active = false;
-                    false
+    /// Sends whatever can be sent.
+    pub(crate) fn drain(&mut self, now: Now, network: &mut Network, metadata: &Metadata) {
+        self.blocked_until = None;
+        loop {
+            let mut gathered: Vec<Gathering> = Vec::new();
+            for _ in 0..self.listed.len() {
+                let Some((topic, partition)) = self.listed.pop_front() else {
+                    break;
+                };
+                match self.readiness(now, topic, partition, network, metadata) {
+                    Readiness::Nothing => {
+                        self.topics[topic as usize].partitions[partition as usize].listed = false
+                    }
+                    Readiness::Blocked(until) => {
+                        self.blocked_until =
+                            [self.blocked_until, until].into_iter().flatten().min();
+                        self.listed.push_back((topic, partition));
+                    }
+                    Readiness::To(node) => {
+                        self.gather(now, node, topic, partition, &mut gathered, metadata);
+                        self.listed.push_back((topic, partition));
+                    }
                 }
-                queue => queue.is_some(),
             }
-        });
-        active.append(&mut self.active);
-        self.active = active;
+            if gathered.is_empty() {
+                return;
+            }
+            for request in gathered {
+                self.send(now, request, network);
+            }
+        }
     }
 
-    fn queue(&mut self, topic: u32, partition: i32) -> Option<&mut PartitionQueue> {
-        self.topics
-            .get_mut(topic as usize)?
-            .partitions
-            .as_mut()?
-            .get_mut(usize::try_from(partition).ok()?)
-    }
-
-    fn wake_at(&mut self, at: u64) {
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
-    }
-
-    fn serve_partition(
+    fn readiness(
         &mut self,
         now: Now,
         topic: u32,
-        partition: i32,
-        net: &mut Network,
-        metadata: &mut Metadata,
-    ) {
-        let (linger_us, flushing) = (self.config.linger_us, self.flushing);
-        let timeout_us = u64::from(self.topics[topic as usize].config.message_timeout_ms) * 1000;
-        let most_in_flight = self.most_in_flight();
-        let next_batch = &mut self.next_batch;
-        let Some(queue) = self.topics[topic as usize]
+        number: u32,
+        network: &mut Network,
+        metadata: &Metadata,
+    ) -> Readiness {
+        let max_in_flight = self.client.max_in_flight as usize;
+        let Some(partition) = self.topics[topic as usize]
             .partitions
-            .as_mut()
-            .and_then(|p| p.get_mut(partition as usize))
+            .get_mut(number as usize)
         else {
-            return;
+            return Readiness::Nothing;
         };
-        if let Some(open) = &queue.open
-            && (flushing || now.mono_us >= open.created_us + linger_us)
+        let lingered = partition.open.as_ref().is_some_and(|open| open.lingered);
+        if partition.ready.is_empty() && !lingered {
+            return Readiness::Nothing;
+        }
+        if partition.not_before > now.mono_us {
+            return Readiness::Blocked(Some(partition.not_before));
+        }
+        if partition.leader < 0
+            || !matches!(self.identity, Identity::Anonymous | Identity::Known(_))
         {
-            queue.close_open(next_batch);
+            return Readiness::Blocked(None);
         }
-        let mut due = queue.open.as_ref().map(|open| open.created_us + linger_us);
-        if timeout_us > 0 {
-            let late = |batch: &Batch| now.mono_us >= batch.created_us + timeout_us;
-            let mut failed: Vec<Batch> = Vec::new();
-            while queue.in_flight.front().is_some_and(late) {
-                failed.extend(queue.in_flight.pop_front());
-            }
-            while queue.ready.front().is_some_and(late) {
-                failed.extend(queue.ready.pop_front());
-            }
-            let oldest = queue
-                .in_flight
-                .front()
-                .into_iter()
-                .chain(queue.ready.front());
-            let expiry = oldest.map(|batch| batch.created_us + timeout_us).min();
-            due = due.into_iter().chain(expiry).min();
-            for batch in failed {
-                self.in_flight.remove(&batch.id);
-                self.fail(
-                    now,
-                    topic,
-                    partition,
-                    batch,
-                    KafkaError::from(ErrCode::MSG_TIMED_OUT),
-                );
-            }
+        let restarting = partition.sequencing.identity == ProducerIdentity::NONE
+            && self.client.enable_idempotence;
+        if partition.in_flight.len() >= max_in_flight
+            || (restarting && !partition.in_flight.is_empty())
+            || partition.awaits_earlier(REMEMBERED_BATCHES)
+        {
+            return Readiness::Blocked(None);
         }
-        if let Some(due) = due {
-            self.wake_at(due);
+        if !network.is_ready(partition.leader) {
+            network.reach(now, partition.leader, metadata);
+            return Readiness::Blocked(network.reconnect_at(now, partition.leader));
         }
-        while self.identity.is_ready() {
-            let Some(queue) = self.queue(topic, partition) else {
-                return;
-            };
-            if queue.ready.is_empty() || queue.in_flight.len() >= most_in_flight {
-                return;
-            }
-            if queue.not_before > now.mono_us {
-                let at = queue.not_before;
-                return self.wake_at(at);
-            }
-            let name = self.topics[topic as usize].name.clone();
-            let Some((leader, _)) = metadata.leader(&name, partition) else {
-                return metadata.refresh(now);
-            };
-            if !net.ensure(now, leader, metadata) {
-                return;
-            }
-            self.send_first(now, topic, partition, leader, net, metadata);
-        }
+        Readiness::To(partition.leader)
     }
 
-    /// Sends the first batch that is ready to a leader that can be reached.
-    fn send_first(
+    /// Adds the partition's next batch to a request to its leader.
+    fn gather(
         &mut self,
         now: Now,
-        topic: u32,
-        partition: i32,
-        leader: i32,
-        net: &mut Network,
+        node: i32,
+        handle: u32,
+        number: u32,
+        gathered: &mut Vec<Gathering>,
         metadata: &Metadata,
     ) {
-        let (enabled, id, epoch) = (self.identity.enabled, self.identity.id, self.identity.epoch);
-        let Some(topic_state) = self.topics.get_mut(topic as usize) else {
-            return;
+        let idempotent = self.client.enable_idempotence;
+        let identity = match self.identity {
+            Identity::Known(identity) => identity,
+            _ => ProducerIdentity::NONE,
         };
-        let (name, settings) = (topic_state.name.clone(), &topic_state.config);
-        let Some(queue) = topic_state
-            .partitions
-            .as_mut()
-            .and_then(|p| p.get_mut(partition as usize))
-        else {
-            return;
-        };
-        let Some(mut batch) = queue.ready.pop_front() else {
-            return;
-        };
-        let sequence = if enabled { queue.next_sequence } else { -1 };
-        if batch.sequence.is_none() && enabled {
-            batch.sequence = Some(sequence);
-            queue.next_sequence = add_sequence(sequence, batch.count as i32);
+        let topic = &mut self.topics[handle as usize];
+        let timeout_us = topic.timeout_us();
+        let partition = &mut topic.partitions[number as usize];
+        if partition.ready.is_empty() {
+            partition.close_open();
         }
+        let Some(mut batch) = partition.ready.pop_front() else {
+            return;
+        };
+        if idempotent && !partition.sequence(&mut batch, identity) {
+            partition.ready.push_front(batch);
+            return;
+        }
+        let sequence = batch.sequence;
         let options = FinishOptions {
-            compression: settings.compression.unwrap_or(self.config.compression),
-            level: settings.compression_level,
-            producer_id: id,
-            producer_epoch: epoch,
-            base_sequence: batch.sequence.unwrap_or(-1),
-            ..FinishOptions::default()
+            compression: topic.compression,
+            level: topic.config.compression_level,
+            producer_id: sequence.map_or(-1, |s| s.identity.id),
+            producer_epoch: sequence.map_or(-1, |s| s.identity.epoch),
+            base_sequence: sequence.map_or(-1, |s| s.base),
+            ..Default::default()
         };
-        if let Err(error) = batch.finish(&mut self.codecs, &options) {
-            let error = KafkaError::new(ErrCode::BAD_COMPRESSION, alloc::format!("{error}"));
-            return self.fail(now, topic, partition, batch, error);
+        match batch.finish(&mut self.codecs, &options) {
+            Ok(spare) => keep(&mut self.spare, spare),
+            Err(error) => {
+                let error = KafkaError::new(ErrCode::FAIL, format!("{error}"));
+                return self.fail(now, handle, number as i32, batch, error);
+            }
         }
-        let (acks, timeout_ms) = (settings.acks, settings.request_timeout_ms as i32);
+        if batch.attempts > 0 {
+            self.counters.retries += 1;
+        }
+        batch.attempts += 1;
+        batch.awaits_earlier = false;
+        let bytes = batch.size();
+        partition.counters.tx_messages += batch.count as u64;
+        partition.counters.tx_bytes += bytes as u64;
+        partition.counters.tx_batches += 1;
+        self.counters.tx_messages += batch.count as u64;
+        self.counters.tx_bytes += bytes as u64;
+        self.counters.tx_batches += 1;
+
+        let left_ms = (batch.expires_us(timeout_us).saturating_sub(now.mono_us) / 1000)
+            .clamp(1, i64::MAX as u64) as i64;
+        let timeout_ms = i64::from(topic.config.request_timeout_ms).min(left_ms);
+        let acks = topic.config.acks;
+        let joins = |g: &Gathering| {
+            (g.node, g.acks) == (node, acks)
+                && g.bytes + bytes <= self.client.message_max_bytes
+                && !g
+                    .batches
+                    .iter()
+                    .any(|(t, p, _)| (*t, *p) == (handle, number))
+        };
+        let at = gathered.iter().position(joins).unwrap_or_else(|| {
+            let (topics, batches) = (Vec::new(), Vec::new());
+            gathered.push(Gathering {
+                node,
+                acks,
+                timeout_ms,
+                bytes: 0,
+                topics,
+                batches,
+            });
+            gathered.len() - 1
+        });
+        let request = &mut gathered[at];
+        request.bytes += bytes;
+        request.timeout_ms = request.timeout_ms.min(timeout_ms);
+        request.batches.push((handle, number, batch.id));
         let data = PartitionProduceData {
-            index: partition,
-            records: batch.records(id, epoch),
-            ..Default::default()
+            index: number as i32,
+            records: batch.records(),
         };
-        let topic_id = metadata.topic_id(&name);
-        let of_topic = TopicProduceData {
-            name,
-            topic_id,
-            partition_data: alloc::vec![data],
-            ..Default::default()
-        };
-        let request = Request::Produce(ProduceRequest {
+        match request.topics.iter_mut().find(|(t, _)| *t == handle) {
+            Some((_, topic)) => topic.partition_data.push(data),
+            None => {
+                let topic_id = metadata.topic_id(&topic.name);
+                let data = TopicProduceData {
+                    name: topic.name.clone(),
+                    topic_id,
+                    partition_data: vec![data],
+                };
+                request.topics.push((handle, data));
+            }
+        }
+        partition.in_flight.push_back(batch);
+    }
+
+    fn send(&mut self, now: Now, gathering: Gathering, network: &mut Network) {
+        let Gathering {
+            node,
             acks,
             timeout_ms,
-            topic_data: alloc::vec![of_topic],
-            ..Default::default()
-        });
-        batch.attempts += 1;
-        // The socket's limit counts from when the broker's has run out.
-        match net.send_now(
-            now,
-            leader,
-            request,
-            timeout_ms.saturating_add(1000),
-            Tag::Produce(batch.id),
-        ) {
-            Ok(()) if acks == 0 => {
-                self.delivered(now, topic, partition, batch, offset::INVALID, -1, leader)
-            }
-            Ok(()) => {
-                batch.possibly_persisted = true;
-                self.in_flight.insert(batch.id, (topic, partition));
-                if let Some(queue) = self.queue(topic, partition) {
-                    queue.in_flight.push_back(batch);
-                }
-            }
-            Err(_) => {
-                batch.attempts -= 1;
-                if let Some(queue) = self.queue(topic, partition) {
-                    queue.put_back(batch);
-                    queue.not_before = now.after_ms(1);
-                }
-                self.wake_at(now.after_ms(1));
-            }
+            topics,
+            batches,
+            ..
+        } = gathering;
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks,
+            timeout_ms: timeout_ms.min(i32::MAX.into()) as i32,
+            topic_data: topics.into_iter().map(|(_, topic)| topic).collect(),
+        };
+        self.next_request += 1;
+        let id = self.next_request;
+        let sent = Sent { node, batches };
+        let answer = acks != 0;
+        // The messages' own time is the limit, or the socket's.
+        let wait_ms = self.longest_wait(now, &sent);
+        let request = Request::Produce(request);
+        if !network.send_now(now, node, request, wait_ms, Tag::Produce(id), answer) {
+            let gone = KafkaError::from(ErrCode::TRANSPORT);
+            return self.all_answered(now, sent, Err(gone), None);
+        }
+        if answer {
+            self.requests.insert(id, sent);
+        } else {
+            self.all_answered(now, sent, Ok(None), None);
         }
     }
 
-    /// The answer to a batch, or why there is none.
-    pub fn answered(
+    /// Milliseconds until the first of a request's batches expires, at most `socket.timeout.ms`.
+    fn longest_wait(&self, now: Now, sent: &Sent) -> i64 {
+        let left = sent.batches.iter().filter_map(|(topic, partition, id)| {
+            let topic = self.topics.get(*topic as usize)?;
+            let batch = topic
+                .partitions
+                .get(*partition as usize)?
+                .in_flight
+                .iter()
+                .find(|b| b.id == *id)?;
+            Some(
+                batch
+                    .expires_us(topic.timeout_us())
+                    .saturating_sub(now.mono_us)
+                    / 1000,
+            )
+        });
+        let left = left.min().unwrap_or(u64::MAX).clamp(1, i64::MAX as u64) as i64;
+        left.min(self.client.socket_timeout_ms.into())
+    }
+
+    /// Takes in the answer to a Produce request, or why there is none.
+    pub(crate) fn produced(
         &mut self,
         now: Now,
         id: u64,
         result: Result<Response, KafkaError>,
-        leader: i32,
         metadata: &mut Metadata,
     ) {
-        let Some((topic, partition)) = self.in_flight.remove(&id) else {
+        let Some(sent) = self.requests.remove(&id) else {
             return;
         };
-        let Some(batch) = self
-            .queue(topic, partition)
-            .and_then(|queue| queue.take_in_flight(id))
-        else {
-            return;
-        };
-        self.wake_at(now.mono_us);
-        let answer = match result {
-            Ok(Response::Produce(mut response)) => {
-                let answers = response
-                    .responses
-                    .pop()
-                    .map(|mut topic| topic.partition_responses.pop());
-                match answers.flatten() {
-                    Some(answer) => Ok(answer),
-                    None => Err(KafkaError::new(
-                        ErrCode::BAD_MSG,
-                        "the answer to a batch names no partition",
-                    )),
-                }
-            }
-            Ok(other) => Err(unexpected(&other)),
+        let result = match result {
+            Ok(Response::Produce(response)) => Ok(Some(response)),
+            Ok(_) => Err(KafkaError::from(ErrCode::BAD_MSG)),
             Err(error) => Err(error),
         };
-        let error = match answer {
-            Ok(answer) if answer.error_code.0 == 0 => {
-                let append_time = answer.log_append_time_ms;
-                return self.delivered(
-                    now,
-                    topic,
-                    partition,
-                    batch,
-                    answer.base_offset,
-                    append_time,
-                    leader,
-                );
+        self.all_answered(now, sent, result, Some(metadata));
+    }
+
+    /// What a request's batches came to. `Ok(None)`: it was sent, and no answer is expected.
+    fn all_answered(
+        &mut self,
+        now: Now,
+        sent: Sent,
+        result: Result<Option<ProduceResponse>, KafkaError>,
+        mut metadata: Option<&mut Metadata>,
+    ) {
+        for (topic, number, id) in sent.batches {
+            let Some(partition) = self.topics[topic as usize]
+                .partitions
+                .get_mut(number as usize)
+            else {
+                continue;
+            };
+            // A purge has taken it, or the partition is gone.
+            let Some(batch) = partition.take_in_flight(id) else {
+                continue;
+            };
+            if partition.is_busy() {
+                list(&mut self.listed, partition, topic, number);
             }
-            Ok(answer) => {
-                let mut error = KafkaError::from(ErrCode::from(answer.error_code));
-                if let Some(message) = answer.error_message {
-                    error.message = String::from(message.as_str()).into();
+            let answer = match &result {
+                Ok(None) => {
+                    self.deliver(
+                        now,
+                        topic,
+                        number as i32,
+                        batch,
+                        sent.node,
+                        Answer::unanswered(),
+                    );
+                    continue;
                 }
-                error
+                Ok(Some(response)) => self.answer_in(response, topic, number, metadata.as_deref()),
+                Err(error) => Answer::failed(error.clone()),
+            };
+            if stale_metadata(answer.code)
+                && let Some(metadata) = metadata.as_deref_mut()
+            {
+                metadata.refresh_soon(now);
             }
-            Err(error) => error,
-        };
-        self.failed_attempt(now, topic, partition, batch, error, metadata);
+            self.answered(now, topic, number, batch, sent.node, answer);
+        }
     }
 
-    fn failed_attempt(
+    /// A batch's part of an answer, which names its topic by name or, from version 13 on, by id.
+    fn answer_in(
+        &self,
+        response: &ProduceResponse,
+        topic: u32,
+        number: u32,
+        metadata: Option<&Metadata>,
+    ) -> Answer {
+        let name = &self.topics[topic as usize].name;
+        let id = metadata
+            .map(|metadata| metadata.topic_id(name))
+            .filter(|id| !id.is_zero());
+        let of_topic = response
+            .responses
+            .iter()
+            .filter(|t| t.name == *name || (t.name.is_empty() && Some(t.topic_id) == id));
+        let mut partitions = of_topic.flat_map(|t| &t.partition_responses);
+        match partitions.find(|p| p.index == number as i32) {
+            Some(partition) => Answer::from(partition),
+            None => Answer::failed(KafkaError::new(
+                ErrCode::BAD_MSG,
+                "the broker's answer lacks the partition",
+            )),
+        }
+    }
+
+    /// Decides what becomes of a batch.
+    fn answered(
         &mut self,
         now: Now,
         topic: u32,
-        partition: i32,
+        number: u32,
         mut batch: Batch,
-        error: KafkaError,
-        metadata: &mut Metadata,
+        node: i32,
+        answer: Answer,
     ) {
-        // A broker that has written it before says so: the report comes without its offset.
-        if error.code == ErrCode::DUPLICATE_SEQUENCE_NUMBER {
-            return self.delivered(now, topic, partition, batch, offset::INVALID, -1, -1);
+        let code = answer.code;
+        match code {
+            ErrCode::NO_ERROR => {
+                return self.deliver(now, topic, number as i32, batch, node, answer);
+            }
+            ErrCode::DUPLICATE_SEQUENCE_NUMBER if batch.sequence.is_some() => {
+                let there = Answer {
+                    code: ErrCode::NO_ERROR,
+                    base_offset: NO_OFFSET,
+                    ..answer
+                };
+                return self.deliver(now, topic, number as i32, batch, node, there);
+            }
+            _ => {}
         }
-        let out_of_step = matches!(
-            error.code,
-            ErrCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-                | ErrCode::UNKNOWN_PRODUCER_ID
-                | ErrCode::INVALID_PRODUCER_EPOCH
+        batch.possibly_persisted |= matches!(
+            code,
+            ErrCode::TRANSPORT
+                | ErrCode::DESTROY_BROKER
+                | ErrCode::TIMED_OUT
+                | ErrCode::REQUEST_TIMED_OUT
+                | ErrCode::NETWORK_EXCEPTION
+                | ErrCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+                | ErrCode::BAD_MSG
         );
-        // Anything but a lost connection is the broker's word that it wrote nothing this time.
-        let surely_not_written = !error.code.is_local();
-        if matches!(
-            error.code,
-            ErrCode::NOT_LEADER_FOR_PARTITION | ErrCode::UNKNOWN_TOPIC_OR_PART | ErrCode::TRANSPORT
-        ) {
-            metadata.refresh(now);
+        let error = answer.message.unwrap_or_else(|| code.into());
+        let Some(batch) = self.out_of_sequence(now, topic, number, batch, &error) else {
+            return;
+        };
+        let expired = batch.expires_us(self.topics[topic as usize].timeout_us()) <= now.mono_us;
+        if expired {
+            let text = format!("message.timeout.ms passed; the last error was {error}");
+            return self.fail(
+                now,
+                topic,
+                number as i32,
+                batch,
+                KafkaError::new(ErrCode::MSG_TIMED_OUT, text),
+            );
         }
-        let again = error.retriable
-            || error.code == ErrCode::TIMED_OUT
-            || (out_of_step && self.identity.enabled);
-        if again && batch.attempts <= self.config.retries {
-            if out_of_step && self.identity.enabled {
-                self.renew_identity();
-            }
-            if surely_not_written && batch.attempts == 1 {
-                batch.possibly_persisted = false;
-            }
-            let wait = self.backoff(batch.attempts);
-            if let Some(queue) = self.queue(topic, partition) {
-                queue.not_before = now.after_ms(wait);
-                queue.put_back(batch);
-            }
-            return self.wake_at(now.after_ms(wait));
+        let passes = error.retriable
+            || matches!(
+                code,
+                ErrCode::TRANSPORT | ErrCode::DESTROY_BROKER | ErrCode::TIMED_OUT
+            );
+        if !passes || batch.attempts > self.client.retries {
+            return self.fail(now, topic, number as i32, batch, error);
         }
-        if surely_not_written && batch.attempts == 1 {
-            batch.possibly_persisted = false;
-        }
-        self.fail(now, topic, partition, batch, error);
+        let (first, most) = (
+            self.client.retry_backoff_ms,
+            self.client.retry_backoff_max_ms,
+        );
+        let pause =
+            (u64::from(first) << (batch.attempts - 1).min(16)).min(most.max(first).into()) * 1000;
+        let not_before = now.mono_us + self.random.jitter(pause, RETRY_SPREAD);
+        self.send_again(topic, number, batch, not_before);
     }
 
-    /// Exponential, with a tenth of spread.
-    fn backoff(&mut self, attempts: u32) -> i64 {
-        let most = i64::from(self.config.retry_backoff_max_ms);
-        let wait = (i64::from(self.config.retry_backoff_ms) << (attempts - 1).min(16)).min(most);
-        wait + i64::from(self.random.below((wait / 5) as u32 + 1)) - wait / 10
+    pub(super) fn send_again(
+        &mut self,
+        topic: u32,
+        number: u32,
+        mut batch: Batch,
+        not_before: u64,
+    ) {
+        let partition = &mut self.topics[topic as usize].partitions[number as usize];
+        partition.not_before = partition.not_before.max(not_before);
+        // Numbers of a sequence that was given up since: the broker refused one before it, hence this one, too.
+        if batch
+            .sequence
+            .is_some_and(|s| s.identity != partition.sequencing.identity)
+        {
+            batch.sequence = None;
+        }
+        partition.put_back(batch);
+        list(&mut self.listed, partition, topic, number);
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn delivered(
+    /// Reports a batch as delivered.
+    fn deliver(
         &mut self,
         now: Now,
         topic: u32,
-        partition: i32,
+        number: i32,
         batch: Batch,
-        base_offset: i64,
-        log_append_time: i64,
-        broker: i32,
+        node: i32,
+        answer: Answer,
     ) {
-        self.sent.0 += batch.count as u64;
-        self.sent.1 += batch.bytes as u64;
-        self.end(
-            now,
-            topic,
-            partition,
-            batch,
-            None,
+        let partition = &mut self.topics[topic as usize].partitions[number as usize];
+        partition.counters.delivered += batch.count as u64;
+        partition.sequencing.note_written(batch.id);
+        self.counters.delivered += batch.count as u64;
+        self.counters.delivered_bytes += batch.bytes as u64;
+        let status = match answer.message.is_none() && answer.code == ErrCode::NO_ERROR {
+            true if answer.base_offset == NO_OFFSET && batch.sequence.is_none() => {
+                Persistence::PossiblyPersisted
+            }
+            _ => Persistence::Persisted,
+        };
+        let Answer {
             base_offset,
             log_append_time,
-            broker,
+            ..
+        } = answer;
+        self.report(
+            now,
+            topic,
+            number,
+            batch,
+            node,
+            None,
+            status,
+            (base_offset, log_append_time),
         );
     }
 
-    fn fail(&mut self, now: Now, topic: u32, partition: i32, batch: Batch, error: KafkaError) {
-        if batch.sequence.is_some() {
-            // The brokers expect this sequence number next, and it won't come.
-            self.renew_identity();
+    /// Reports a batch as failed.
+    pub(super) fn fail(
+        &mut self,
+        now: Now,
+        topic: u32,
+        number: i32,
+        batch: Batch,
+        error: KafkaError,
+    ) {
+        let status = if batch.possibly_persisted {
+            Persistence::PossiblyPersisted
+        } else {
+            Persistence::NotPersisted
+        };
+        let partition = usize::try_from(number)
+            .ok()
+            .and_then(|n| self.topics[topic as usize].partitions.get_mut(n));
+        if let Some(partition) = partition {
+            partition.counters.failed += batch.count as u64;
+            if let Some(sequence) = batch.sequence
+                && partition.sequencing.identity == sequence.identity
+            {
+                partition.sequencing.note_gap(batch.id);
+                let later = |b: &Batch| b.id > batch.id && b.sequence.is_some();
+                if !partition.in_flight.iter().any(later) && !partition.ready.iter().any(later) {
+                    self.restart_sequence(now, topic, number as u32, error.code);
+                }
+            }
         }
-        self.end(
+        let gapless = self.client.enable_gapless_guarantee && self.fatal.is_none();
+        if gapless && !matches!(error.code, ErrCode::PURGE_QUEUE | ErrCode::PURGE_INFLIGHT) {
+            let text = format!("a message failed: {error}");
+            self.raise_fatal(
+                now,
+                KafkaError::new(ErrCode::GAPLESS_GUARANTEE, text).into_fatal(),
+            );
+        }
+        self.report(
             now,
             topic,
-            partition,
+            number,
             batch,
+            -1,
             Some(error),
-            offset::INVALID,
-            -1,
-            -1,
+            status,
+            (NO_OFFSET, -1),
         );
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn end(
+    fn report(
         &mut self,
         now: Now,
         topic: u32,
         partition: i32,
         mut batch: Batch,
-        error: Option<KafkaError>,
-        base_offset: i64,
-        log_append_time: i64,
         broker: i32,
+        error: Option<KafkaError>,
+        status: Persistence,
+        (base_offset, log_append_time): (i64, i64),
     ) {
-        let status = match (&error, batch.possibly_persisted) {
-            (None, _) => Persistence::Persisted,
-            (Some(_), true) => Persistence::PossiblyPersisted,
-            (Some(_), false) => Persistence::NotPersisted,
+        let wanted = self.client.delivery_reports
+            && (error.is_some() || !self.client.delivery_report_only_error);
+        let (count, bytes) = (batch.count, batch.bytes);
+        // A batch that was never sent is finished for the sake of its report only.
+        let readable = wanted
+            && batch
+                .finish(&mut self.codecs, &FinishOptions::default())
+                .is_ok();
+        let Some((header, plain)) = readable.then(|| batch.plain()).flatten() else {
+            self.taken(count, bytes);
+            let buffer = batch.into_buffer();
+            return keep(&mut self.spare, buffer);
         };
-        let (count, bytes, created_us) = (batch.count, batch.bytes, batch.created_us);
-        // A batch that was never sent is encoded now, since reports are read from its encoding.
-        let encoded = batch
-            .finish(&mut self.codecs, &FinishOptions::default())
-            .is_ok();
-        let Some((header, plain, side)) = batch.into_report().filter(|_| encoded) else {
-            return self.taken(count, bytes);
-        };
-        let report = DeliveredBatch {
+        self.reports.push_back(DeliveredBatch {
             topic: self.topics[topic as usize].name.clone(),
             topic_handle: topic,
             partition,
@@ -443,173 +585,77 @@ impl Producer {
             error,
             status,
             broker,
-            latency_us: now.mono_us.saturating_sub(created_us),
+            latency_us: now.mono_us.saturating_sub(batch.opened_us),
             header,
             plain,
-            side,
+            sides: batch.sides,
             count,
             bytes,
-        };
-        self.report(report);
+        });
     }
+}
 
-    fn renew_identity(&mut self) {
-        if self.identity.enabled {
-            self.identity.renew = true;
-        }
-    }
-
-    /// Gets a producer id, and a new one when sequence numbers have to begin anew.
-    fn serve_identity(&mut self, now: Now, net: &mut Network) {
-        let identity = &mut self.identity;
-        if identity.is_ready() || identity.asking {
-            return;
-        }
-        if identity.renew && !self.in_flight.is_empty() {
-            return; // what is in flight still counts under the old id
-        }
-        if identity.not_before > now.mono_us {
-            let at = identity.not_before;
-            return self.wake_at(at);
-        }
-        identity.asking = true;
-        let request = InitProducerIdRequest {
-            transactional_id: None,
-            transaction_timeout_ms: i32::MAX,
-            producer_id: -1,
-            producer_epoch: -1,
-            ..Default::default()
-        };
-        net.send(
-            now,
-            Route::Any,
-            Request::InitProducerId(request),
-            0,
-            Tag::InitProducerId,
-        );
-    }
-
-    /// The answer to the question for a producer id.
-    pub fn identified(&mut self, now: Now, result: Result<Response, KafkaError>) {
-        self.identity.asking = false;
-        self.wake_at(now.mono_us);
-        let error = match result {
-            Ok(Response::InitProducerId(response)) if response.error_code.0 == 0 => {
-                self.identity.id = response.producer_id;
-                self.identity.epoch = response.producer_epoch;
-                self.identity.renew = false;
-                return self.restart_sequences();
-            }
-            Ok(Response::InitProducerId(response)) => {
-                KafkaError::from(ErrCode::from(response.error_code))
-            }
-            Ok(other) => unexpected(&other),
-            Err(error) => error,
-        };
-        if error.retriable || error.code == ErrCode::TIMED_OUT {
-            self.identity.not_before = now.after_ms(i64::from(self.config.retry_backoff_ms));
-        } else {
-            // Without an id nothing can be sent, and none will come.
-            self.fatal = Some(error.into_fatal());
-            self.purge(now, true, true, ErrCode::FATAL);
+impl Answer {
+    /// Nobody answers with `acks=0`.
+    fn unanswered() -> Self {
+        Self {
+            code: ErrCode::NO_ERROR,
+            message: None,
+            base_offset: NO_OFFSET,
+            log_append_time: -1,
         }
     }
 
-    /// Under a new id all partitions begin at sequence 0, those batches first that were sent before.
-    fn restart_sequences(&mut self) {
-        for queue in self
-            .topics
-            .iter_mut()
-            .filter_map(|topic| topic.partitions.as_mut())
-            .flatten()
-        {
-            let mut next = 0;
-            for batch in queue
-                .ready
-                .iter_mut()
-                .filter(|batch| batch.sequence.is_some())
-            {
-                batch.sequence = Some(next);
-                next = add_sequence(next, batch.count as i32);
-            }
-            queue.next_sequence = next;
+    fn failed(error: KafkaError) -> Self {
+        Self {
+            code: error.code,
+            message: Some(error),
+            base_offset: NO_OFFSET,
+            log_append_time: -1,
         }
     }
+}
 
-    /// Records of unknown topics that have waited long enough fail.
-    fn expire_early(&mut self, now: Now) {
-        for handle in 0..self.topics.len() as u32 {
-            if self.topics[handle as usize].early.is_empty() {
-                continue;
-            }
-            let expiry = self
-                .early_expiry(handle)
-                .max(self.topics[handle as usize].early[0].created_us);
-            if expiry <= now.mono_us {
-                let name = self.topics[handle as usize].name.clone();
-                let message = alloc::format!("no broker knows the topic {name}");
-                self.refuse_topic(
-                    now,
-                    handle,
-                    KafkaError::new(ErrCode::UNKNOWN_TOPIC, message),
-                );
+impl From<&PartitionProduceResponse> for Answer {
+    fn from(partition: &PartitionProduceResponse) -> Self {
+        let code = ErrCode::from(partition.error_code);
+        let message = partition
+            .error_message
+            .as_ref()
+            .map(|text| KafkaError::new(code, format!("{text}")));
+        Self {
+            code,
+            message: message.filter(|_| code != ErrCode::NO_ERROR),
+            base_offset: if partition.base_offset < 0 {
+                NO_OFFSET
             } else {
-                self.wake_at(expiry);
-            }
+                partition.base_offset
+            },
+            log_append_time: partition.log_append_time_ms,
         }
     }
+}
 
-    /// Fails what waits (`queue`) and what was sent and not answered yet (`in_flight`).
-    pub fn purge(&mut self, now: Now, queue: bool, in_flight: bool, instead: ErrCode) {
-        let code = |own: ErrCode| {
-            if instead == ErrCode::NO_ERROR {
-                own
-            } else {
-                instead
-            }
-        };
-        for handle in 0..self.topics.len() as u32 {
-            if queue {
-                let early = core::mem::take(&mut self.topics[handle as usize].early);
-                for record in early {
-                    self.report_early(
-                        now,
-                        handle,
-                        &record,
-                        KafkaError::from(code(ErrCode::PURGE_QUEUE)),
-                    );
-                }
-            }
-            let count = self.topics[handle as usize]
-                .partitions
-                .as_ref()
-                .map_or(0, Vec::len);
-            for partition in 0..count as i32 {
-                let mut gone = Vec::new();
-                let mut next_batch = self.next_batch;
-                if let Some(of) = self.queue(handle, partition) {
-                    if in_flight {
-                        gone.extend(
-                            of.in_flight
-                                .drain(..)
-                                .map(|batch| (batch, ErrCode::PURGE_INFLIGHT)),
-                        );
-                    }
-                    if queue {
-                        of.close_open(&mut next_batch);
-                        gone.extend(
-                            of.ready
-                                .drain(..)
-                                .map(|batch| (batch, ErrCode::PURGE_QUEUE)),
-                        );
-                    }
-                }
-                self.next_batch = next_batch;
-                for (batch, own) in gone {
-                    self.in_flight.remove(&batch.id);
-                    self.fail(now, handle, partition, batch, KafkaError::from(code(own)));
-                }
-            }
-        }
+/// Whether an error says that the client's view of the cluster is old.
+fn stale_metadata(code: ErrCode) -> bool {
+    matches!(
+        code,
+        ErrCode::NOT_LEADER_FOR_PARTITION
+            | ErrCode::LEADER_NOT_AVAILABLE
+            | ErrCode::UNKNOWN_TOPIC_OR_PART
+            | ErrCode::UNKNOWN_TOPIC_ID
+            | ErrCode::INCONSISTENT_TOPIC_ID
+            | ErrCode::FENCED_LEADER_EPOCH
+            | ErrCode::KAFKA_STORAGE_ERROR
+            | ErrCode::TRANSPORT
+            | ErrCode::DESTROY_BROKER
+    )
+}
+
+fn keep(spare: &mut Vec<Vec<u8>>, buffer: Option<Vec<u8>>) {
+    if let Some(buffer) = buffer
+        && spare.len() < MAX_SPARE
+    {
+        spare.push(buffer);
     }
 }

@@ -1,0 +1,127 @@
+//! Counters for the statistics that `statistics.interval.ms` makes the façade emit.
+
+use crate::metadata::BrokerAddress;
+use crate::network::Network;
+use crate::producer::Producer;
+use alloc::vec::Vec;
+use ottla_protocol::Str;
+
+/// What is counted of a broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BrokerCounters {
+    /// Requests sent.
+    pub tx: u64,
+    /// Answers received.
+    pub rx: u64,
+    /// Connections that were tried.
+    pub connects: u64,
+    /// Connections that ended.
+    pub disconnects: u64,
+    /// Requests that timed out.
+    pub request_timeouts: u64,
+}
+
+/// One connection to a broker. A consumer has two to its coordinator: one for data, one for the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerStatistics {
+    /// Node id; negative for a bootstrap address.
+    pub node: i32,
+    /// Where it is.
+    pub address: BrokerAddress,
+    /// Whether requests can be sent.
+    pub up: bool,
+    /// Requests without answer.
+    pub in_flight: usize,
+    /// What was counted.
+    pub counters: BrokerCounters,
+}
+
+/// What is counted of a partition that is produced to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionCounters {
+    /// Messages sent, repetitions included.
+    pub tx_messages: u64,
+    /// Bytes of their batches.
+    pub tx_bytes: u64,
+    /// Batches sent.
+    pub tx_batches: u64,
+    /// Messages that were acknowledged.
+    pub delivered: u64,
+    /// Messages that failed.
+    pub failed: u64,
+}
+
+/// One partition that is produced to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionStatistics {
+    /// The topic.
+    pub topic: Str,
+    /// The partition.
+    pub partition: i32,
+    /// The leader's node id, or -1.
+    pub leader: i32,
+    /// Messages that wait to be sent.
+    pub queued: usize,
+    /// Messages sent and not answered.
+    pub in_flight: usize,
+    /// What was counted.
+    pub counters: PartitionCounters,
+}
+
+/// What is counted of the producer as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProducerCounters {
+    /// Messages taken by produce().
+    pub messages: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Messages sent, repetitions included.
+    pub tx_messages: u64,
+    /// Bytes of their batches.
+    pub tx_bytes: u64,
+    /// Batches sent.
+    pub tx_batches: u64,
+    /// Batches sent again.
+    pub retries: u64,
+    /// Messages that were acknowledged.
+    pub delivered: u64,
+    /// Bytes of their keys and values.
+    pub delivered_bytes: u64,
+}
+
+/// Counters of a client since it was made, and what is queued now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// `msg_cnt`: messages on their way, or whose reports were not taken.
+    pub msg_cnt: usize,
+    /// `msg_size`: bytes of their keys and values.
+    pub msg_size: usize,
+    /// Requests sent to all brokers.
+    pub tx: u64,
+    /// Answers from all brokers.
+    pub rx: u64,
+    /// The producer's.
+    pub producer: ProducerCounters,
+    /// By connection.
+    pub brokers: Vec<BrokerStatistics>,
+    /// By partition that is produced to.
+    pub partitions: Vec<PartitionStatistics>,
+}
+
+impl Statistics {
+    pub(crate) fn of(net: &Network, producer: Option<&Producer>) -> Self {
+        let brokers: Vec<BrokerStatistics> = net.statistics().collect();
+        Self {
+            msg_cnt: producer.map_or(0, Producer::queued_messages),
+            msg_size: producer.map_or(0, Producer::queued_bytes),
+            tx: net.traffic().0,
+            rx: net.traffic().1,
+            producer: producer.map(Producer::counters).unwrap_or_default(),
+            partitions: producer
+                .into_iter()
+                .flat_map(Producer::partitions)
+                .collect(),
+            brokers,
+        }
+    }
+}
