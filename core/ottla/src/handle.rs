@@ -922,40 +922,49 @@ impl Handle {
         partition: i32,
         timeout: Duration,
     ) -> Result<(i64, i64), KafkaError> {
-        let ask = |timestamp| {
-            let asked = ListOffsetsPartition {
-                partition_index: partition,
-                timestamp,
-                ..Default::default()
-            };
-            let topics = vec![ListOffsetsTopic {
-                name: topic.into(),
-                partitions: vec![asked],
-            }];
-            let request = ListOffsetsRequest {
-                replica_id: -1,
-                topics,
-                ..Default::default()
-            };
-            let route = Route::Leader(topic.into(), partition);
-            let response = self.request(route, Request::ListOffsets(request), timeout)?;
-            let Response::ListOffsets(mut response) = response else {
-                return Err(unexpected(&response));
-            };
-            let answer = response
-                .topics
-                .pop()
-                .and_then(|mut topic| topic.partitions.pop());
-            match answer {
-                Some(answer) if answer.error_code.0 == 0 => Ok(answer.offset),
-                Some(answer) => Err(KafkaError::from(answer.error_code)),
-                None => Err(KafkaError::new(
-                    ErrCode::BAD_MSG,
-                    "the answer names no partition",
-                )),
-            }
-        };
+        let ask = |timestamp| self.list_offset(topic, partition, timestamp, timeout);
         Ok((ask(-2)?, ask(-1)?))
+    }
+
+    /// The offset that a partition's leader gives for a timestamp, or for one of the logical ones.
+    fn list_offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+        timeout: Duration,
+    ) -> Result<i64, KafkaError> {
+        let asked = ListOffsetsPartition {
+            partition_index: partition,
+            timestamp,
+            ..Default::default()
+        };
+        let topics = vec![ListOffsetsTopic {
+            name: topic.into(),
+            partitions: vec![asked],
+        }];
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics,
+            ..Default::default()
+        };
+        let route = Route::Leader(topic.into(), partition);
+        let response = self.request(route, Request::ListOffsets(request), timeout)?;
+        let Response::ListOffsets(mut response) = response else {
+            return Err(unexpected(&response));
+        };
+        let answer = response
+            .topics
+            .pop()
+            .and_then(|mut topic| topic.partitions.pop());
+        match answer {
+            Some(answer) if answer.error_code.0 == 0 => Ok(answer.offset),
+            Some(answer) => Err(KafkaError::from(answer.error_code)),
+            None => Err(KafkaError::new(
+                ErrCode::BAD_MSG,
+                "the answer names no partition",
+            )),
+        }
     }
     /// The same as the last fetch told, without asking; `None` before that.
     pub fn watermark_offsets(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
@@ -971,6 +980,16 @@ impl Handle {
         times: &mut [TopicPartition],
         timeout: Duration,
     ) -> Result<(), KafkaError> {
+        if self.role() == Role::Producer {
+            // A producer has no offsets to look after, but may ask for them all the same.
+            for wanted in times {
+                match self.list_offset(&wanted.topic, wanted.partition, wanted.offset, timeout) {
+                    Ok(offset) => (wanted.offset, wanted.error) = (offset, ErrCode::NO_ERROR),
+                    Err(error) => wanted.error = error.code,
+                }
+            }
+            return Ok(());
+        }
         let asked = offsets_of(times);
         let id = self.operation(|client, now, id| {
             client.query_offsets_for_times(now, id, asked, milliseconds(timeout))
