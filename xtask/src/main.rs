@@ -31,7 +31,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "check",
-        "check: format, generated code, lints, docs, wasm32",
+        "check [--wasm]: format, generated files, lints, docs; with --wasm the crates below the driver for wasm32, too",
         check::main,
     ),
     (
