@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 
-from ottla import Consumer, KafkaException
+from ottla import Consumer, KafkaException, Message, TopicPartition
 
 
 def key_of(line: bytes) -> bytes:
@@ -42,7 +42,7 @@ class Member(threading.Thread):
         )
         self.consumer.subscribe([topic], on_assign=self.assigned)
 
-    def assigned(self, _consumer, partitions) -> None:
+    def assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.partitions.update(p.partition for p in partitions)
         self.group.joined(self, len(partitions))
 
@@ -65,7 +65,7 @@ class Member(threading.Thread):
         finally:
             self.consumer.close()
 
-    def take(self, messages) -> None:
+    def take(self, messages: list[Message]) -> None:
         for message in messages:
             if message.error():
                 raise KafkaException(message.error())
