@@ -54,7 +54,7 @@ class Member(threading.Thread):
                     self.take(self.consumer.consume(num_messages=1, timeout=0.02))
                     continue
                 asked = time.perf_counter()
-                messages = self.consumer.consume(num_messages=10_000, timeout=0.2)
+                messages = self.consumer.consume(num_messages=10_000, timeout=0.02)
                 if messages:
                     self.calls.append(time.perf_counter() - asked)
                 self.take(messages)

@@ -286,8 +286,8 @@ unsafe fn give(
     })
 }
 
-fn opened<'a>(
-    state: Option<&'a Arc<QueueState>>,
+fn opened(
+    state: Option<&Arc<QueueState>>,
     instance: &Instance,
 ) -> Result<Arc<QueueState>, KafkaError> {
     instance.handle()?;

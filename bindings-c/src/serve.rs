@@ -18,6 +18,7 @@ use std::{
 };
 
 /// What became of an event.
+#[allow(clippy::large_enum_variant)] // moved once, never stored in numbers
 pub enum Served {
     /// So many calls were made.
     Count(c_int),

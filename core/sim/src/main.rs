@@ -49,8 +49,14 @@ fn main() -> ExitCode {
             "--from" => number().map(|n| from = n),
             "--seed" => number().map(|n| (from, seeds) = (n, 1)),
             "--twice" => number().map(|n| twice = n),
-            "--planted" => Some(planted = true),
-            "--trace" => Some(trace = true),
+            "--planted" => {
+                planted = true;
+                Some(())
+            }
+            "--trace" => {
+                trace = true;
+                Some(())
+            }
             _ => None,
         };
         if known.is_none() {
