@@ -437,18 +437,35 @@ impl Broker {
         }
     }
 
-    /// After open: what a crash left beyond the last sync is synced, and visible after that.
+    /// The last step of open: what a crash left behind the last sync is part of the log now, so it is made durable before
+    /// anyone sees it. Otherwise acknowledged records could be missing until a sync is through.
+    ///
+    /// With [`Durability::Os`] nothing waits for syncs, this neither.
     pub(crate) fn sync_what_was_recovered(&mut self) {
-        let unsynced: Vec<PartitionIndex> = self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| partition.log.synced_offset() < partition.log.log_end_offset())
-            .map(|(index, _)| index)
-            .collect();
-        if self.config.durability == Durability::Fsync {
-            unsynced
-                .into_iter()
-                .for_each(|index| self.note_unsynced(index));
+        if self.config.durability == Durability::Os {
+            return;
+        }
+        for (_, partition) in self.partitions.iter_mut() {
+            if partition.log.synced_offset() >= partition.log.log_end_offset() {
+                continue;
+            }
+            let synced = match partition.log.sync_targets() {
+                Ok(Some(job)) => job.run().map(|()| partition.log.mark_synced(job.up_to)),
+                Ok(None) => Ok(()),
+                Err(_) => {
+                    partition.fail();
+                    continue;
+                }
+            };
+            match synced {
+                Ok(()) => {
+                    partition.commit_synced();
+                }
+                Err(error) => {
+                    partition.log.fail(&error);
+                    partition.fail();
+                }
+            }
         }
     }
 

@@ -50,10 +50,10 @@ pub(crate) fn open(
 
     let mut broker = Broker::assemble(config, storage, identity, producer_ids, random, groups, now);
     broker.open_topics(now, &checkpoints)?;
+    broker.sync_what_was_recovered();
     replay_offsets(&mut broker)?;
     let Broker { groups, topics, .. } = &mut broker;
     groups.replay_finished(now, |name| topics.by_name(name).is_some());
-    broker.sync_what_was_recovered();
     broker.settle(now);
     Ok(broker)
 }
@@ -137,7 +137,7 @@ fn read_checkpoints(storage: &dyn Storage) -> Result<Checkpoints, BrokerError> {
 }
 
 /// Hands every record of `__consumer_offsets` to the coordinator, up to the log end, as Kafka does: what a crash left
-/// unsynced behind the high watermark is part of the log now and is synced before anything is answered from it.
+/// unsynced behind the high watermark is part of the log now, and was synced just before.
 fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
     let partitions: Vec<PartitionIndex> = match broker.topics.by_name(OFFSETS_TOPIC) {
         Some(topic) => topic.partitions.clone(),

@@ -144,6 +144,11 @@ impl Partition {
         self.commit(self.log.log_end_offset(), self.appended_bytes)
     }
 
+    /// Everything that is durable is committed.
+    pub(crate) fn commit_synced(&mut self) -> Advance {
+        self.commit(self.log.synced_offset(), self.appended_bytes)
+    }
+
     fn commit(&mut self, up_to: i64, bytes: u64) -> Advance {
         if up_to <= self.high_watermark {
             return Advance::default();

@@ -8,7 +8,7 @@ use alloc::{
 
 use hashbrown::HashMap;
 use ottla_log::{
-    LogConfig, OpenOptions, PartitionLog, StorageError,
+    LogConfig, LogError, OpenOptions, PartitionLog, StorageError,
     data_dir::{self, Offsets, partition_dir},
 };
 use ottla_protocol::{ErrorCode, Str, Uuid};
@@ -52,6 +52,24 @@ impl Topic {
     /// The partition with this number.
     pub(crate) fn partition(&self, number: i32) -> Option<PartitionIndex> {
         self.partitions.get(usize::try_from(number).ok()?).copied()
+    }
+
+    fn stored(&self) -> StoredTopic {
+        StoredTopic {
+            name: self.name.clone(),
+            id: self.id,
+            partitions: self.partitions.len() as i32,
+            configs: self.configs.clone(),
+            deleting: false,
+        }
+    }
+
+    fn deleted(&self) -> StoredTopic {
+        StoredTopic {
+            configs: Vec::new(),
+            deleting: true,
+            ..self.stored()
+        }
     }
 }
 
@@ -136,16 +154,7 @@ impl Topics {
     }
 
     fn stored(&self) -> Vec<StoredTopic> {
-        let mut all: Vec<StoredTopic> = self
-            .iter()
-            .map(|topic| StoredTopic {
-                name: topic.name.clone(),
-                id: topic.id,
-                partitions: topic.partitions.len() as i32,
-                configs: topic.configs.clone(),
-                deleting: false,
-            })
-            .collect();
+        let mut all: Vec<StoredTopic> = self.iter().map(Topic::stored).collect();
         all.extend(self.deleting.iter().cloned());
         all
     }
@@ -292,7 +301,12 @@ impl Broker {
         };
         self.storage.create_dir(&dir)?;
         let id = topic.id.to_string();
-        match data_dir::read_topic_id(&*self.storage, &dir).map_err(failed)? {
+        let found = match data_dir::read_topic_id(&*self.storage, &dir) {
+            // The file is not synced; the registry, which names this partition, tells what a power cut tore.
+            Err(LogError::Damaged(_)) if checkpoints.is_some() => None,
+            found => found.map_err(failed)?,
+        };
+        match found {
             Some(found) if found == id => {}
             Some(found) => {
                 return Err(BrokerError::Corrupt {
@@ -374,7 +388,13 @@ impl Broker {
             partitions: Vec::new(),
         });
         if let Err(e) = self.grow(now, index, partitions) {
-            self.drop_topic(index);
+            if let Some(topic) = self.topics.remove(index) {
+                // Some of its directories may be there.
+                self.topics.deleting.push(StoredTopic {
+                    partitions,
+                    ..topic.deleted()
+                });
+            }
             self.remove_deleted_directories();
             // What matters is that the topic is not in the registry; if even that can't be written, the old one stands.
             let _ = self.write_registry();
@@ -408,7 +428,10 @@ impl Broker {
             match self.open_partition(now, index, number, None) {
                 Ok(partition) => made.push(partition),
                 Err(e) => {
-                    let _ = self.write_registry();
+                    // A topic that is being created goes altogether; see there.
+                    if old > 0 {
+                        let _ = self.write_registry();
+                    }
                     return Err(e);
                 }
             }
@@ -434,13 +457,7 @@ impl Broker {
     /// Takes a topic out of memory and answers who waits for it.
     fn drop_topic(&mut self, index: TopicIndex) -> Option<Topic> {
         let topic = self.topics.remove(index)?;
-        self.topics.deleting.push(StoredTopic {
-            name: topic.name.clone(),
-            id: topic.id,
-            partitions: topic.partitions.len() as i32,
-            configs: Vec::new(),
-            deleting: true,
-        });
+        self.topics.deleting.push(topic.deleted());
         for &partition in &topic.partitions {
             self.abandon_waiters(partition, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
             self.partitions.remove(partition);

@@ -630,6 +630,12 @@ impl Client {
         self.consumer.as_ref().map_or(-1, Consumer::generation)
     }
 
+    /// Where this member of a group stands, in librdkafka's words: `init`, `wait-join`, `wait-metadata`, `wait-sync`,
+    /// `wait-assign-call`, `wait-unassign-call`, `wait-unassign-to-complete`, `steady`.
+    pub fn join_state(&self) -> &'static str {
+        self.consumer.as_ref().map_or("init", Consumer::join_state)
+    }
+
     /// `NONE`, `EAGER` or `COOPERATIVE`.
     pub fn rebalance_protocol(&self) -> &'static str {
         self.consumer

@@ -33,6 +33,8 @@ pub struct PartitionLog {
     pub(crate) synced_offset: i64,
     /// What has to be made durable besides the dirty segments.
     pub(crate) unsynced: UnsyncedFiles,
+    /// The job that was handed out last, until it is known to be done.
+    pub(crate) under_way: Option<SyncJob>,
     /// Whether the side files on storage are not those that a close would write.
     pub(crate) unsaved: bool,
     /// Where reads ended lately, since most of them go on there.
@@ -161,6 +163,7 @@ impl PartitionLog {
                 root: true,
                 ..UnsyncedFiles::default()
             },
+            under_way: None,
             unsaved: true,
             read_ends: [ReadEnd::NONE; 4],
             oldest_read_end: 0,
@@ -432,7 +435,8 @@ impl PartitionLog {
         }
     }
 
-    /// What has to be made durable, if anything; [`PartitionLog::mark_synced`] is due when it is.
+    /// What has to be made durable, if anything; [`PartitionLog::mark_synced`] is due when it is. A job that was handed out
+    /// before and is not known to be done is part of it.
     pub fn sync_targets(&mut self) -> Result<Option<SyncJob>, LogError> {
         self.check_running()?;
         let unsynced = &self.unsynced;
@@ -440,6 +444,7 @@ impl PartitionLog {
             && !unsynced.dir
             && !unsynced.root
             && unsynced.syncers.is_empty()
+            && self.under_way.is_none()
         {
             return Ok(None);
         }
@@ -462,16 +467,26 @@ impl PartitionLog {
         if unsynced.root {
             dirs.push(String::new());
         }
-        Ok(Some(SyncJob {
+        if let Some(earlier) = self.under_way.take() {
+            syncers.extend(earlier.syncers);
+            dirs.extend(earlier.dirs);
+            dirs.sort();
+            dirs.dedup();
+            dirs.reverse(); // a directory before the one that names it
+        }
+        let job = SyncJob {
             up_to: self.log_end_offset,
             syncers,
             storage: self.storage.clone(),
             dirs,
-        }))
+        };
+        self.under_way = Some(job.clone());
+        Ok(Some(job))
     }
 
-    /// Notes that all below `up_to` is durable.
+    /// Notes that the job that went up to `up_to` is done, and hence all below is durable.
     pub fn mark_synced(&mut self, up_to: i64) {
+        self.under_way.take_if(|job| job.up_to <= up_to);
         self.synced_offset = self.synced_offset.max(up_to.min(self.log_end_offset));
     }
 

@@ -57,6 +57,32 @@ struct Producer {
     current_txn_first_offset: i64,
 }
 
+impl Producer {
+    fn new(epoch: i16) -> Self {
+        Self {
+            epoch,
+            batches: VecDeque::with_capacity(REMEMBERED),
+            last_timestamp: -1,
+            coordinator_epoch: -1,
+            current_txn_first_offset: -1,
+        }
+    }
+
+    fn enter_epoch(&mut self, epoch: i16) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches.clear();
+        }
+    }
+
+    fn remember(&mut self, batch: Batch) {
+        if self.batches.len() == REMEMBERED {
+            self.batches.pop_front();
+        }
+        self.batches.push_back(batch);
+    }
+}
+
 /// The idempotent producers of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerState {
@@ -120,25 +146,13 @@ impl ProducerState {
         let producer = self
             .producers
             .entry(header.producer_id)
-            .or_insert_with(|| Producer {
-                epoch: header.producer_epoch,
-                batches: VecDeque::with_capacity(REMEMBERED),
-                last_timestamp: header.max_timestamp,
-                coordinator_epoch: -1,
-                current_txn_first_offset: -1,
-            });
-        if producer.epoch != header.producer_epoch {
-            producer.epoch = header.producer_epoch;
-            producer.batches.clear();
-        }
+            .or_insert_with(|| Producer::new(header.producer_epoch));
+        producer.enter_epoch(header.producer_epoch);
         producer.last_timestamp = header.max_timestamp;
         if header.base_sequence < 0 {
             return; // a transaction marker: it has an epoch, and no sequence
         }
-        if producer.batches.len() == REMEMBERED {
-            producer.batches.pop_front();
-        }
-        producer.batches.push_back(Batch {
+        producer.remember(Batch {
             first_sequence: header.base_sequence,
             last_sequence: advance(header.base_sequence, header.last_offset_delta),
             last_offset: header.base_offset + i64::from(header.last_offset_delta),
@@ -169,23 +183,35 @@ impl ProducerState {
         self.producers.keys().next_back().copied()
     }
 
-    /// The bytes of a `.snapshot` file (version 1): only the newest batch of each producer.
+    /// The bytes of a `.snapshot` file (version 1).
+    ///
+    /// Kafka stores the newest batch of each producer only, so that after a restart it refuses the repetition of the one before
+    /// it. Here each remembered batch has an entry, the newest last: Kafka reads such a file too, and keeps the last entry.
     pub fn to_snapshot(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(SNAPSHOT_HEADER + SNAPSHOT_ENTRY * self.producers.len());
         bytes.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&(self.producers.len() as i32).to_be_bytes());
-        for (id, producer) in &self.producers {
-            let batch = producer.batches.back();
+        bytes.extend_from_slice(&[0; 8]);
+        let mut entries = 0i32;
+        let mut write = |id: i64, producer: &Producer, batch: Option<&Batch>, timestamp: i64| {
+            entries += 1;
             bytes.extend_from_slice(&id.to_be_bytes());
             bytes.extend_from_slice(&producer.epoch.to_be_bytes());
             bytes.extend_from_slice(&batch.map_or(-1, |b| b.last_sequence).to_be_bytes());
             bytes.extend_from_slice(&batch.map_or(-1, |b| b.last_offset).to_be_bytes());
             bytes.extend_from_slice(&batch.map_or(0, |b| b.offset_delta).to_be_bytes());
-            bytes.extend_from_slice(&producer.last_timestamp.to_be_bytes());
+            bytes.extend_from_slice(&timestamp.to_be_bytes());
             bytes.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
             bytes.extend_from_slice(&producer.current_txn_first_offset.to_be_bytes());
+        };
+        for (id, producer) in &self.producers {
+            let older = producer.batches.len().saturating_sub(1);
+            for batch in producer.batches.iter().take(older) {
+                write(*id, producer, Some(batch), batch.timestamp);
+            }
+            let newest = producer.batches.back();
+            write(*id, producer, newest, producer.last_timestamp);
         }
+        bytes[6..10].copy_from_slice(&entries.to_be_bytes());
         let crc = crc32c(&bytes[6..]);
         bytes[2..6].copy_from_slice(&crc.to_be_bytes());
         bytes
@@ -212,16 +238,20 @@ impl ProducerState {
         if bytes.len() - SNAPSHOT_HEADER != count.checked_mul(SNAPSHOT_ENTRY)? {
             return None;
         }
-        let mut producers = BTreeMap::new();
+        let mut producers: BTreeMap<i64, Producer> = BTreeMap::new();
         for i in 0..count {
             let at = SNAPSHOT_HEADER + i * SNAPSHOT_ENTRY;
+            let epoch = number(at + 8, 2)? as i16;
             let last_sequence = number(at + 10, 4)? as i32;
             let offset_delta = number(at + 22, 4)? as i32;
             let timestamp = number(at + 26, 8)?;
-            let mut batches = VecDeque::with_capacity(REMEMBERED);
+            let producer = producers
+                .entry(number(at, 8)?)
+                .or_insert_with(|| Producer::new(epoch));
+            producer.enter_epoch(epoch);
             if last_sequence >= 0 {
                 let first = i64::from(last_sequence) - i64::from(offset_delta);
-                batches.push_back(Batch {
+                producer.remember(Batch {
                     first_sequence: first.rem_euclid(1 << 31) as i32,
                     last_sequence,
                     last_offset: number(at + 14, 8)?,
@@ -229,14 +259,9 @@ impl ProducerState {
                     timestamp,
                 });
             }
-            let producer = Producer {
-                epoch: number(at + 8, 2)? as i16,
-                batches,
-                last_timestamp: timestamp,
-                coordinator_epoch: number(at + 34, 4)? as i32,
-                current_txn_first_offset: number(at + 38, 8)?,
-            };
-            producers.insert(number(at, 8)?, producer);
+            producer.last_timestamp = timestamp;
+            producer.coordinator_epoch = number(at + 34, 4)? as i32;
+            producer.current_txn_first_offset = number(at + 38, 8)?;
         }
         Some(Self { producers })
     }
@@ -355,5 +380,20 @@ mod tests {
         }
         state.expire(2000);
         assert!(state.is_empty());
+
+        for i in 0..7 {
+            state.appended(&header(2, 10 + i, 1, 50 + i64::from(i)));
+        }
+        let bytes = Bytes::from(state.to_snapshot());
+        assert_eq!(bytes.len(), 10 + 5 * 46);
+        let back = ProducerState::from_snapshot(&bytes).unwrap();
+        assert_eq!(back, state, "every remembered batch comes back");
+        assert_eq!(
+            back.check(&header(2, 12, 1, 0)),
+            SequenceCheck::Duplicate {
+                base_offset: 52,
+                timestamp: 1052
+            }
+        );
     }
 }

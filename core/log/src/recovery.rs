@@ -167,6 +167,7 @@ impl PartitionLog {
             },
             unsaved: !options.clean || recovery.scanned_segments > 0,
             unsynced,
+            under_way: None,
             read_ends: [ReadEnd::NONE; 4],
             oldest_read_end: 0,
             producers: ProducerState::default(),

@@ -117,19 +117,27 @@ fn segments_and_indexes() {
 #[test]
 fn producer_snapshot() {
     let bytes = contents(&closed_log(), &file_name(150, SNAPSHOT));
-    let mut entry = Vec::new();
-    entry.extend_from_slice(&1i32.to_be_bytes()); // count
-    entry.extend_from_slice(&0x0102_0304i64.to_be_bytes()); // producer id
-    entry.extend_from_slice(&7i16.to_be_bytes()); // epoch
-    entry.extend_from_slice(&149i32.to_be_bytes()); // last sequence
-    entry.extend_from_slice(&149i64.to_be_bytes()); // last offset
-    entry.extend_from_slice(&3i32.to_be_bytes()); // offset delta of the last batch
-    entry.extend_from_slice(&(5000i64 + 590 + 3 - 50).to_be_bytes()); // timestamp
-    entry.extend_from_slice(&(-1i32).to_be_bytes()); // coordinator epoch
-    entry.extend_from_slice(&(-1i64).to_be_bytes()); // first offset of an open transaction
+    let mut entries = Vec::new();
+    entries.extend_from_slice(&5i32.to_be_bytes()); // count: five batches of one producer, the newest last
+    for (last, delta, time) in [
+        (139, 3, 550 + 3 - 25),
+        (140, 0, 560 - 50),
+        (142, 1, 570 + 1),
+        (145, 2, 580 + 2 - 25),
+        (149, 3, 590 + 3 - 50),
+    ] {
+        entries.extend_from_slice(&0x0102_0304i64.to_be_bytes()); // producer id
+        entries.extend_from_slice(&7i16.to_be_bytes()); // epoch
+        entries.extend_from_slice(&i32::to_be_bytes(last)); // last sequence
+        entries.extend_from_slice(&i64::from(last).to_be_bytes()); // last offset
+        entries.extend_from_slice(&i32::to_be_bytes(delta)); // offset delta of the batch
+        entries.extend_from_slice(&i64::to_be_bytes(5000 + time)); // timestamp
+        entries.extend_from_slice(&(-1i32).to_be_bytes()); // coordinator epoch
+        entries.extend_from_slice(&(-1i64).to_be_bytes()); // first offset of an open transaction
+    }
     assert_eq!(bytes[..2], [0, 1]);
-    assert_eq!(bytes[2..6], crc32c(&entry).to_be_bytes());
-    assert_eq!(bytes[6..], entry);
+    assert_eq!(bytes[2..6], crc32c(&entries).to_be_bytes());
+    assert_eq!(bytes[6..], entries);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One run: the events of a virtual clock, in order.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ottla_broker::{
     Broker, BrokerConfig, ConnId as BrokerConn, Durability, Output as BrokerOutput,
@@ -13,7 +13,7 @@ use ottla_client::{
 };
 use ottla_log::{StorageError, SyncJob};
 use ottla_protocol::{ApiKey, Request, Response, Str};
-use ottla_record::Now;
+use ottla_record::{BatchHeader, Now};
 
 use crate::{
     actors::{self, Actor, Program},
@@ -684,11 +684,12 @@ impl World {
         self.trace.line(
             self.now_us,
             format_args!(
-                "{} -> {:?} {} v{}",
+                "{} -> {:?} {} v{}{}",
                 conn.0,
                 envelope.request.api_key(),
                 envelope.correlation_id,
-                envelope.api_version
+                envelope.api_version,
+                Asked(&envelope.request),
             ),
         );
         broker.handle_request(now, conn, envelope);
@@ -965,7 +966,9 @@ impl World {
             return;
         };
         let generation = client.generation();
-        if generation < 0 || client.is_assignment_lost() {
+        // A member that is still joining a generation holds what the one before gave it; and if a power cut takes the broker
+        // before anybody was told the outcome, that generation's number is used again.
+        if client.join_state() != "steady" || client.is_assignment_lost() {
             return;
         }
         let group = *group;
@@ -1080,6 +1083,36 @@ impl World {
             self.after(pause, What::Produce(index));
         }
         self.drain_client(index);
+    }
+}
+
+/// What matters of a request, for the trace: the batches that are produced.
+struct Asked<'a>(&'a Request);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Request::Produce(produce) = self.0 else {
+            return Ok(());
+        };
+        for topic in &produce.topic_data {
+            for data in &topic.partition_data {
+                let raw = data.records.chunks().next().cloned().unwrap_or_default();
+                let Ok(header) = BatchHeader::parse(&raw) else {
+                    continue;
+                };
+                write!(
+                    f,
+                    " {}-{} {} records of {} epoch {} from {}",
+                    topic.name,
+                    data.index,
+                    header.record_count,
+                    header.producer_id,
+                    header.producer_epoch,
+                    header.base_sequence
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 

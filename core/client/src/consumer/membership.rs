@@ -181,6 +181,21 @@ impl Consumer {
         self.membership.as_ref().map_or(-1, |m| m.generation)
     }
 
+    /// Where the member stands, in librdkafka's words for its statistics (`cgrp.join_state`); `steady` is one that has taken
+    /// on what its generation assigned.
+    pub(crate) fn join_state(&self) -> &'static str {
+        match self.membership.as_ref().map(|m| &m.phase) {
+            None | Some(Phase::Out | Phase::Waiting(_) | Phase::Leaving(_)) => "init",
+            Some(Phase::Joining(_)) => "wait-join",
+            Some(Phase::AwaitingTopics(..)) => "wait-metadata",
+            Some(Phase::Syncing(_)) => "wait-sync",
+            Some(Phase::Assigning) => "wait-assign-call",
+            Some(Phase::Revoking { .. }) => "wait-unassign-call",
+            Some(Phase::Committing(_)) => "wait-unassign-to-complete",
+            Some(Phase::Stable) => "steady",
+        }
+    }
+
     /// `NONE`, `EAGER` or `COOPERATIVE`, as librdkafka names what the group agreed on.
     pub(crate) fn rebalance_protocol(&self) -> &'static str {
         match self.membership.as_ref().and_then(|m| m.assignor) {

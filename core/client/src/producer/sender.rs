@@ -525,8 +525,11 @@ impl Producer {
                 && partition.sequencing.identity == sequence.identity
             {
                 partition.sequencing.note_gap(batch.id);
-                let later = |b: &Batch| b.id > batch.id && b.sequence.is_some();
-                if !partition.in_flight.iter().any(later) && !partition.ready.iter().any(later) {
+                // Batches before it keep their numbers until they are answered, for they may be written already. Those
+                // behind it are refused for the gap, and begin anew then.
+                let numbered = |b: &Batch| b.sequence.is_some();
+                let ready = &partition.ready;
+                if !partition.in_flight.iter().any(numbered) && !ready.iter().any(numbered) {
                     self.restart_sequence(now, topic, number as u32, error.code);
                 }
             }
