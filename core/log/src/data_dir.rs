@@ -164,12 +164,18 @@ pub fn read_topic_id(storage: &dyn Storage, dir: &str) -> Result<Option<String>,
     }
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
     match id.map(str::trim) {
-        Some(id) if id.len() == 22 && text.lines().any(|line| line.trim() == "version: 0") => {
+        Some(id) if is_id(id) && text.lines().any(|line| line.trim() == "version: 0") => {
             Ok(Some(id.to_owned()))
         }
         Some(id) if id.len() < 22 => Ok(None),
         _ => Err(LogError::Damaged(format!("{path} is damaged"))),
     }
+}
+
+/// 16 bytes in the URL-safe base64 alphabet.
+fn is_id(id: &str) -> bool {
+    let in_alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    id.len() == 22 && id.bytes().all(in_alphabet)
 }
 
 /// Writes the topic id; must be there before the first record is. Not synced: the broker's own registry has the id too, and
@@ -257,6 +263,8 @@ mod tests {
         assert_eq!(read_topic_id(&storage, "t-0").unwrap(), None);
         write_topic_id(&storage, "t-0", "cut-short").unwrap();
         assert_eq!(read_topic_id(&storage, "t-0").unwrap(), None);
+        write_topic_id(&storage, "t-0", "5L6g3nShT-eMCtK\0\0\0\0\0\0\0").unwrap();
+        assert!(read_topic_id(&storage, "t-0").is_err());
         write_topic_id(&storage, "t-0", "longer than a topic id is").unwrap();
         assert!(read_topic_id(&storage, "t-0").is_err());
         assert_eq!(
