@@ -69,6 +69,18 @@ impl QueueState {
         held.or_else(|| self.queue.poll(timeout))
     }
 
+    /// The next event that is nothing to consume.
+    fn next_event_but_records(&self, timeout: Duration) -> Option<CoreEvent> {
+        let mut held = lock(&self.held);
+        let at = held
+            .events
+            .iter()
+            .position(|event| !matches!(event, CoreEvent::Fetched(_)));
+        let event = at.and_then(|at| held.events.remove(at));
+        drop(held);
+        event.or_else(|| self.queue.poll_events(timeout))
+    }
+
     /// The event comes next.
     pub fn put_back(&self, event: CoreEvent) {
         lock(&self.held).events.push_front(event);
@@ -148,9 +160,25 @@ impl QueueState {
     /// Serves events with the application's functions until none is left. Returns how many (of a batch of delivery reports each
     /// one counts).
     pub fn serve(&self, instance: &Instance, timeout: Duration) -> c_int {
+        self.serve_from(instance, timeout, |timeout| self.next_event(timeout))
+    }
+
+    /// As [`Self::serve`]; records stay for whoever consumes.
+    fn serve_but_records(&self, instance: &Instance, timeout: Duration) -> c_int {
+        self.serve_from(instance, timeout, |timeout| {
+            self.next_event_but_records(timeout)
+        })
+    }
+
+    fn serve_from(
+        &self,
+        instance: &Instance,
+        timeout: Duration,
+        mut next: impl FnMut(Duration) -> Option<CoreEvent>,
+    ) -> c_int {
         set_yielded(false);
         let (mut served, mut wait) = (0, timeout);
-        while let Some(event) = self.next_event(wait) {
+        while let Some(event) = next(wait) {
             match event {
                 CoreEvent::Fetched(batch) => {
                     let Some(callback) = instance.conf.callbacks.consume else {
@@ -513,20 +541,26 @@ pub unsafe extern "C" fn rd_kafka_poll(rk: *mut Instance, timeout_ms: c_int) -> 
         let Some(instance) = (unsafe { rk.as_ref() }) else {
             return 0;
         };
-        match instance.main_queue() {
-            Some(queue) if !instance.polls_as_consumer.load(Relaxed) => {
-                queue.serve(instance, timeout(timeout_ms))
+        let timeout = timeout(timeout_ms);
+        let as_consumer = instance.polls_as_consumer.load(Relaxed);
+        match (instance.main_queue(), instance.consumer_queue()) {
+            // The main queue leads to the consumer queue, whose messages are not for this function unless there is a callback.
+            (_, Some(queue)) if as_consumer && instance.conf.callbacks.consume.is_none() => {
+                queue.serve_but_records(instance, timeout)
             }
+            (_, Some(queue)) if as_consumer => queue.serve(instance, timeout),
+            (Some(queue), _) => queue.serve(instance, timeout),
             _ => {
-                // No broker yet, or everything goes to the consumer queue: nothing comes here.
-                std::thread::sleep(timeout(timeout_ms).min(Duration::from_secs(1)));
+                // No broker yet: nothing comes here.
+                std::thread::sleep(timeout.min(Duration::from_secs(1)));
                 0
             }
         }
     })
 }
 
-/// `rd_kafka_consumer_poll` serves what `rd_kafka_poll` would.
+/// The main queue forwards to the consumer queue from now on: `rd_kafka_consumer_poll` serves the callbacks of errors, statistics,
+/// logs and the like, too. `rd_kafka_poll` still serves callbacks, but no messages.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_poll_set_consumer(rk: *mut Instance) -> RespErr {
     guard!(RespErr::FAIL, {
@@ -537,6 +571,11 @@ pub unsafe extern "C" fn rd_kafka_poll_set_consumer(rk: *mut Instance) -> RespEr
         let result = instance
             .handle()
             .and_then(|handle| handle.poll_set_consumer());
+        if let (Ok(()), Some(main), Some(consumer)) =
+            (&result, instance.main_queue(), instance.consumer_queue())
+        {
+            main.move_held_to(consumer);
+        }
         instance.polls_as_consumer.fetch_or(result.is_ok(), Relaxed);
         crate::border::code(result)
     })

@@ -1353,7 +1353,8 @@ RD_EXPORT void rd_kafka_yield(rd_kafka_t *rk);
 RD_EXPORT int rd_kafka_poll(rd_kafka_t *rk, int timeout_ms);
 
 /**
- * `rd_kafka_consumer_poll` serves what `rd_kafka_poll` would.
+ * The main queue forwards to the consumer queue from now on: `rd_kafka_consumer_poll` serves the callbacks of errors, statistics,
+ * logs and the like, too. `rd_kafka_poll` still serves callbacks, but no messages.
  */
 RD_EXPORT rd_kafka_resp_err_t rd_kafka_poll_set_consumer(rd_kafka_t *rk);
 

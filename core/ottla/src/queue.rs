@@ -45,6 +45,17 @@ impl Queue {
     /// the time is over, or when the [interrupt check](crate::Handle::set_interrupt_check) says so. A queue that forwards gives what
     /// is in the queue where its events go.
     pub fn poll(&self, timeout: Duration) -> Option<Event> {
+        self.poll_for(timeout, true)
+    }
+
+    /// As [`Queue::poll`], but what there is to consume (records, ends of partitions, consumer errors) stays where it is. For
+    /// callers that serve callbacks beside another thread that consumes: taking records and putting them back would change
+    /// their order.
+    pub fn poll_events(&self, timeout: Duration) -> Option<Event> {
+        self.poll_for(timeout, false)
+    }
+
+    fn poll_for(&self, timeout: Duration, consume: bool) -> Option<Event> {
         if let Some(event) = self.pop() {
             return Some(event);
         }
@@ -59,7 +70,7 @@ impl Queue {
         let mut waited = false;
         let event = loop {
             let seen = self.handle.driver().signal_count();
-            if let Some(event) = self.take() {
+            if let Some(event) = self.take(consume) {
                 break Some(event);
             }
             let time = now().mono_us;
@@ -101,7 +112,7 @@ impl Queue {
         }
         events.extend(self.poll(timeout));
         while !events.is_empty() && events.len() - before < max {
-            match self.take() {
+            match self.take(true) {
                 Some(event) => events.push(event),
                 None => break,
             }
@@ -120,9 +131,9 @@ impl Queue {
         state.events.pop_front()
     }
 
-    /// Drives the client, then an event that lies in the queue, or something fetched that belongs here.
-    fn take(&self) -> Option<Event> {
-        let sources = self.sources();
+    /// Drives the client, then an event that lies in the queue, or (if it is to `consume`) something fetched that belongs here.
+    fn take(&self, consume: bool) -> Option<Event> {
+        let sources = if consume { self.sources() } else { Vec::new() };
         let driven = self.handle.driver().with(|client, now| {
             self.shared().count_taken(client);
             now
