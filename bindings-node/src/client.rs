@@ -71,8 +71,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub struct NativeClient {
     commands: mpsc::Sender<Command>,
     outlet: Outlet,
-    /// The consumer's handle and poll thread, once it runs.
-    poller: Arc<Mutex<Option<Arc<Poller>>>>,
+    /// The consumer's poll thread, from `start` on.
+    poller: Mutex<Option<Arc<Poller>>>,
 }
 
 #[napi]
@@ -129,7 +129,7 @@ impl NativeClient {
         Ok(Self {
             commands,
             outlet,
-            poller: Arc::default(),
+            poller: Mutex::default(),
         })
     }
 
@@ -189,11 +189,11 @@ impl NativeClient {
     /// Joins the group and begins to poll. `from_beginning` goes with `topics`.
     #[napi]
     pub fn start(&self, id: u32, topics: Vec<String>, from_beginning: Vec<bool>, credits: i32) {
-        let (outlet, slot) = (self.outlet.clone(), self.poller.clone());
+        let poller = Poller::new(self.outlet.clone(), credits);
+        *lock(&self.poller) = Some(poller.clone());
         let subscription: Subscription = topics.into_iter().zip(from_beginning).collect();
         self.run(id, move |handle| {
-            let poller = Poller::start(handle.clone(), outlet, subscription, credits)?;
-            *lock(&slot) = Some(poller);
+            poller.start(handle.clone(), subscription)?;
             Ok(Value::Null)
         });
     }

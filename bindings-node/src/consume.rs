@@ -10,7 +10,7 @@ use ottla::{
 };
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -36,37 +36,68 @@ struct Inbox {
     credits: i32,
     revoked: bool,
     stopping: bool,
+    /// It never began to poll, and won't.
+    failed: bool,
 }
 
 /// A consumer that polls.
+///
+/// It is there, and takes commands, before its thread is: JavaScript may answer the very first batch before the call that started
+/// the thread has come back.
 pub struct Poller {
     inbox: Mutex<Inbox>,
     changed: Condvar,
-    queue: Queue,
+    outlet: Outlet,
+    /// Where the thread polls, once it does.
+    queue: OnceLock<Queue>,
 }
 
 impl Poller {
-    /// Subscribes and begins to poll.
-    pub fn start(
-        handle: Handle,
-        outlet: Outlet,
-        subscription: Subscription,
-        credits: i32,
-    ) -> Result<Arc<Self>, KafkaError> {
-        let topics: Vec<&String> = subscription.keys().collect();
-        handle.subscribe(&topics)?;
-        let poller = Arc::new(Self {
+    /// A consumer that takes commands and begins to poll with [`Poller::start`].
+    pub fn new(outlet: Outlet, credits: i32) -> Arc<Self> {
+        Arc::new(Self {
             inbox: Mutex::new(Inbox {
                 credits,
                 ..Inbox::default()
             }),
             changed: Condvar::new(),
-            queue: handle.consumer_queue(),
-        });
-        let thread = Thread {
-            poller: poller.clone(),
-            handle,
             outlet,
+            queue: OnceLock::new(),
+        })
+    }
+
+    /// Subscribes and begins to poll.
+    pub fn start(
+        self: Arc<Self>,
+        handle: Handle,
+        subscription: Subscription,
+    ) -> Result<(), KafkaError> {
+        let started = self.clone().try_start(handle, subscription);
+        if started.is_err() {
+            let mut inbox = lock(&self.inbox);
+            inbox.failed = true;
+            for command in std::mem::take(&mut inbox.commands) {
+                if let Command::Stop(id) = command {
+                    self.stopped(id, Ok(()));
+                }
+            }
+        }
+        started
+    }
+
+    fn try_start(
+        self: Arc<Self>,
+        handle: Handle,
+        subscription: Subscription,
+    ) -> Result<(), KafkaError> {
+        let topics: Vec<&String> = subscription.keys().collect();
+        handle.subscribe(&topics)?;
+        let queue = self.queue.get_or_init(|| handle.consumer_queue()).clone();
+        let thread = Thread {
+            outlet: self.outlet.clone(),
+            poller: self,
+            queue,
+            handle,
             subscription,
             epochs: HashMap::new(),
         };
@@ -74,12 +105,25 @@ impl Poller {
             .name("ottla-node-poll".to_owned())
             .spawn(move || thread.run())
             .map_err(|error| KafkaError::new(ErrCode::CRIT_SYS_RESOURCE, error.to_string()))?;
-        Ok(poller)
+        Ok(())
     }
 
     fn tell(&self, change: impl FnOnce(&mut Inbox)) {
         change(&mut lock(&self.inbox));
         self.changed.notify_all();
+    }
+
+    /// Has the thread look at its commands, if it is there.
+    fn wake(&self) {
+        if let Some(queue) = self.queue.get() {
+            queue.wake();
+        }
+    }
+
+    fn stopped(&self, id: u32, result: Result<(), KafkaError>) {
+        if id != 0 {
+            self.outlet.done(id, result.map(|()| Value::Null));
+        }
     }
 
     /// One more batch may come.
@@ -95,27 +139,33 @@ impl Poller {
     /// Goes on elsewhere.
     pub fn seek(&self, to: TopicPartition, epoch: u32) {
         self.tell(|inbox| inbox.commands.push_back(Command::Seek(to, epoch)));
-        self.queue.wake();
+        self.wake();
     }
 
     /// Pauses, or goes on.
     pub fn pause(&self, partitions: Vec<TopicPartition>, paused: bool) {
         self.tell(|inbox| inbox.commands.push_back(Command::Pause(partitions, paused)));
-        self.queue.wake();
+        self.wake();
     }
 
     /// Leaves the group and ends.
     pub fn stop(&self, id: u32) {
+        let mut failed = false;
         self.tell(|inbox| {
+            failed = inbox.failed;
             inbox.stopping = true;
             inbox.commands.push_back(Command::Stop(id));
         });
-        self.queue.wake();
+        if failed {
+            return self.stopped(id, Ok(()));
+        }
+        self.wake();
     }
 }
 
 struct Thread {
     poller: Arc<Poller>,
+    queue: Queue,
     handle: Handle,
     outlet: Outlet,
     subscription: Subscription,
@@ -144,7 +194,7 @@ impl Thread {
                     self.told(if paused { "pause" } else { "resume" }, result, &partitions);
                 }
                 None => {
-                    if let Some(event) = self.poller.queue.poll(Duration::MAX) {
+                    if let Some(event) = self.queue.poll(Duration::MAX) {
                         self.event(event);
                     }
                 }
@@ -322,8 +372,6 @@ impl Thread {
                 let _ = handle.unassign();
             }
         });
-        if id != 0 {
-            self.outlet.done(id, result.map(|()| Value::Null));
-        }
+        self.poller.stopped(id, result);
     }
 }
