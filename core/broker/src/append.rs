@@ -271,6 +271,16 @@ fn check_size(size: usize, config: &TopicConfig) -> Result<(), Refusal> {
             ),
         ));
     }
+    // As in Kafka before the sequence is looked at, so that a batch which can never be written gets the same answer each time.
+    let segment = config.segment_bytes;
+    if size > segment as usize {
+        return Err(Refusal::new(
+            ErrorCode::RECORD_LIST_TOO_LARGE,
+            format!(
+                "The record batch size is {size} bytes, more than a segment may have ({segment})"
+            ),
+        ));
+    }
     Ok(())
 }
 

@@ -135,12 +135,13 @@ impl MetaProperties {
 
 /// Whether the directory was closed cleanly; removes the mark, durably, so that a crash from here on is seen.
 pub fn take_clean_shutdown(storage: &dyn Storage) -> Result<bool, LogError> {
-    if !storage.exists(CLEAN_SHUTDOWN)? {
-        return Ok(false);
+    let clean = storage.exists(CLEAN_SHUTDOWN)?;
+    if clean {
+        storage.remove_file(CLEAN_SHUTDOWN)?;
     }
-    storage.remove_file(CLEAN_SHUTDOWN)?;
+    // Without a mark, too: it may have been removed by a start that failed before this was durable.
     storage.sync_dir("")?;
-    Ok(true)
+    Ok(clean)
 }
 
 /// Leaves the mark of a clean stop.

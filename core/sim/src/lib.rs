@@ -23,7 +23,6 @@ mod tests {
     const SEEDS: u64 = 40;
 
     #[test]
-    #[ignore = "seeds still find violations that are not yet explained; see docs/internals/sim.md"]
     fn twenty_seeds_pass() {
         for seed in 0..20 {
             let outcome = run(seed, Options::default());
@@ -50,7 +49,9 @@ mod tests {
                 planted: Some(bug),
                 ..Options::default()
             };
-            let found = (0..SEEDS).any(|seed| !run(seed, options).violations.is_empty());
+            let fails = |seed: u64, options| !run(seed, options).violations.is_empty();
+            let found =
+                (0..SEEDS).any(|seed| fails(seed, options) && !fails(seed, Options::default()));
             assert!(found, "{bug:?} was not found");
         }
     }
