@@ -26,6 +26,61 @@ pub struct Conf {
     pub topic_opaque: usize,
     /// From the default topic configuration.
     pub topic_partitioner: Option<PartitionerCallback>,
+    /// The default topic configuration, once the application gave it or asked for it: it may change it in place, so that from
+    /// then on this is what counts.
+    default_topic: Option<Box<TopicConf>>,
+}
+
+impl Conf {
+    /// What the application did to the default topic configuration counts from now on.
+    fn settle(&mut self) {
+        if let Some(topic) = &self.default_topic {
+            *self.config.topic_mut() = topic.config.clone();
+            self.topic_opaque = topic.opaque.expose_provenance();
+            self.topic_partitioner = topic.partitioner;
+        }
+    }
+
+    /// A copy, which doesn't share the default topic configuration.
+    pub(crate) fn settled(&self) -> Self {
+        let mut copy = self.clone();
+        copy.settle();
+        copy
+    }
+
+    /// Sets a property, the default topic configuration's included.
+    fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        self.settle();
+        self.config.set(name, value)?;
+        if let Some(topic) = &mut self.default_topic {
+            topic.config = self.config.topic().clone();
+        }
+        Ok(())
+    }
+
+    /// The default topic configuration is this one from now on.
+    pub(crate) fn set_default_topic(&mut self, topic: Box<TopicConf>) {
+        self.default_topic = Some(topic);
+        self.settle();
+    }
+
+    fn default_topic(&mut self) -> Option<&mut TopicConf> {
+        if self.default_topic.is_none() && self.config.topic().is_default() {
+            return None;
+        }
+        let (config, opaque, partitioner) = (
+            self.config.topic(),
+            self.topic_opaque,
+            self.topic_partitioner,
+        );
+        Some(self.default_topic.get_or_insert_with(|| {
+            Box::new(TopicConf {
+                config: config.clone(),
+                opaque: ptr::with_exposed_provenance_mut(opaque),
+                partitioner,
+            })
+        }))
+    }
 }
 
 /// `rd_kafka_topic_conf_t`.
@@ -139,7 +194,7 @@ pub unsafe extern "C" fn rd_kafka_conf_set(
                 return INVALID;
             };
             set_with(name, value, errstr, errstr_size, |name, value| {
-                conf.config.set(name, value)
+                conf.set(name, value)
             })
         }
     })
@@ -181,7 +236,9 @@ pub unsafe extern "C" fn rd_kafka_conf_get(
         // SAFETY: null or a configuration, a C string, a buffer.
         unsafe {
             match (conf.as_ref(), text(name)) {
-                (Some(conf), Some(name)) => get_with(conf.config.get(name), dest, dest_size),
+                (Some(conf), Some(name)) => {
+                    get_with(conf.settled().config.get(name), dest, dest_size)
+                }
                 _ => UNKNOWN,
             }
         }
@@ -392,4 +449,17 @@ pub unsafe extern "C" fn rd_kafka_topic_conf_set_partitioner_cb(
     if let Some(conf) = unsafe { topic_conf.as_mut() } {
         conf.partitioner = partitioner;
     }
+}
+
+/// The topic properties and functions of topics that have none of their own: those given to `rd_kafka_conf_set_default_topic_conf`,
+/// or set as topic properties on this configuration; null if there are none. It stays the configuration's and may be changed; it
+/// lives until another is set or the configuration is gone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_conf_get_default_topic_conf(conf: *mut Conf) -> *mut TopicConf {
+    guard!(ptr::null_mut(), {
+        // SAFETY: null or a configuration that only the caller uses now.
+        unsafe { conf.as_mut() }
+            .and_then(Conf::default_topic)
+            .map_or(ptr::null_mut(), ptr::from_mut)
+    })
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{Message, RespErr, TopicPartitionList},
-    conf::{Conf, TopicConf, rd_kafka_topic_conf_destroy},
+    conf::{Conf, TopicConf},
     event::Event,
     instance::Instance,
     topic::Topic,
@@ -213,11 +213,8 @@ pub unsafe extern "C" fn rd_kafka_conf_set_default_topic_conf(
     guard!((), {
         // SAFETY: null or configurations of this library; the second is given up.
         unsafe {
-            if let (Some(conf), Some(topic)) = (conf.as_mut(), tconf.as_ref()) {
-                *conf.config.topic_mut() = topic.config.clone();
-                conf.topic_opaque = topic.opaque.expose_provenance();
-                conf.topic_partitioner = topic.partitioner;
-                rd_kafka_topic_conf_destroy(tconf);
+            if let (Some(conf), false) = (conf.as_mut(), tconf.is_null()) {
+                conf.set_default_topic(Box::from_raw(tconf));
             }
         }
     })

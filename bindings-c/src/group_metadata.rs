@@ -1,8 +1,13 @@
 //! `rd_kafka_consumer_group_metadata_t`.
 
-use crate::{border::text, errors::c_string, instance::Instance};
-use core::ffi::c_char;
-use std::{ffi::CString, ptr};
+use crate::{
+    border::text,
+    errors::{Error, c_string, give},
+    instance::Instance,
+};
+use core::ffi::{CStr, c_char, c_void};
+use ottla::{ErrCode, KafkaError};
+use std::{ffi::CString, ptr, slice};
 
 /// What a consumer is in its group.
 pub struct GroupMetadata {
@@ -61,6 +66,115 @@ pub unsafe extern "C" fn rd_kafka_consumer_group_metadata_new_with_genid(
                 member_id: c_string(text(member_id).unwrap_or_default()),
                 group_instance_id: text(group_instance_id).map(c_string),
             }))
+        }
+    })
+}
+
+/// What librdkafka's serialized form begins with. The generation follows in the machine's byte order, then group and member as C
+/// strings, a byte that is 1 if there is no group instance id, and that id as a C string if there is one.
+const MAGIC: &[u8] = b"CGMDv2:";
+
+impl GroupMetadata {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(self.generation.to_ne_bytes());
+        bytes.extend(self.group_id.as_bytes_with_nul());
+        bytes.extend(self.member_id.as_bytes_with_nul());
+        bytes.push(self.group_instance_id.is_none().into());
+        if let Some(id) = &self.group_instance_id {
+            bytes.extend(id.as_bytes_with_nul());
+        }
+        bytes
+    }
+
+    /// Errors are librdkafka's texts.
+    fn from_bytes(bytes: &[u8]) -> Result<Self, &'static str> {
+        const BAD_LENGTH: &str = "Input buffer bad length";
+        fn string(bytes: &mut &[u8]) -> Result<CString, &'static str> {
+            let found = CStr::from_bytes_until_nul(bytes).map_err(|_| BAD_LENGTH)?;
+            *bytes = &bytes[found.count_bytes() + 1..];
+            Ok(found.to_owned())
+        }
+        // Generation, two empty strings and the flag.
+        if bytes.len() < MAGIC.len() + 7 {
+            return Err("Input buffer is too short");
+        }
+        let mut rest = bytes
+            .strip_prefix(MAGIC)
+            .ok_or("Input buffer is not a serialized consumer group metadata object")?;
+        let (generation, after) = rest.split_first_chunk().ok_or(BAD_LENGTH)?;
+        rest = after;
+        let (group_id, member_id) = (string(&mut rest)?, string(&mut rest)?);
+        let (is_null, after) = rest.split_first().ok_or(BAD_LENGTH)?;
+        rest = after;
+        let group_instance_id = match is_null {
+            0 => Some(string(&mut rest)?),
+            _ => None,
+        };
+        if !rest.is_empty() {
+            return Err(BAD_LENGTH);
+        }
+        Ok(Self {
+            group_id,
+            generation: i32::from_ne_bytes(*generation),
+            member_id,
+            group_instance_id,
+        })
+    }
+}
+
+/// Serializes it for bindings: `*bufferp`, to be freed with `rd_kafka_mem_free`, has `*sizep` bytes. Null is success.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_consumer_group_metadata_write(
+    cgmd: *const GroupMetadata,
+    bufferp: *mut *mut c_void,
+    sizep: *mut usize,
+) -> *mut Error {
+    guard!(ptr::null_mut(), {
+        // SAFETY: null or an object of this library, null or the caller's to be written.
+        unsafe {
+            let (Some(cgmd), Some(bufferp), Some(sizep)) =
+                (cgmd.as_ref(), bufferp.as_mut(), sizep.as_mut())
+            else {
+                return give(KafkaError::from(ErrCode::INVALID_ARG));
+            };
+            let bytes = cgmd.to_bytes();
+            let buffer = libc::malloc(bytes.len());
+            if buffer.is_null() {
+                return give(KafkaError::from(ErrCode::CRIT_SYS_RESOURCE));
+            }
+            ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len());
+            (*bufferp, *sizep) = (buffer, bytes.len());
+            ptr::null_mut()
+        }
+    })
+}
+
+/// Reads what `rd_kafka_consumer_group_metadata_write` wrote on a machine of this kind, librdkafka's as well. Null is success, and
+/// `*cgmdp` is the application's to destroy; `RD_KAFKA_RESP_ERR__BAD_MSG` says that the bytes are something else.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_consumer_group_metadata_read(
+    cgmdp: *mut *mut GroupMetadata,
+    buffer: *const c_void,
+    size: usize,
+) -> *mut Error {
+    guard!(ptr::null_mut(), {
+        // SAFETY: null or the caller's to be written; null or as many bytes as the caller says.
+        unsafe {
+            let Some(cgmdp) = cgmdp.as_mut() else {
+                return give(KafkaError::from(ErrCode::INVALID_ARG));
+            };
+            let bytes = match buffer.is_null() {
+                true => &[],
+                false => slice::from_raw_parts(buffer.cast::<u8>(), size),
+            };
+            match GroupMetadata::from_bytes(bytes) {
+                Ok(read) => {
+                    *cgmdp = Box::into_raw(Box::new(read));
+                    ptr::null_mut()
+                }
+                Err(why) => give(KafkaError::new(ErrCode::BAD_MSG, why)),
+            }
         }
     })
 }

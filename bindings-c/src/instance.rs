@@ -222,7 +222,7 @@ pub unsafe extern "C" fn rd_kafka_new(
                     return ptr::null_mut();
                 }
             };
-            let own = conf.as_ref().cloned().unwrap_or_default();
+            let own = conf.as_ref().map(Conf::settled).unwrap_or_default();
             let text = |name| own.config.get(name).unwrap_or_default();
             let has_address =
                 !text("bootstrap.servers").is_empty() || text("test.mock.num.brokers") != "0";

@@ -1021,6 +1021,13 @@ RD_EXPORT void rd_kafka_topic_conf_set_opaque(rd_kafka_topic_conf_t *conf, void 
  */
 RD_EXPORT void rd_kafka_topic_conf_set_partitioner_cb(rd_kafka_topic_conf_t *topic_conf, int32_t (*partitioner)(const rd_kafka_topic_t *rkt, const void *keydata, size_t keylen, int32_t partition_cnt, void *rkt_opaque, void *msg_opaque));
 
+/**
+ * The topic properties and functions of topics that have none of their own: those given to `rd_kafka_conf_set_default_topic_conf`,
+ * or set as topic properties on this configuration; null if there are none. It stays the configuration's and may be changed; it
+ * lives until another is set or the configuration is gone.
+ */
+RD_EXPORT rd_kafka_topic_conf_t *rd_kafka_conf_get_default_topic_conf(rd_kafka_conf_t *conf);
+
 /* ---- Configuration: the application's functions ---- */
 
 /**
@@ -1677,6 +1684,17 @@ RD_EXPORT rd_kafka_consumer_group_metadata_t *rd_kafka_consumer_group_metadata_n
  * Metadata of a member.
  */
 RD_EXPORT rd_kafka_consumer_group_metadata_t *rd_kafka_consumer_group_metadata_new_with_genid(const char *group_id, int32_t generation_id, const char *member_id, const char *group_instance_id);
+
+/**
+ * Serializes it for bindings: `*bufferp`, to be freed with `rd_kafka_mem_free`, has `*sizep` bytes. Null is success.
+ */
+RD_EXPORT rd_kafka_error_t *rd_kafka_consumer_group_metadata_write(const rd_kafka_consumer_group_metadata_t *cgmd, void **bufferp, size_t *sizep);
+
+/**
+ * Reads what `rd_kafka_consumer_group_metadata_write` wrote on a machine of this kind, librdkafka's as well. Null is success, and
+ * `*cgmdp` is the application's to destroy; `RD_KAFKA_RESP_ERR__BAD_MSG` says that the bytes are something else.
+ */
+RD_EXPORT rd_kafka_error_t *rd_kafka_consumer_group_metadata_read(rd_kafka_consumer_group_metadata_t **cgmdp, const void *buffer, size_t size);
 
 /**
  * The group.

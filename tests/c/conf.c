@@ -40,6 +40,21 @@ int main(void) {
         rd_kafka_conf_dump_free(dump, count);
         rd_kafka_topic_conf_destroy(topic_copy);
         rd_kafka_conf_set_default_topic_conf(copy, topic);
+        /* It is the configuration's now, and may be changed in place. */
+        CHECK(rd_kafka_conf_get_default_topic_conf(copy) == topic);
+        CHECK(rd_kafka_topic_conf_set(topic, "message.timeout.ms", "1234", NULL, 0) == RD_KAFKA_CONF_OK);
+        size = sizeof value;
+        CHECK(rd_kafka_conf_get(copy, "message.timeout.ms", value, &size) == RD_KAFKA_CONF_OK && !strcmp(value, "1234"));
+        CHECK(rd_kafka_conf_set(copy, "delivery.timeout.ms", "4321", NULL, 0) == RD_KAFKA_CONF_OK);
+        size = sizeof value;
+        CHECK(rd_kafka_topic_conf_get(topic, "message.timeout.ms", value, &size) == RD_KAFKA_CONF_OK && !strcmp(value, "4321"));
+        rd_kafka_conf_t *bare = rd_kafka_conf_new();
+        CHECK(!rd_kafka_conf_get_default_topic_conf(bare) && !rd_kafka_conf_get_default_topic_conf(NULL));
+        CHECK(rd_kafka_conf_set(bare, "acks", "1", NULL, 0) == RD_KAFKA_CONF_OK);
+        rd_kafka_topic_conf_t *implied = rd_kafka_conf_get_default_topic_conf(bare);
+        size = sizeof value;
+        CHECK(implied && rd_kafka_topic_conf_get(implied, "acks", value, &size) == RD_KAFKA_CONF_OK && !strcmp(value, "1"));
+        rd_kafka_conf_destroy(bare);
 
         FILE *table = tmpfile();
         rd_kafka_conf_properties_show(table);
@@ -53,6 +68,10 @@ int main(void) {
         rd_kafka_conf_destroy(remote);
 
         rd_kafka_t *rk = handle(RD_KAFKA_PRODUCER, copy);
+        rd_kafka_topic_conf_t *of_handle = rd_kafka_default_topic_conf_dup(rk);
+        size = sizeof value;
+        CHECK(rd_kafka_topic_conf_get(of_handle, "message.timeout.ms", value, &size) == RD_KAFKA_CONF_OK && !strcmp(value, "4321"));
+        rd_kafka_topic_conf_destroy(of_handle);
         CHECK(strstr(rd_kafka_name(rk), "#producer-") && rd_kafka_type(rk) == RD_KAFKA_PRODUCER);
         rd_kafka_destroy(rk);
         rd_kafka_conf_destroy(conf);

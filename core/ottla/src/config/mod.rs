@@ -293,6 +293,11 @@ impl TopicConfig {
         find(true, name).is_some_and(|row| self.values.0.contains_key(row.name))
     }
 
+    /// Whether nothing was set.
+    pub fn is_default(&self) -> bool {
+        self.values.0.is_empty() && self.partitioner.is_none()
+    }
+
     /// All properties with their values, in the table's order.
     pub fn dump(&self) -> Vec<(&'static str, String)> {
         self.values.dump(true)
