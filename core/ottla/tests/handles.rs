@@ -98,6 +98,92 @@ fn memory_is_shared_by_name() {
     );
 }
 
+/// A producer, and a consumer of these partitions of topic t that has reached their end: a fetch is parked for ten seconds.
+fn long_polling(servers: &str, partitions: &[i32]) -> (Handle, Handle) {
+    let producer = producer(servers);
+    let topic = producer.topic("t").unwrap();
+    for &partition in partitions {
+        for value in ["a", "b", "c"] {
+            let record = ProduceRecord {
+                partition,
+                ..ProduceRecord::new(topic, value.as_bytes())
+            };
+            producer.produce(&record).unwrap();
+        }
+    }
+    producer.flush_serving(WAIT, &mut drop).unwrap();
+    let config = config(servers)
+        .with("fetch.wait.max.ms", "10000")
+        .unwrap()
+        .with("auto.offset.reset", "earliest")
+        .unwrap();
+    let consumer = Handle::new(Role::Consumer, config).unwrap();
+    let partitions: Vec<_> = partitions
+        .iter()
+        .map(|&partition| TopicPartition::new("t", partition, 0))
+        .collect();
+    consumer.assign(&partitions).unwrap();
+    consume(&consumer, 3 * partitions.len());
+    assert!(
+        consumer
+            .consumer_queue()
+            .poll(Duration::from_millis(50))
+            .is_none()
+    );
+    (producer, consumer)
+}
+
+#[test]
+fn a_seek_during_a_long_poll_is_followed_by_records_at_once() {
+    for (name, partitions) in [("one", &[0][..]), ("two", &[0, 1])] {
+        let servers = format!("memory:seek-in-long-poll-{name}?num.partitions=2");
+        let (_producer, consumer) = long_polling(&servers, partitions);
+        for from in [0, 2, 1] {
+            // From another thread, while this one sleeps in its poll.
+            let other = consumer.clone();
+            let seeking = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(30));
+                other
+                    .seek(&mut [TopicPartition::new("t", 0, from)])
+                    .unwrap();
+                Instant::now()
+            });
+            let values = consume(&consumer, 3 - from as usize);
+            let took = seeking.join().unwrap().elapsed();
+            assert_eq!(values, ["a", "b", "c"][from as usize..]);
+            assert!(took < Duration::from_secs(2), "{took:?} after the seek");
+        }
+    }
+}
+
+#[test]
+fn a_partition_at_its_end_does_not_wait_for_the_long_poll_of_others() {
+    let servers = "memory:beside-a-long-poll?num.partitions=2";
+    let (producer, consumer) = long_polling(servers, &[0, 1]);
+    let topic = producer.topic("t").unwrap();
+    let produce = |partition| {
+        let record = ProduceRecord {
+            partition,
+            ..ProduceRecord::new(topic, b"d")
+        };
+        producer.produce(&record).unwrap();
+        producer.flush_serving(WAIT, &mut drop).unwrap();
+    };
+    let mut paused = [TopicPartition::new("t", 1, offset::INVALID)];
+    consumer.pause(&mut paused).unwrap();
+    // From now on only partition 0 is in the long poll.
+    produce(0);
+    consume(&consumer, 1);
+    consumer.resume(&mut paused).unwrap();
+    let queue = consumer.consumer_queue();
+    assert!(queue.poll(Duration::from_millis(50)).is_none());
+    let producing = Instant::now();
+    produce(1);
+    assert_eq!(consume(&consumer, 1), ["d"]);
+    let took = producing.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?} after the produce");
+}
+
 #[test]
 fn a_directory_keeps_records_and_offsets() {
     let dir = tempfile::tempdir().unwrap();

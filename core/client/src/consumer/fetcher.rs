@@ -1,4 +1,5 @@
-//! Fetching: one request per broker under way, the next one as soon as the answer is in and the queue has room.
+//! Fetching: one long poll per broker under way, the next one as soon as the answer is in and the queue has room. What can't
+//! wait for its end is fetched beside it.
 
 use super::assignors::TopicPartition;
 use super::fetched::{AbortedTransaction, Chunk, Fetched, ReadOptions};
@@ -21,11 +22,33 @@ pub(super) struct FetchTarget {
     offset: i64,
 }
 
+/// So much earlier than the broker's long poll one beside it ends, so that its partitions are in the next one.
+const BESIDE_ENDS_EARLIER_US: u64 = 10_000;
+
+/// What a fetch is to its broker's others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// The broker's long poll.
+    LongPoll,
+    /// For partitions that are behind while the long poll is parked: it doesn't wait.
+    Behind,
+    /// For partitions that reached their end while the long poll is parked: it waits as long as that.
+    Beside,
+}
+
+/// A broker's long poll.
+#[derive(Debug)]
+struct LongPoll {
+    token: u64,
+    /// When the broker answers it at the latest, in monotonic microseconds.
+    ends_us: u64,
+}
+
 /// The fetches under way.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
-    /// Each broker's long-polling fetch, by its token.
-    under_way: BTreeMap<i32, u64>,
+    /// Each broker's long poll.
+    long_polls: BTreeMap<i32, LongPoll>,
     /// Brokers that answered with an error, and until when to leave them alone.
     not_before: BTreeMap<i32, u64>,
     /// Turns the order of the partitions, so that all of them come first at times.
@@ -37,13 +60,25 @@ impl Fetches {
     pub(super) fn due(&self) -> Option<u64> {
         self.not_before.values().copied().min()
     }
+
+    /// How a partition is fetched from this broker now, if it is.
+    fn kind(&self, now: Now, node: i32, is_behind: bool) -> Option<Kind> {
+        match self.long_polls.get(&node) {
+            None => Some(Kind::LongPoll),
+            Some(_) if is_behind => Some(Kind::Behind),
+            Some(poll) => {
+                (poll.ends_us >= now.mono_us + 2 * BESIDE_ENDS_EARLIER_US).then_some(Kind::Beside)
+            }
+        }
+    }
 }
 
 impl Consumer {
-    /// Sends a fetch to every broker that has none under way and leads a partition with room in its queue.
+    /// Sends a long poll to every broker that has none under way and leads a partition with room in its queue.
     ///
     /// A partition that is behind, because it just started or had no room, doesn't wait until the long poll of the others
-    /// ends: such ones are fetched by themselves, without waiting.
+    /// ends: such ones are fetched by themselves, without waiting. Those that are at their end by now are long-polled beside
+    /// it, until shortly before it ends; then all are in one again.
     pub(super) fn serve_fetches(&mut self, now: Now, cluster: &dyn Cluster) {
         self.fetches
             .not_before
@@ -51,7 +86,8 @@ impl Consumer {
         self.forget_outdated_fetches();
         let full = self.queued_records >= self.config.queued_min_messages
             || self.queued_bytes >= self.config.queued_max_messages_kbytes * 1024;
-        let mut by_leader: BTreeMap<i32, Vec<(FetchTarget, FetchPartition)>> = BTreeMap::new();
+        let mut fetches: BTreeMap<(i32, Kind), Vec<(FetchTarget, FetchPartition)>> =
+            BTreeMap::new();
         let mut leaderless = false;
         for (key, partition) in &mut self.partitions {
             if partition.phase != Phase::Fetching
@@ -78,10 +114,12 @@ impl Consumer {
                     now.after_ms(i64::from(self.config.fetch_error_backoff_ms.max(1)));
                 continue;
             };
-            let waits = self.fetches.under_way.contains_key(&node) && !partition.is_behind();
-            if waits || self.fetches.not_before.contains_key(&node) {
+            if self.fetches.not_before.contains_key(&node) {
                 continue;
             }
+            let Some(kind) = self.fetches.kind(now, node, partition.is_behind()) else {
+                continue;
+            };
             let target = FetchTarget {
                 key: key.clone(),
                 version: partition.shared.version(),
@@ -95,13 +133,14 @@ impl Consumer {
                 partition_max_bytes: self.config.max_partition_fetch_bytes,
                 ..Default::default()
             };
-            by_leader.entry(node).or_default().push((target, wanted));
+            let fetch = fetches.entry((node, kind)).or_default();
+            fetch.push((target, wanted));
         }
         if leaderless {
             self.want_topics(&[], true);
         }
-        for (node, wanted) in by_leader {
-            self.send_fetch(node, wanted, cluster);
+        for ((node, kind), wanted) in fetches {
+            self.send_fetch(now, node, kind, wanted, cluster);
         }
     }
 
@@ -109,8 +148,8 @@ impl Consumer {
     fn forget_outdated_fetches(&mut self) {
         let (partitions, in_flight) = (&self.partitions, &self.in_flight);
         self.fetches
-            .under_way
-            .retain(|_, token| match in_flight.get(token) {
+            .long_polls
+            .retain(|_, poll| match in_flight.get(&poll.token) {
                 Some(Purpose::Fetch { targets, .. }) => targets.iter().any(|target| {
                     let partition = partitions.get(&target.key);
                     partition.is_some_and(|p| p.shared.version() == target.version)
@@ -121,11 +160,12 @@ impl Consumer {
 
     fn send_fetch(
         &mut self,
+        now: Now,
         node: i32,
+        kind: Kind,
         mut wanted: Vec<(FetchTarget, FetchPartition)>,
         cluster: &dyn Cluster,
     ) {
-        let extra = self.fetches.under_way.contains_key(&node);
         self.fetches.turn = self.fetches.turn.wrapping_add(1);
         let turn = self.fetches.turn % wanted.len();
         wanted.rotate_left(turn);
@@ -152,10 +192,13 @@ impl Consumer {
             let last = topics.pop().map(|t| t.partitions).unwrap_or_default();
             topics[0].partitions.extend(last);
         }
-        let max_wait_ms = if extra {
-            0
-        } else {
-            self.config.fetch_wait_max_ms
+        let max_wait_ms = match (kind, self.fetches.long_polls.get(&node)) {
+            (Kind::LongPoll, _) => self.config.fetch_wait_max_ms,
+            (Kind::Beside, Some(poll)) => {
+                let ends_us = poll.ends_us.saturating_sub(BESIDE_ENDS_EARLIER_US);
+                i32::try_from(ends_us.saturating_sub(now.mono_us) / 1000).unwrap_or(i32::MAX)
+            }
+            _ => 0,
         };
         let request = Request::Fetch(FetchRequest {
             replica_id: -1,
@@ -178,8 +221,11 @@ impl Consumer {
             timeout,
             Purpose::Fetch { node, targets },
         );
-        if !extra {
-            self.fetches.under_way.insert(node, token);
+        if kind == Kind::LongPoll {
+            let ends_us = now.after_ms(i64::from(max_wait_ms));
+            self.fetches
+                .long_polls
+                .insert(node, LongPoll { token, ends_us });
         }
     }
 
@@ -193,8 +239,10 @@ impl Consumer {
         reply: Result<Response, KafkaError>,
         cluster: &dyn Cluster,
     ) {
-        if self.fetches.under_way.get(&node) == Some(&token) {
-            self.fetches.under_way.remove(&node);
+        if let Some(poll) = self.fetches.long_polls.get(&node)
+            && poll.token == token
+        {
+            self.fetches.long_polls.remove(&node);
         }
         for target in &targets {
             if let Some(partition) = self.partitions.get_mut(&target.key)
@@ -419,11 +467,58 @@ mod tests {
         let (token, asked) = rig.fetch();
         assert_eq!(asked, [("a".into(), 1, 52)]);
         rig.fetches(token, "a", data(1, 52, 1, 53));
-        assert_eq!(
-            rig.waiting(),
-            "",
-            "at its end it waits for the next long poll"
-        );
+        // At its end it is long-polled as well, and in the same one with the others in the end.
+        let last = rig.run(0).sent.back().unwrap();
+        assert_eq!(max_wait(&last.2), 490);
+        let (beside, asked) = rig.fetch();
+        assert_eq!(asked, [("a".into(), 1, 53)]);
+        rig.run(490).fetches(beside, "a", data(1, 53, 0, 53));
+        assert_eq!(rig.waiting(), "", "the long poll is about to end");
+    }
+
+    #[test]
+    fn what_is_long_polled_beside_is_in_the_next_long_poll() {
+        let mut rig = assigned(&[0, 1], |_| {});
+        let (token, _) = rig.fetch();
+        rig.fetches(token, "a", data(0, 0, 3, 3));
+        rig.run(200);
+        let (main, _) = rig.fetch();
+        let mut end = [PartitionOffset::new("a", 1, 0)];
+        rig.consumer.seek(rig.now, &mut end).unwrap();
+        let (behind, _) = rig.fetch();
+        rig.run(0).fetches(behind, "a", data(1, 0, 0, 0));
+        assert_eq!(max_wait(&rig.run(0).sent[0].2), 290);
+        // A record that comes now is there at once, and the partition is long-polled again.
+        let (beside, _) = rig.fetch();
+        rig.run(100).fetches(beside, "a", data(1, 0, 1, 1));
+        assert_eq!(max_wait(&rig.run(0).sent[0].2), 190);
+        let (beside, asked) = rig.fetch();
+        assert_eq!(asked, [("a".into(), 1, 1)]);
+        rig.run(190).fetches(beside, "a", data(1, 1, 0, 1));
+        rig.run(10).fetches(main, "a", data(0, 3, 0, 3));
+        let (_, mut asked) = rig.fetch();
+        asked.sort();
+        assert_eq!(asked, [("a".into(), 0, 3), ("a".into(), 1, 1)]);
+        assert_eq!(rig.waiting(), "");
+    }
+
+    #[test]
+    fn a_seek_during_a_long_poll_is_fetched_at_once() {
+        for others in [&[0][..], &[0, 1]] {
+            let mut rig = assigned(others, |_| {});
+            let (token, _) = rig.fetch();
+            rig.fetches(token, "a", data(0, 0, 10, 10));
+            assert_eq!(rig.polled(), "a0: 0 1 2 3 4 5 6 7 8 9");
+            let (parked, _) = rig.run(100).fetch();
+            let mut there = [PartitionOffset::new("a", 0, 5)];
+            rig.consumer.seek(rig.now, &mut there).unwrap();
+            let (token, asked) = rig.fetch();
+            assert_eq!(asked, [("a".into(), 0, 5)]);
+            // Whichever is answered first: the parked one says nothing about where the partition is now.
+            rig.fetches(parked, "a", data(0, 10, 3, 13));
+            rig.fetches(token, "a", data(0, 5, 5, 10));
+            assert_eq!(rig.polled(), "a0: 5 6 7 8 9");
+        }
     }
 
     fn max_wait(request: &Request) -> i32 {
