@@ -54,6 +54,11 @@ const COMMANDS: &[Command] = &[
         "npm-pack: the npm package, in dist/",
         packages::npm_pack,
     ),
+    (
+        "gen",
+        "gen [--check]: regenerates the committed generated files, or says which are stale",
+        generate::main,
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -172,6 +172,17 @@ fn records_of_the_offsets_topic() {
 }
 
 #[test]
+fn records_of_the_metadata_log() {
+    record(messages::TopicRecord::arbitrary);
+    record(messages::PartitionRecord::arbitrary);
+    record(messages::PartitionChangeRecord::arbitrary);
+    record(messages::ConfigRecord::arbitrary);
+    record(messages::RemoveTopicRecord::arbitrary);
+    record(messages::FeatureLevelRecord::arbitrary);
+    record(messages::ProducerIdsRecord::arbitrary);
+}
+
+#[test]
 fn an_offset_commit_record_is_kafkas_byte_for_byte() {
     let key = messages::OffsetCommitKey {
         group: "g".into(),

@@ -211,7 +211,10 @@ fn encode_tags(message: &Message, shape: &Struct) -> String {
             .versions
             .map_or(message.versions.min, |v| v.min)
             .max(message.flexible.unwrap_or(0));
-        out += &format!("if version < {first} {{\n{}}}\n", refuse(shape, field));
+        if first > message.versions.min {
+            let refusal = refuse(shape, field);
+            out += &refusal.replacen("if ", &format!("if version < {first} && "), 1);
+        }
     }
     if flexible == "true" {
         return out + &body;

@@ -2119,6 +2119,17 @@ impl describe_cluster::DescribeClusterBroker {
     }
 }
 
+impl config_record::ConfigRecord {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = config_record::ConfigRecord::default();
+        out.resource_type = r.integer() as i8;
+        out.resource_name = r.string();
+        out.name = r.string();
+        out.value = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
 impl consumer_protocol_assignment::ConsumerProtocolAssignment {
     pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
         let mut out = consumer_protocol_assignment::ConsumerProtocolAssignment::default();
@@ -2162,6 +2173,15 @@ impl consumer_protocol_subscription::TopicPartition {
         let mut out = consumer_protocol_subscription::TopicPartition::default();
         out.topic = r.string();
         out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl feature_level_record::FeatureLevelRecord {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = feature_level_record::FeatureLevelRecord::default();
+        out.name = r.string();
+        out.feature_level = r.integer() as i16;
         out
     }
 }
@@ -2233,6 +2253,119 @@ impl offset_commit_value::OffsetCommitValue {
         if (4..=4).contains(&version) {
             out.topic_id = r.uuid();
         }
+        out
+    }
+}
+
+impl partition_change_record::PartitionChangeRecord {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = partition_change_record::PartitionChangeRecord::default();
+        out.partition_id = r.integer() as i32;
+        out.topic_id = r.uuid();
+        out.isr = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.integer() as i32))
+        };
+        out.leader = r.integer() as i32;
+        out.replicas = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.integer() as i32))
+        };
+        out.removing_replicas = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.integer() as i32))
+        };
+        out.adding_replicas = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.integer() as i32))
+        };
+        out.leader_recovery_state = r.integer() as i8;
+        if (1..=2).contains(&version) {
+            out.directories = if r.one_in(3) {
+                None
+            } else {
+                Some(r.array(|r| r.uuid()))
+            };
+        }
+        if (2..=2).contains(&version) {
+            out.eligible_leader_replicas = if r.one_in(3) {
+                None
+            } else {
+                Some(r.array(|r| r.integer() as i32))
+            };
+        }
+        if (2..=2).contains(&version) {
+            out.last_known_elr = if r.one_in(3) {
+                None
+            } else {
+                Some(r.array(|r| r.integer() as i32))
+            };
+        }
+        out
+    }
+}
+
+impl partition_record::PartitionRecord {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = partition_record::PartitionRecord::default();
+        out.partition_id = r.integer() as i32;
+        out.topic_id = r.uuid();
+        out.replicas = r.array(|r| r.integer() as i32);
+        out.isr = r.array(|r| r.integer() as i32);
+        out.removing_replicas = r.array(|r| r.integer() as i32);
+        out.adding_replicas = r.array(|r| r.integer() as i32);
+        out.leader = r.integer() as i32;
+        out.leader_recovery_state = r.integer() as i8;
+        out.leader_epoch = r.integer() as i32;
+        out.partition_epoch = r.integer() as i32;
+        if (1..=2).contains(&version) {
+            out.directories = r.array(|r| r.uuid());
+        }
+        if (2..=2).contains(&version) {
+            out.eligible_leader_replicas = if r.one_in(3) {
+                None
+            } else {
+                Some(r.array(|r| r.integer() as i32))
+            };
+        }
+        if (2..=2).contains(&version) {
+            out.last_known_elr = if r.one_in(3) {
+                None
+            } else {
+                Some(r.array(|r| r.integer() as i32))
+            };
+        }
+        out
+    }
+}
+
+impl producer_ids_record::ProducerIdsRecord {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = producer_ids_record::ProducerIdsRecord::default();
+        out.broker_id = r.integer() as i32;
+        out.broker_epoch = r.integer();
+        out.next_producer_id = r.integer();
+        out
+    }
+}
+
+impl remove_topic_record::RemoveTopicRecord {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = remove_topic_record::RemoveTopicRecord::default();
+        out.topic_id = r.uuid();
+        out
+    }
+}
+
+impl topic_record::TopicRecord {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = topic_record::TopicRecord::default();
+        out.name = r.string();
+        out.topic_id = r.uuid();
         out
     }
 }
