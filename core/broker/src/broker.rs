@@ -20,6 +20,7 @@ use crate::{
     producer_ids::ProducerIds,
     purgatory::{Expired, Purgatory, WaitId},
     random::Random,
+    state_files::KafkaMark,
     topics::Topics,
 };
 
@@ -96,6 +97,8 @@ pub struct Broker {
     pub(crate) config: BrokerConfig,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) identity: Identity,
+    /// How far a JVM Kafka had come on this directory when its topics were taken over.
+    pub(crate) kafka: KafkaMark,
     pub(crate) random: Random,
     pub(crate) topics: Topics,
     pub(crate) partitions: Partitions,
@@ -159,6 +162,7 @@ impl Broker {
             config,
             storage,
             identity,
+            kafka: KafkaMark::default(),
             random,
             topics: Topics::default(),
             partitions: Partitions::default(),

@@ -203,7 +203,7 @@ impl Broker {
         }
         self.write_high_watermarks()
             .and_then(|()| self.write_recovery_points())
-            .and_then(|()| data_dir::mark_clean_shutdown(&*self.storage))
+            .and_then(|()| data_dir::mark_clean_shutdown(&*self.storage, self.kafka.broker_epoch))
             .map_err(|error| BrokerError::Log {
                 partition: "the checkpoints".into(),
                 error,

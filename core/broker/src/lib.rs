@@ -7,6 +7,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod adoption;
 mod api;
 mod append;
 mod broker;
@@ -17,6 +18,7 @@ mod durability;
 mod fetch_sessions;
 mod groups;
 mod housekeeping;
+mod kraft;
 mod opening;
 mod output;
 mod partition;
@@ -33,6 +35,7 @@ pub use broker::{Broker, BrokerError};
 pub use config::{BrokerConfig, Durability};
 pub use context::{ConnId, ReplyTo, RequestContext};
 pub use groups::GroupConfig;
+pub use kraft::{PromoteError, Promoted, Promotion, promote};
 pub use output::{Output, RequestEnvelope, SyncId};
 pub use topic_config::{TopicCompression, TopicConfig};
 pub use topics::OFFSETS_TOPIC;

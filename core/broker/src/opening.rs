@@ -10,7 +10,7 @@ use ottla_protocol::{Str, Uuid};
 use ottla_record::{Batches, Limits, Now};
 
 use crate::{
-    Broker, BrokerConfig, BrokerError,
+    Broker, BrokerConfig, BrokerError, adoption,
     broker::Identity,
     groups::GroupCoordinator,
     partition::PartitionIndex,
@@ -33,23 +33,23 @@ pub(crate) fn open(
     check(&config)?;
     let mut random = Random::new(seed);
     let identity = open_identity(&config, &*storage, &mut random)?;
+    let mut producer_ids = ProducerIds::open(&*storage)?;
+    let adopted = adoption::adopt(&*storage, identity.node_id)?;
+    producer_ids.pass(adopted.next_producer_id);
     let checkpoints = read_checkpoints(&*storage)?;
-    let producer_ids = ProducerIds::open(&*storage)?;
 
     // The coordinator hashes groups over the partitions that there are, whatever the configuration says by now.
-    if let Some(text) = state_files::read_text(&*storage, state_files::TOPICS)? {
-        let stored = state_files::parse_topics(&text)?;
-        if let Some(offsets) = stored
-            .iter()
-            .find(|topic| !topic.deleting && topic.name == OFFSETS_TOPIC)
-        {
-            config.groups.partitions = offsets.partitions;
-        }
+    let topics = &adopted.registry.topics;
+    if let Some(offsets) = topics
+        .iter()
+        .find(|topic| !topic.deleting && topic.name == OFFSETS_TOPIC)
+    {
+        config.groups.partitions = offsets.partitions;
     }
     let groups = GroupCoordinator::new(config.groups.clone(), random.next_u64());
 
     let mut broker = Broker::assemble(config, storage, identity, producer_ids, random, groups, now);
-    broker.open_topics(now, &checkpoints)?;
+    broker.open_topics(now, &checkpoints, adopted)?;
     broker.sync_what_was_recovered();
     replay_offsets(&mut broker)?;
     let Broker { groups, topics, .. } = &mut broker;
@@ -129,10 +129,12 @@ fn read_checkpoints(storage: &dyn Storage) -> Result<Checkpoints, BrokerError> {
     Ok(Checkpoints {
         recovery_points: read(data_dir::RECOVERY_POINTS)?,
         log_starts: read(data_dir::LOG_STARTS)?,
-        clean: data_dir::take_clean_shutdown(storage).map_err(|error| BrokerError::Log {
-            partition: data_dir::CLEAN_SHUTDOWN.into(),
-            error,
-        })?,
+        clean: data_dir::take_clean_shutdown(storage)
+            .map_err(|error| BrokerError::Log {
+                partition: data_dir::CLEAN_SHUTDOWN.into(),
+                error,
+            })?
+            .is_some(),
     })
 }
 

@@ -25,6 +25,18 @@ impl ProducerIds {
         Ok(Self { next, end: next })
     }
 
+    /// The first id that no run has claimed.
+    pub(crate) fn claimed(&self) -> i64 {
+        self.end
+    }
+
+    /// Passes over all ids below `next`, which somebody else has handed out.
+    pub(crate) fn pass(&mut self, next: i64) {
+        if next > self.end {
+            (self.next, self.end) = (next, next);
+        }
+    }
+
     /// A producer id that nobody has had.
     pub(crate) fn take(&mut self, storage: &dyn Storage) -> Result<i64, BrokerError> {
         if self.next == self.end {

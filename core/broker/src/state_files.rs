@@ -74,17 +74,42 @@ fn checked<'a>(path: &str, text: &'a str) -> Result<&'a str, BrokerError> {
     Ok(body)
 }
 
-/// One topic of the registry.
+/// The registry.
 ///
 /// ```text
 /// ottla-topics 1
+/// kafka <metadata end offset> <broker epoch>
 /// topic <name> <id> <partition count>
 /// config <key> <value>            (of the topic above)
 /// deleting <name> <id> <partition count>
 /// crc32c <8 hex digits>
 /// ```
-///
-/// A topic under deletion stays as `deleting` until its directories are gone, so that a crash in between leaves nothing behind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Registry {
+    /// What a JVM Kafka had made of the directory when its topics were last taken over; no line if none ever ran on it.
+    pub(crate) kafka: KafkaMark,
+    pub(crate) topics: Vec<StoredTopic>,
+}
+
+/// How far a JVM Kafka was when it last stopped: either number grows when one runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KafkaMark {
+    /// The end of its metadata log, 0 without one.
+    pub(crate) metadata_end: i64,
+    /// The epoch of its broker, from the mark of a clean stop; -1 if there is none.
+    pub(crate) broker_epoch: i64,
+}
+
+impl Default for KafkaMark {
+    fn default() -> Self {
+        Self {
+            metadata_end: 0,
+            broker_epoch: -1,
+        }
+    }
+}
+
+/// One topic of the registry. A topic under deletion stays as `deleting` until its directories are gone, so that a crash in between leaves nothing behind.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredTopic {
     pub(crate) name: Str,
@@ -96,9 +121,16 @@ pub(crate) struct StoredTopic {
 }
 
 /// The registry's text.
-pub(crate) fn topics_text<'a>(topics: impl Iterator<Item = &'a StoredTopic>) -> String {
+pub(crate) fn topics_text(registry: &Registry) -> String {
     let mut text = String::from("ottla-topics 1\n");
-    for topic in topics {
+    if registry.kafka != KafkaMark::default() {
+        let KafkaMark {
+            metadata_end,
+            broker_epoch,
+        } = registry.kafka;
+        let _ = writeln!(text, "kafka {metadata_end} {broker_epoch}");
+    }
+    for topic in &registry.topics {
         let word = if topic.deleting { "deleting" } else { "topic" };
         let _ = writeln!(
             text,
@@ -112,8 +144,15 @@ pub(crate) fn topics_text<'a>(topics: impl Iterator<Item = &'a StoredTopic>) -> 
     with_checksum(text)
 }
 
-/// Reads the registry.
-pub(crate) fn parse_topics(text: &str) -> Result<Vec<StoredTopic>, BrokerError> {
+/// Reads the registry; `None` if there is none.
+pub(crate) fn read_topics(storage: &dyn Storage) -> Result<Option<Registry>, BrokerError> {
+    match read_text(storage, TOPICS)? {
+        Some(text) => parse_topics(&text).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn parse_topics(text: &str) -> Result<Registry, BrokerError> {
     let corrupt = |why: String| BrokerError::Corrupt {
         path: TOPICS.into(),
         why,
@@ -122,11 +161,19 @@ pub(crate) fn parse_topics(text: &str) -> Result<Vec<StoredTopic>, BrokerError> 
     if lines.next() != Some("ottla-topics 1") {
         return Err(corrupt("its version can't be read".to_string()));
     }
+    let mut kafka = KafkaMark::default();
     let mut topics: Vec<StoredTopic> = Vec::new();
     for line in lines {
         let bad = || corrupt(format!("bad line {line:?}"));
         let (word, rest) = line.split_once(' ').ok_or_else(bad)?;
         match word {
+            "kafka" => {
+                let (end, epoch) = rest.split_once(' ').ok_or_else(bad)?;
+                kafka = KafkaMark {
+                    metadata_end: end.parse().map_err(|_| bad())?,
+                    broker_epoch: epoch.parse().map_err(|_| bad())?,
+                };
+            }
             "topic" | "deleting" => {
                 let mut words = rest.split(' ');
                 let topic = (|| {
@@ -152,7 +199,7 @@ pub(crate) fn parse_topics(text: &str) -> Result<Vec<StoredTopic>, BrokerError> 
             _ => return Err(bad()),
         }
     }
-    Ok(topics)
+    Ok(Registry { kafka, topics })
 }
 
 /// `ottla-producer-ids`: the first id of the next block.
@@ -198,8 +245,17 @@ mod tests {
                 deleting: true,
             },
         ];
-        let text = topics_text(topics.iter());
-        assert_eq!(parse_topics(&text).unwrap(), topics);
+        let mut registry = Registry {
+            topics,
+            ..Registry::default()
+        };
+        assert_eq!(parse_topics(&topics_text(&registry)).unwrap(), registry);
+        registry.kafka = KafkaMark {
+            metadata_end: 812,
+            broker_epoch: 7,
+        };
+        let text = topics_text(&registry);
+        assert_eq!(parse_topics(&text).unwrap(), registry);
         for at in 0..text.len() {
             let mut damaged = text.clone().into_bytes();
             damaged[at] ^= 1;

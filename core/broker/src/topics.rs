@@ -16,10 +16,11 @@ use ottla_record::Now;
 
 use crate::{
     Broker,
+    adoption::Adopted,
     broker::BrokerError,
     config::Durability,
     partition::{Partition, PartitionIndex},
-    state_files::{self, StoredTopic},
+    state_files::{self, Registry, StoredTopic},
     topic_config::{TopicConfig, topic_config_key},
 };
 
@@ -224,16 +225,15 @@ pub(crate) struct Checkpoints {
 }
 
 impl Broker {
-    /// Reads the registry and opens every partition in it; finishes interrupted deletions.
+    /// Opens every partition of the topics that there are; finishes interrupted deletions.
     pub(crate) fn open_topics(
         &mut self,
         now: Now,
         checkpoints: &Checkpoints,
+        adopted: Adopted,
     ) -> Result<(), BrokerError> {
-        let Some(text) = state_files::read_text(&*self.storage, state_files::TOPICS)? else {
-            return Ok(());
-        };
-        for stored in state_files::parse_topics(&text)? {
+        self.kafka = adopted.registry.kafka;
+        for stored in adopted.registry.topics {
             if check_topic_name(&stored.name).is_err() {
                 return Err(BrokerError::Corrupt {
                     path: state_files::TOPICS.into(),
@@ -265,6 +265,8 @@ impl Broker {
         }
         if !self.topics.deleting.is_empty() {
             self.remove_deleted_directories();
+            self.write_registry()?;
+        } else if adopted.is_new {
             self.write_registry()?;
         }
         Ok(())
@@ -487,10 +489,14 @@ impl Broker {
     }
 
     fn write_stored(&self, stored: &[StoredTopic]) -> Result<(), BrokerError> {
+        let registry = Registry {
+            kafka: self.kafka,
+            topics: stored.to_vec(),
+        };
         Ok(state_files::write_text(
             &*self.storage,
             state_files::TOPICS,
-            state_files::topics_text(stored.iter()),
+            state_files::topics_text(&registry),
         )?)
     }
 

@@ -1,4 +1,7 @@
 //! One owner per directory: a lock on the open file description of `.lock`, which the system gives up with the process.
+//!
+//! It is two locks. `flock` is what Ottla's owners exclude each other by. A JVM Kafka takes an `fcntl` lock on the same file, and
+//! the two kinds don't see each other; so an owner has that one, too, in its variant that belongs to the open file.
 
 use crate::fork;
 use rustix::fs::{FlockOperation, flock};
@@ -91,6 +94,12 @@ impl DirectoryLock {
             }
             Err(error) => return Err(failed(&path, error.into())),
         }
+        if !lock_against_kafka(&file).map_err(|error| failed(&path, error))? {
+            return Err(LockError::Owned {
+                dir: dir.to_path_buf(),
+                by: "a JVM Kafka".to_string(),
+            });
+        }
         fork::close_in_children(file.as_raw_fd());
         let lock = Self {
             file: Some(file),
@@ -115,6 +124,33 @@ impl Drop for DirectoryLock {
         let _ = fs::remove_file(&self.owner);
         fork::forget_descriptor(file.as_raw_fd());
     }
+}
+
+/// Takes the lock that a JVM Kafka takes: a write lock on the whole file. False if somebody else has it. File systems without
+/// such locks have none against Kafka, either.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn lock_against_kafka(file: &File) -> io::Result<bool> {
+    // SAFETY: a C struct of numbers, for which zero is valid.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: the descriptor is open, and the struct lives as long as the call.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        error if error.raw_os_error() == Some(libc::EACCES) => Ok(false),
+        error if error.raw_os_error() == Some(libc::EINVAL) => Ok(true),
+        error => Err(error),
+    }
+}
+
+/// Other systems have no such lock that belongs to the open file.
+#[cfg(not(target_os = "linux"))]
+fn lock_against_kafka(_: &File) -> io::Result<bool> {
+    Ok(true)
 }
 
 /// This process, for people: `process 4711 (python3 app.py), since 2026-11-21 08:00:00 UTC`.

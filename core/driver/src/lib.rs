@@ -13,6 +13,7 @@ mod files;
 mod fork;
 mod handle;
 mod mailbox;
+mod promotion;
 
 pub use clock::now;
 pub use directory_lock::{DirectoryLock, LockError};
@@ -20,3 +21,4 @@ pub use embedded::{EmbeddedBroker, OpenError, Place};
 pub use files::{FileStorage, FileStorageOptions};
 pub use fork::is_forked_since;
 pub use handle::{EventSink, Handle};
+pub use promotion::{PromotionError, promote};

@@ -133,10 +133,26 @@ impl MetaProperties {
     }
 }
 
-/// Whether the directory was closed cleanly; removes the mark, durably, so that a crash from here on is seen.
-pub fn take_clean_shutdown(storage: &dyn Storage) -> Result<bool, LogError> {
-    let clean = storage.exists(CLEAN_SHUTDOWN)?;
-    if clean {
+/// Whether the directory was closed cleanly: then the mark's broker epoch, which a JVM Kafka compares with the one that its
+/// controller knows; -1 if it says none.
+pub fn clean_shutdown(storage: &dyn Storage) -> Result<Option<i64>, LogError> {
+    if !storage.exists(CLEAN_SHUTDOWN)? {
+        return Ok(None);
+    }
+    // Older ones are empty.
+    let text = text_of(storage, CLEAN_SHUTDOWN).ok().flatten();
+    let epoch = text.as_deref().and_then(|text| {
+        let (_, rest) = text.split_once("\"brokerEpoch\":")?;
+        let end = rest.find([',', '}']).unwrap_or(rest.len());
+        rest[..end].trim().parse().ok()
+    });
+    Ok(Some(epoch.unwrap_or(-1)))
+}
+
+/// As [`clean_shutdown`]; removes the mark, durably, so that a crash from here on is seen.
+pub fn take_clean_shutdown(storage: &dyn Storage) -> Result<Option<i64>, LogError> {
+    let clean = clean_shutdown(storage)?;
+    if clean.is_some() {
         storage.remove_file(CLEAN_SHUTDOWN)?;
     }
     // Without a mark, too: it may have been removed by a start that failed before this was durable.
@@ -144,13 +160,10 @@ pub fn take_clean_shutdown(storage: &dyn Storage) -> Result<bool, LogError> {
     Ok(clean)
 }
 
-/// Leaves the mark of a clean stop.
-pub fn mark_clean_shutdown(storage: &dyn Storage) -> Result<(), LogError> {
-    Ok(write_file(
-        storage,
-        CLEAN_SHUTDOWN,
-        b"{\"version\":0,\"brokerEpoch\":-1}",
-    )?)
+/// Leaves the mark of a clean stop, with the epoch that the mark had before.
+pub fn mark_clean_shutdown(storage: &dyn Storage, broker_epoch: i64) -> Result<(), LogError> {
+    let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+    Ok(write_file(storage, CLEAN_SHUTDOWN, text.as_bytes())?)
 }
 
 /// The topic id in a partition's directory, as text. A file without contents or cut short, as a power cut may leave it, counts
@@ -250,9 +263,14 @@ mod tests {
     #[test]
     fn clean_mark_topic_ids_and_names() {
         let storage = MemoryStorage::new();
-        assert!(!take_clean_shutdown(&storage).unwrap());
-        mark_clean_shutdown(&storage).unwrap();
-        assert!(take_clean_shutdown(&storage).unwrap() && !take_clean_shutdown(&storage).unwrap());
+        assert_eq!(take_clean_shutdown(&storage).unwrap(), None);
+        for epoch in [-1, 11] {
+            mark_clean_shutdown(&storage, epoch).unwrap();
+            assert_eq!(take_clean_shutdown(&storage).unwrap(), Some(epoch));
+            assert_eq!(take_clean_shutdown(&storage).unwrap(), None);
+        }
+        write_file(&storage, CLEAN_SHUTDOWN, b"").unwrap();
+        assert_eq!(take_clean_shutdown(&storage).unwrap(), Some(-1));
         storage.create_dir("t-0").unwrap();
         assert_eq!(read_topic_id(&storage, "t-0").unwrap(), None);
         write_topic_id(&storage, "t-0", "5L6g3nShT-eMCtK--X86sw").unwrap();

@@ -2,8 +2,9 @@
 
 use crate::config::address;
 use crate::{Config, ErrCode, KafkaError};
-use ottla_broker::BrokerError;
-use ottla_driver::{EmbeddedBroker, OpenError};
+use ottla_broker::{BrokerError, PromoteError, Promotion};
+use ottla_driver::{EmbeddedBroker, LockError, OpenError, PromotionError};
+use std::path::Path;
 
 /// Keeps an embedded broker open. Handles open the broker that they name by themselves, and it closes with the last of them; hold a
 /// `Broker` when it should outlive them: a `memory:` broker between a test's producer and its consumer, or a directory that no other
@@ -56,6 +57,35 @@ impl Broker {
     pub fn is_same(&self, other: &Self) -> bool {
         self.broker.place() == other.broker.place()
     }
+}
+
+/// Prepares the data directory `dir` for a JVM Kafka in KRaft mode, as `ottla promote DIR` does: what `kafka-storage format` writes,
+/// with the topics, their settings and the producer ids that are there. Ottla may open the directory again, before and after.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// let broker = ottla::Broker::open(&format!("file://{}", dir.display()))?;
+/// drop(broker);
+/// let promotion = ottla::promote(dir)?;
+/// assert_eq!(promotion.promoted, ottla::Promoted::Now);
+/// assert!(dir.join("bootstrap.checkpoint").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `_CONFLICT` if somebody has it open (the message names who), `_STATE` if it was not closed cleanly, `_INVALID_ARG` if it is no
+/// data directory, `_FS` if it can't be read or written.
+pub fn promote(dir: impl AsRef<Path>) -> Result<Promotion, KafkaError> {
+    ottla_driver::promote(dir.as_ref()).map_err(|error| {
+        let code = match &error {
+            PromotionError::Lock(LockError::Owned { .. }) => ErrCode::CONFLICT,
+            PromotionError::Promote(_, PromoteError::NotClosedCleanly) => ErrCode::STATE,
+            PromotionError::Promote(_, PromoteError::NotADataDirectory) => ErrCode::INVALID_ARG,
+            _ => ErrCode::FS,
+        };
+        KafkaError::new(code, error.to_string())
+    })
 }
 
 /// Why a broker can't be opened, as an error of the client.

@@ -78,13 +78,14 @@ pub use admin::{
     Admin, ConfigEntry, ConfigResource, GroupListing, ListedOffset, NewTopic, OffsetSpec,
 };
 pub use answers::{BrokerInfo, GroupInfo, GroupMember, Metadata, PartitionMetadata, TopicMetadata};
-pub use broker::Broker;
+pub use broker::{Broker, promote};
 pub use config::{Config, ConfigError, CustomPartitioner, Logger, TopicConfig};
 pub use consumer::Consumer;
 pub use event::{
     Delivery, DeliveryBatch, Event, FetchedBatch, LogLine, Persistence, RebalanceKind, Record,
 };
 pub use handle::{GroupMetadata, Handle, InterruptCheck, ProduceRecord, TopicHandle};
+pub use ottla_broker::{Promoted, Promotion};
 pub use ottla_client::{ErrCode, KafkaError, Role, Route};
 pub use ottla_protocol::{ErrorCode, Str};
 pub use ottla_record::{Header, Headers};
