@@ -25,9 +25,15 @@ pub fn main(args: &[String]) -> Result<(), Failure> {
         .map_err(|error| failed(format!("{dir}: {error}")))?;
     let properties = server_properties(&promotion, &dir.display().to_string());
     if json {
-        println!("{}", as_json(&promotion, &dir.display().to_string(), &properties));
+        println!(
+            "{}",
+            as_json(&promotion, &dir.display().to_string(), &properties)
+        );
     } else {
-        println!("{}", for_people(&promotion, &dir.display().to_string(), &properties));
+        println!(
+            "{}",
+            for_people(&promotion, &dir.display().to_string(), &properties)
+        );
     }
     Ok(())
 }

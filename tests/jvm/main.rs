@@ -52,7 +52,11 @@ fn prove() -> Outcome {
     writing::clean(&dir)?;
     let written = records::read(&dir, Isolation::Uncommitted)?;
     writing::check(&written)?;
-    println!("  {} records in {} partitions", written.count(), written.ends.len());
+    println!(
+        "  {} records in {} partitions",
+        written.count(),
+        written.ends.len()
+    );
 
     step("Kafka's dump tool reads every file");
     dump::every_file(&jvm, &dir)?;
@@ -62,15 +66,18 @@ fn prove() -> Outcome {
     step("ottla promote");
     refusals(&work, &dir)?;
     let said = promote(&dir)?;
-    expect(said.contains("\"promoted\":\"now\""), || format!("promote said {said}"))?;
+    expect(said.contains("\"promoted\":\"now\""), || {
+        format!("promote said {said}")
+    })?;
     expect(promote(&dir)? == said, || "promote twice differs".into())?;
 
     step("a JVM Kafka serves it");
     let broker = kafka.start(&dir)?;
     let in_use = ottla(&["promote", text(&dir)])?;
-    expect(!in_use.0 && in_use.1.contains("in use by a JVM Kafka"), || {
-        format!("promoting what a JVM Kafka has open: {}", in_use.1)
-    })?;
+    expect(
+        !in_use.0 && in_use.1.contains("in use by a JVM Kafka"),
+        || format!("promoting what a JVM Kafka has open: {}", in_use.1),
+    )?;
     let theirs = kafka.read("read_uncommitted")?;
     written.must_be(&theirs, "what Ottla wrote", "what Kafka's client read")?;
     for group in writing::GROUPS {
@@ -86,7 +93,10 @@ fn prove() -> Outcome {
     let uncommitted = kafka.read("read_uncommitted")?;
     let committed = kafka.read("read_committed")?;
     let groups = ["shop", "manual", "jvm.group", "jvm.transactional.group"];
-    let offsets: Vec<_> = groups.iter().map(|g| kafka.committed(g)).collect::<Result<_, _>>()?;
+    let offsets: Vec<_> = groups
+        .iter()
+        .map(|g| kafka.committed(g))
+        .collect::<Result<_, _>>()?;
     let log = broker.stop()?;
     jvm::no_complaints(&log)?;
 
@@ -94,7 +104,11 @@ fn prove() -> Outcome {
     let ours = records::read(&dir, Isolation::Uncommitted)?;
     uncommitted.must_be(&ours, "what Kafka's client read", "what Ottla read")?;
     let ours_committed = records::read(&dir, Isolation::Committed)?;
-    committed.must_be(&ours_committed, "what Kafka's client read", "what Ottla read as committed")?;
+    committed.must_be(
+        &ours_committed,
+        "what Kafka's client read",
+        "what Ottla read as committed",
+    )?;
     fates(&ours, &ours_committed)?;
     for (group, theirs) in groups.iter().zip(&offsets) {
         let ours = records::committed(&dir, group)?;
@@ -102,7 +116,11 @@ fn prove() -> Outcome {
             format!("offsets of {group}: Kafka had {theirs:?}, Ottla {ours:?}")
         })?;
     }
-    println!("  {} records, {} of them committed", ours.count(), ours_committed.count());
+    println!(
+        "  {} records, {} of them committed",
+        ours.count(),
+        ours_committed.count()
+    );
 
     step("Ottla goes on, and hands it over once more");
     expect(promote(&dir)?.contains("\"promoted\":\"already\""), || {
@@ -132,7 +150,8 @@ pub fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome {
 }
 
 fn text(path: &Path) -> &str {
-    path.to_str().expect("the test's own directories have names of letters")
+    path.to_str()
+        .expect("the test's own directories have names of letters")
 }
 
 /// Runs the program; whether it succeeded, and what it printed.
@@ -142,7 +161,10 @@ fn ottla(args: &[&str]) -> Outcome<(bool, String)> {
         .output()
         .map_err(|error| format!("ottla: {error}"))?;
     let said = [done.stdout, done.stderr].concat();
-    Ok((done.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    Ok((
+        done.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    ))
 }
 
 fn promote(dir: &Path) -> Outcome<String> {
@@ -156,7 +178,8 @@ fn promote(dir: &Path) -> Outcome<String> {
 fn refusals(work: &Path, dir: &Path) -> Outcome {
     let empty = work.join("empty");
     std::fs::create_dir_all(&empty).map_err(|error| error.to_string())?;
-    let open = ottla::Broker::open(&format!("file://{}", dir.display())).map_err(|e| e.to_string())?;
+    let open =
+        ottla::Broker::open(&format!("file://{}", dir.display())).map_err(|e| e.to_string())?;
     for (path, words) in [
         (&empty, "no data directory"),
         (&work.join("nowhere"), "No such file"),
@@ -165,7 +188,10 @@ fn refusals(work: &Path, dir: &Path) -> Outcome {
     ] {
         let (succeeded, said) = ottla(&["promote", text(path)])?;
         expect(!succeeded && said.contains(words), || {
-            format!("promoting {} should say {words:?}, not: {said}", path.display())
+            format!(
+                "promoting {} should say {words:?}, not: {said}",
+                path.display()
+            )
         })?;
     }
     drop(open);
@@ -199,17 +225,31 @@ fn fates(all: &Contents, committed: &Contents) -> Outcome {
         lines.map(|record| record.key_text()).collect()
     };
     let count = |keys: &[String], fate: &str| keys.iter().filter(|k| k.starts_with(fate)).count();
-    let (seen, trusted) = (keys(all, "jvm.transactions"), keys(committed, "jvm.transactions"));
-    expect(count(&seen, "aborted") == 80 && count(&seen, "committed") == 400, || {
-        format!("of the transactions' records {} are there", seen.len())
-    })?;
-    expect(count(&trusted, "aborted") == 0 && count(&trusted, "committed") == 400, || {
-        format!("{} aborted records were read as committed", count(&trusted, "aborted"))
-    })?;
-    expect(keys(all, "jvm.open") == ["before", "undecided", "behind"], || {
-        format!("jvm.open has {:?}", keys(all, "jvm.open"))
-    })?;
+    let (seen, trusted) = (
+        keys(all, "jvm.transactions"),
+        keys(committed, "jvm.transactions"),
+    );
+    expect(
+        count(&seen, "aborted") == 80 && count(&seen, "committed") == 400,
+        || format!("of the transactions' records {} are there", seen.len()),
+    )?;
+    expect(
+        count(&trusted, "aborted") == 0 && count(&trusted, "committed") == 400,
+        || {
+            format!(
+                "{} aborted records were read as committed",
+                count(&trusted, "aborted")
+            )
+        },
+    )?;
+    expect(
+        keys(all, "jvm.open") == ["before", "undecided", "behind"],
+        || format!("jvm.open has {:?}", keys(all, "jvm.open")),
+    )?;
     expect(keys(committed, "jvm.open") == ["before"], || {
-        format!("of jvm.open, {:?} counts as committed", keys(committed, "jvm.open"))
+        format!(
+            "of jvm.open, {:?} counts as committed",
+            keys(committed, "jvm.open")
+        )
     })
 }

@@ -34,7 +34,9 @@ fn failed(error: impl std::fmt::Display) -> String {
 fn with(dir: &Path, properties: &[(&str, &str)]) -> Outcome<Config> {
     properties
         .iter()
-        .try_fold(records::config(dir)?, |config, (name, value)| config.with(name, value))
+        .try_fold(records::config(dir)?, |config, (name, value)| {
+            config.with(name, value)
+        })
         .map_err(failed)
 }
 
@@ -75,10 +77,19 @@ fn create(dir: &Path, topic: &str, partitions: i32, settings: &[(&str, &str)]) -
         name: topic.into(),
         num_partitions: partitions,
         replication_factor: 1,
-        config: settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        config: settings
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect(),
     };
-    let results = admin.create_topics(&[topic], false, PATIENCE).map_err(failed)?;
-    results.into_iter().collect::<Result<Vec<()>, KafkaError>>().map(drop).map_err(failed)
+    let results = admin
+        .create_topics(&[topic], false, PATIENCE)
+        .map_err(failed)?;
+    results
+        .into_iter()
+        .collect::<Result<Vec<()>, KafkaError>>()
+        .map(drop)
+        .map_err(failed)
 }
 
 /// Appends to `killed` until the parent kills this process.
@@ -102,9 +113,13 @@ pub fn unclean(dir: &Path) -> Outcome {
     }
     std::thread::sleep(Duration::from_millis(300));
     child.kill().and_then(|()| child.wait()).map_err(failed)?;
-    expect(far_enough(), || "the writer that is killed never got far".into())?;
+    expect(far_enough(), || {
+        "the writer that is killed never got far".into()
+    })?;
     let mark = dir.join(".kafka_cleanshutdown");
-    expect(!mark.exists(), || "a killed writer left the mark of a clean stop".into())
+    expect(!mark.exists(), || {
+        "a killed writer left the mark of a clean stop".into()
+    })
 }
 
 /// Opens the directory again, writes topics of all kinds and closes it.
@@ -116,10 +131,29 @@ pub fn clean(dir: &Path) -> Outcome {
     for codec in CODECS {
         let topic = format!("codec.{codec}");
         create(dir, &topic, 2, &small)?;
-        produce(dir, &[("compression.type", codec), ("linger.ms", "5")], &topic, codec, 400, 400)?;
+        produce(
+            dir,
+            &[("compression.type", codec), ("linger.ms", "5")],
+            &topic,
+            codec,
+            400,
+            400,
+        )?;
     }
-    create(dir, "dense", 1, &[("segment.bytes", "100000"), ("index.interval.bytes", "0")])?;
-    produce(dir, &[("batch.num.messages", "1")], "dense", "dense", 600, 100)?;
+    create(
+        dir,
+        "dense",
+        1,
+        &[("segment.bytes", "100000"), ("index.interval.bytes", "0")],
+    )?;
+    produce(
+        dir,
+        &[("batch.num.messages", "1")],
+        "dense",
+        "dense",
+        600,
+        100,
+    )?;
     create(dir, "headers", 2, &[])?;
     produce(dir, &[], "headers", "headers", 100, 10)?;
     create(dir, "idempotent", 2, &small)?;
@@ -127,9 +161,22 @@ pub fn clean(dir: &Path) -> Outcome {
         let idempotent = [("enable.idempotence", "true"), ("batch.num.messages", "5")];
         produce(dir, &idempotent, "idempotent", producer, 200, 200)?;
     }
-    create(dir, "appended", 1, &[("message.timestamp.type", "LogAppendTime"), ("segment.bytes", "20000")])?;
+    create(
+        dir,
+        "appended",
+        1,
+        &[
+            ("message.timestamp.type", "LogAppendTime"),
+            ("segment.bytes", "20000"),
+        ],
+    )?;
     produce(dir, &[], "appended", "appended", 200, 300)?;
-    create(dir, "keyed", 1, &[("cleanup.policy", "compact"), ("segment.bytes", "20000")])?;
+    create(
+        dir,
+        "keyed",
+        1,
+        &[("cleanup.policy", "compact"), ("segment.bytes", "20000")],
+    )?;
     keyed(dir)?;
     create(dir, "trimmed", 1, &small)?;
     produce(dir, &[], "trimmed", "trimmed", 400, 400)?;
@@ -149,9 +196,16 @@ pub fn clean(dir: &Path) -> Outcome {
 fn keyed(dir: &Path) -> Outcome {
     let producer = Producer::new(records::config(dir)?).map_err(failed)?;
     for n in 0..600 {
-        let (key, value) = (format!("key{}", n % 25), format!("value {n} {}", "-".repeat(200)));
+        let (key, value) = (
+            format!("key{}", n % 25),
+            format!("value {n} {}", "-".repeat(200)),
+        );
         let record = NewRecord::to("keyed").key(&key);
-        let record = if n % 40 == 0 { record } else { record.value(&value) };
+        let record = if n % 40 == 0 {
+            record
+        } else {
+            record.value(&value)
+        };
         producer.send(record).map_err(failed)?;
         if n % 20 == 0 {
             producer.flush(PATIENCE).map_err(failed)?;
@@ -162,7 +216,12 @@ fn keyed(dir: &Path) -> Outcome {
 
 /// Timestamps that don't rise with the offsets.
 fn old_and_new(dir: &Path) -> Outcome {
-    create(dir, "times", 1, &[("segment.bytes", "4000"), ("index.interval.bytes", "100")])?;
+    create(
+        dir,
+        "times",
+        1,
+        &[("segment.bytes", "4000"), ("index.interval.bytes", "100")],
+    )?;
     let producer = Producer::new(with(dir, &[("batch.num.messages", "3")])?).map_err(failed)?;
     let now = 1_790_000_000_000;
     for n in 0..300_i64 {
@@ -191,10 +250,15 @@ fn trim(dir: &Path) -> Outcome {
         timeout_ms: 60_000,
     };
     let route = Route::Leader("trimmed".into(), 0);
-    match admin.handle().request(route, Request::DeleteRecords(request), PATIENCE) {
+    match admin
+        .handle()
+        .request(route, Request::DeleteRecords(request), PATIENCE)
+    {
         Ok(Response::DeleteRecords(response)) => {
             let result = &response.topics[0].partitions[0];
-            expect(result.low_watermark == TRIMMED_TO, || format!("DeleteRecords: {result:?}"))
+            expect(result.low_watermark == TRIMMED_TO, || {
+                format!("DeleteRecords: {result:?}")
+            })
         }
         Ok(other) => Err(format!("DeleteRecords was answered {other:?}")),
         Err(error) => Err(failed(error)),
@@ -203,12 +267,20 @@ fn trim(dir: &Path) -> Outcome {
 
 /// A group that subscribes, reads a part and commits.
 fn shop(dir: &Path) -> Outcome {
-    let config = with(dir, &[("group.id", "shop"), ("auto.offset.reset", "earliest")])?;
+    let config = with(
+        dir,
+        &[("group.id", "shop"), ("auto.offset.reset", "earliest")],
+    )?;
     let consumer = Consumer::new(config).map_err(failed)?;
-    consumer.subscribe(&["plain", "headers", "idempotent"]).map_err(failed)?;
+    consumer
+        .subscribe(&["plain", "headers", "idempotent"])
+        .map_err(failed)?;
     let (mut seen, begun) = (0, Instant::now());
     while seen < 700 && begun.elapsed() < PATIENCE {
-        if let Some(mut batch) = consumer.next_batch(Duration::from_secs(1)).map_err(failed)? {
+        if let Some(mut batch) = consumer
+            .next_batch(Duration::from_secs(1))
+            .map_err(failed)?
+        {
             while let Some(record) = batch.next() {
                 record.map_err(|(_, error)| failed(error))?;
                 seen += 1;
@@ -228,9 +300,15 @@ fn manual(dir: &Path) -> Outcome {
             ..TopicPartition::new("plain", partition, 10 + i64::from(partition))
         })
         .collect();
-    let results = admin.alter_group_offsets("manual", &offsets, PATIENCE).map_err(failed)?;
-    let bad = results.iter().find(|result| result.error != ottla::ErrCode::NO_ERROR);
-    expect(bad.is_none(), || format!("committing for `manual`: {bad:?}"))
+    let results = admin
+        .alter_group_offsets("manual", &offsets, PATIENCE)
+        .map_err(failed)?;
+    let bad = results
+        .iter()
+        .find(|result| result.error != ottla::ErrCode::NO_ERROR);
+    expect(bad.is_none(), || {
+        format!("committing for `manual`: {bad:?}")
+    })
 }
 
 /// That everything is there which was written.
@@ -256,22 +334,36 @@ pub fn check(contents: &Contents) -> Outcome {
         ("gone", 50),
         ("empty", 0),
     ] {
-        expect(count(topic) == expected, || format!("{topic} has {} records, not {expected}", count(topic)))?;
+        expect(count(topic) == expected, || {
+            format!("{topic} has {} records, not {expected}", count(topic))
+        })?;
     }
-    expect(count("killed") > 200, || "what was acknowledged before the kill is gone".into())
+    expect(count("killed") > 200, || {
+        "what was acknowledged before the kill is gone".into()
+    })
 }
 
 /// Changes after a JVM Kafka had the directory: more of its topics, a new one, one less.
 pub fn after_kafka(dir: &Path) -> Outcome {
     let broker = ottla::Broker::open(&format!("file://{}", dir.display())).map_err(failed)?;
-    produce(dir, &[("enable.idempotence", "true")], "plain", "again", 200, 50)?;
+    produce(
+        dir,
+        &[("enable.idempotence", "true")],
+        "plain",
+        "again",
+        200,
+        50,
+    )?;
     produce(dir, &[], "jvm.transactions", "again", 50, 50)?;
     produce(dir, &[], "headers", "again", 60, 50)?;
     create(dir, "new", 2, &[("retention.ms", "-1")])?;
     produce(dir, &[("compression.type", "lz4")], "new", "new", 100, 50)?;
     let admin = Admin::new(records::config(dir)?).map_err(failed)?;
     let deleted = admin.delete_topics(&["empty"], PATIENCE).map_err(failed)?;
-    deleted.into_iter().collect::<Result<Vec<()>, KafkaError>>().map_err(failed)?;
+    deleted
+        .into_iter()
+        .collect::<Result<Vec<()>, KafkaError>>()
+        .map_err(failed)?;
     drop(broker);
     Ok(())
 }

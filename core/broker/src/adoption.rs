@@ -63,7 +63,8 @@ pub(crate) fn adopt(storage: &dyn Storage, node_id: i32) -> Result<Adopted, Brok
             Registry { kafka, topics }
         }
     };
-    let is_new = !unchanged || (!registry.topics.is_empty() && !storage.exists(state_files::TOPICS)?);
+    let is_new =
+        !unchanged || (!registry.topics.is_empty() && !storage.exists(state_files::TOPICS)?);
     Ok(Adopted {
         registry,
         is_new,
@@ -85,7 +86,9 @@ fn of_metadata(
     let found = partitions_on_storage(storage)?;
     for topic in ours {
         let by_them = topics.iter().any(|known| known.name == topic.name);
-        let is_here = found.get(&topic.name).is_some_and(|(id, _)| *id == topic.id);
+        let is_here = found
+            .get(&topic.name)
+            .is_some_and(|(id, _)| *id == topic.id);
         if topic.deleting || (!by_them && is_here) {
             topics.push(topic.clone());
         }
@@ -100,7 +103,10 @@ fn of_cluster(id: Uuid, topic: MetadataTopic, node_id: i32) -> Result<StoredTopi
         why,
     };
     check_topic_name(&name).map_err(&refused)?;
-    let elsewhere = topic.replicas.iter().find(|(_, nodes)| !nodes.contains(&node_id));
+    let elsewhere = topic
+        .replicas
+        .iter()
+        .find(|(_, nodes)| !nodes.contains(&node_id));
     if let Some((number, nodes)) = elsewhere {
         return Err(refused(format!(
             "this is node {node_id} of a cluster of several: partition {number} of topic {name} is on {nodes:?}; \
@@ -131,7 +137,9 @@ fn of_directories(
     let mut topics: Vec<StoredTopic> = Vec::new();
     let found = partitions_on_storage(storage)?;
     for topic in ours {
-        let is_here = found.get(&topic.name).is_some_and(|(id, _)| *id == topic.id);
+        let is_here = found
+            .get(&topic.name)
+            .is_some_and(|(id, _)| *id == topic.id);
         if topic.deleting || is_here {
             topics.push(topic.clone());
         }
@@ -142,7 +150,10 @@ fn of_directories(
             known.partitions = known.partitions.max(numbers.len() as i32);
             continue;
         }
-        if let Some(gap) = (0..).zip(&numbers).find(|(expected, number)| expected != *number) {
+        if let Some(gap) = (0..)
+            .zip(&numbers)
+            .find(|(expected, number)| expected != *number)
+        {
             return Err(BrokerError::Corrupt {
                 path: format!("{name}-{}", gap.0),
                 why: format!(
@@ -165,7 +176,10 @@ fn of_directories(
 /// Settings for a topic of which nothing is known but its records: they are kept, until somebody says otherwise.
 fn settings_unknown(name: &str) -> Vec<(Str, Str)> {
     let settings: &[(&'static str, &'static str)] = if is_internal_topic(name) {
-        &[("cleanup.policy", "compact"), ("compression.type", "producer")]
+        &[
+            ("cleanup.policy", "compact"),
+            ("compression.type", "producer"),
+        ]
     } else {
         &[("retention.bytes", "-1"), ("retention.ms", "-1")]
     };
@@ -187,12 +201,11 @@ fn partitions_on_storage(
         if !entry.is_dir || entry.name == METADATA_DIR || check_topic_name(topic).is_err() {
             continue;
         }
-        let id = data_dir::read_topic_id(storage, &entry.name).map_err(|error| {
-            BrokerError::Log {
+        let id =
+            data_dir::read_topic_id(storage, &entry.name).map_err(|error| BrokerError::Log {
                 partition: entry.name.clone(),
                 error,
-            }
-        })?;
+            })?;
         // Kafka writes the id before the first record.
         let Some(id) = id.as_deref().and_then(Uuid::parse) else {
             continue;

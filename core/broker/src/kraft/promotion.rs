@@ -210,7 +210,7 @@ fn same_topics(ours: &[StoredTopic], theirs: &ClusterMetadata) -> bool {
                     && topic
                         .configs
                         .iter()
-                        .all(|(key, value)| known.configs.get(key) == Some(value))
+                        .all(|(key, value)| known.configs.get(key) == Some(&kafkas(key, value)))
             })
         })
 }
@@ -291,11 +291,20 @@ fn topic_records(
             resource_type: TOPIC_RESOURCE,
             resource_name: topic.name.clone(),
             name: name.clone(),
-            value: Some(value.clone()),
+            value: Some(kafkas(name, value)),
         };
         values.push(record.to_value()?);
     }
     Ok(())
+}
+
+/// A setting's value as Kafka takes it: where Ottla's bounds are wider, the nearest. Kafka 4 doesn't start with `segment.bytes`
+/// below 1 MiB (KIP-1030).
+fn kafkas(name: &Str, value: &Str) -> Str {
+    match value.parse::<i64>() {
+        Ok(bytes) if *name == "segment.bytes" && bytes < 1 << 20 => Str::from_static("1048576"),
+        _ => value.clone(),
+    }
 }
 
 /// The newest epoch in a partition's log; Kafka's next leader gets the one above.
@@ -305,12 +314,11 @@ fn leader_epoch(storage: &dyn Storage, topic: &str, number: i32) -> Result<i32, 
     let Some(bytes) = read_file(storage, &path, EPOCHS_LIMIT)? else {
         return Ok(0);
     };
-    let epochs =
-        LeaderEpochs::from_text(&String::from_utf8_lossy(&bytes)).map_err(|error| {
-            BrokerError::Log {
-                partition: dir,
-                error,
-            }
-        })?;
+    let epochs = LeaderEpochs::from_text(&String::from_utf8_lossy(&bytes)).map_err(|error| {
+        BrokerError::Log {
+            partition: dir,
+            error,
+        }
+    })?;
     Ok(epochs.latest().unwrap_or(0))
 }

@@ -3,8 +3,6 @@ package ottla;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Collection;
-import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -12,7 +10,6 @@ import java.util.Optional;
 import java.util.Properties;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
@@ -36,6 +33,9 @@ public final class Peer {
     private static final Duration PATIENCE = Duration.ofSeconds(60);
 
     public static void main(String[] args) throws Exception {
+        if (!args[0].equals("broker")) {
+            endLater();
+        }
         switch (args[0]) {
             case "broker" -> broker(args[1]);
             case "read" -> read(args[1], args[2]);
@@ -43,6 +43,21 @@ public final class Peer {
             case "write" -> write(args[1]);
             default -> throw new IllegalArgumentException(args[0]);
         }
+    }
+
+    /** A client that hangs is a failure, not a test that never ends. */
+    private static void endLater() {
+        Thread watch = new Thread(() -> {
+            try {
+                Thread.sleep(PATIENCE.multipliedBy(2).toMillis());
+            } catch (InterruptedException ended) {
+                return;
+            }
+            Thread.getAllStackTraces().forEach((thread, stack) -> System.err.println(thread + " " + Arrays.toString(stack)));
+            System.exit(3);
+        });
+        watch.setDaemon(true);
+        watch.start();
     }
 
     /** The real broker's main function; it is stopped, as by a signal, when standard input ends. */
@@ -70,6 +85,7 @@ public final class Peer {
         Properties properties = client(bootstrap);
         properties.put("isolation.level", isolation);
         properties.put("enable.auto.commit", "false");
+        properties.put("auto.offset.reset", "earliest");
         if (group != null) {
             properties.put("group.id", group);
         }
