@@ -636,6 +636,11 @@ impl Client {
         self.consumer.as_ref().map_or("init", Consumer::join_state)
     }
 
+    /// The member id of the group's leader and the assignor that the members agreed on; `None` outside of a group.
+    pub fn group_leadership(&self) -> Option<(Str, &'static str)> {
+        self.consumer.as_ref().and_then(Consumer::leadership)
+    }
+
     /// `NONE`, `EAGER` or `COOPERATIVE`.
     pub fn rebalance_protocol(&self) -> &'static str {
         self.consumer

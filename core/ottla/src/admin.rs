@@ -7,11 +7,12 @@ use crate::{
 use ottla_protocol::{
     Request, Response,
     messages::{
-        CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-        DescribeConfigsRequest, ListGroupsRequest, ListOffsetsRequest, OffsetCommitRequest,
-        OffsetDeleteRequest, OffsetFetchRequest,
+        CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
+        DeleteTopicsRequest, DescribeConfigsRequest, ListGroupsRequest, ListOffsetsRequest,
+        OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
         create_partitions::CreatePartitionsTopic,
         create_topics::{CreatableTopic, CreatableTopicConfig},
+        delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
         delete_topics::{DeletableTopicResult, DeleteTopicState},
         describe_configs::DescribeConfigsResource,
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
@@ -455,6 +456,18 @@ impl Admin {
             .map(|(partition, spec)| Ok(self.list_offset(partition, *spec, timeout)))
             .collect()
     }
+    /// Deletes the records before each `offset`, -1 for all that are committed: each partition comes back with the offset of its
+    /// first record then, or its error (`OFFSET_OUT_OF_RANGE` behind the end).
+    pub fn delete_records(
+        &self,
+        before: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<TopicPartition>, KafkaError> {
+        before
+            .iter()
+            .map(|partition| self.delete_records_of(partition, timeout))
+            .collect()
+    }
     /// Settings of topics and brokers.
     pub fn describe_configs(
         &self,
@@ -504,6 +517,42 @@ impl Admin {
 }
 
 impl Admin {
+    fn delete_records_of(
+        &self,
+        before: &TopicPartition,
+        timeout: Duration,
+    ) -> Result<TopicPartition, KafkaError> {
+        let partition = DeleteRecordsPartition {
+            partition_index: before.partition,
+            offset: before.offset,
+        };
+        let topic = DeleteRecordsTopic {
+            name: before.topic.clone(),
+            partitions: vec![partition],
+        };
+        let request = DeleteRecordsRequest {
+            topics: vec![topic],
+            timeout_ms: milliseconds(timeout),
+        };
+        let route = Route::Leader(before.topic.clone(), before.partition);
+        let response = self
+            .handle
+            .request(route, Request::DeleteRecords(request), timeout)?;
+        let Response::DeleteRecords(mut response) = response else {
+            return Err(unexpected(&response));
+        };
+        let answer = response
+            .topics
+            .pop()
+            .and_then(|mut topic| topic.partitions.pop())
+            .ok_or_else(|| KafkaError::from(ErrCode::BAD_MSG))?;
+        Ok(TopicPartition {
+            offset: answer.low_watermark,
+            error: answer.error_code.into(),
+            ..before.clone()
+        })
+    }
+
     fn list_offset(
         &self,
         partition: &TopicPartition,

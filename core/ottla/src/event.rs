@@ -179,6 +179,14 @@ impl DeliveryBatch {
             ottla_client::producer::Persistence::Persisted => Persistence::Persisted,
         }
     }
+    /// When the broker appended the records, in ms since the epoch, if the topic has `LogAppendTime`; else -1.
+    pub fn log_append_time(&self) -> i64 {
+        self.batch.log_append_time
+    }
+    /// The offset of the partition's first record when these were appended, or -1 if the broker didn't tell.
+    pub fn log_start_offset(&self) -> i64 {
+        self.batch.log_start_offset
+    }
     /// Node id of the broker that answered, or -1.
     pub fn broker_id(&self) -> i32 {
         self.batch.broker

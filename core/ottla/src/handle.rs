@@ -783,6 +783,23 @@ impl Handle {
             .with(|client, _| client.member_id())
             .unwrap_or_default()
     }
+    /// The member id of the group's leader, and the assignor that the members agreed on (`partition.assignment.strategy`'s name for
+    /// it); `None` outside of a group.
+    pub fn group_leadership(&self) -> Option<(Str, &'static str)> {
+        let found = self
+            .inner
+            .driver
+            .with(|client, _| client.group_leadership());
+        found.ok().flatten()
+    }
+    /// Counts as a poll for `max.poll.interval.ms`, and takes nothing: for an application that is alive but not ready for more.
+    pub fn count_as_poll(&self) {
+        // A handle that no longer works has no member to keep.
+        let _ = self.inner.driver.with(|client, now| {
+            client.application_waits(now, true);
+            client.application_waits(now, false);
+        });
+    }
     /// Group, generation, member.
     pub fn group_metadata(&self) -> Option<GroupMetadata> {
         let found = self.inner.driver.with(|client, _| {

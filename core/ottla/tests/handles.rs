@@ -80,6 +80,8 @@ fn memory_is_shared_by_name() {
     consumer.committed(&mut committed, WAIT).unwrap();
     assert_eq!(committed[0].offset, 2);
     let groups = consumer.list_groups(None, WAIT).unwrap();
+    let (leader, protocol) = consumer.group_leadership().unwrap();
+    assert_eq!((leader, protocol), (consumer.member_id(), "range"));
     assert_eq!(
         (
             &*groups[0].group,
@@ -366,6 +368,13 @@ fn topics_groups_and_offsets_are_administered() {
             .offset,
         0
     );
+    let before = [-1, 7].map(|offset| TopicPartition::new("a", 1, offset));
+    let deleted = admin.delete_records(&before, WAIT).unwrap();
+    assert_eq!(
+        (deleted[0].offset, deleted[0].error),
+        (0, ErrCode::NO_ERROR)
+    );
+    assert_eq!(deleted[1].error, ErrCode::OFFSET_OUT_OF_RANGE);
     assert!(admin.delete_topics(&["a"], WAIT).unwrap()[0].is_ok());
     let gone = admin.delete_topics(&["a"], WAIT).unwrap();
     assert_eq!(

@@ -118,6 +118,7 @@ impl Consumer {
             return self.join_failed(now, KafkaError::from(ErrCode::UNKNOWN_PROTOCOL));
         };
         membership.is_leader = leader == member_id;
+        membership.leader_id = leader;
         membership.member_id = member_id;
         membership.generation = generation_id;
         membership.assignor = Some(assignor);

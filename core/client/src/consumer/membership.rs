@@ -63,6 +63,8 @@ pub(super) struct Membership {
     /// What the group's members agreed on; before the first join the first of the own list.
     pub(super) assignor: Option<Assignor>,
     pub(super) is_leader: bool,
+    /// The member that shares the partitions out.
+    pub(super) leader_id: Str,
     /// Rejoin as soon as the current rebalance is over.
     pub(super) rejoin: bool,
     pub(super) lost: bool,
@@ -90,6 +92,7 @@ impl Membership {
             phase: Phase::Out,
             assignor: None,
             is_leader: false,
+            leader_id: Str::new(),
             rejoin: false,
             lost: false,
             commit_under_way: false,
@@ -203,6 +206,12 @@ impl Consumer {
             Some(assignor) if assignor.is_cooperative() => "COOPERATIVE",
             Some(_) => "EAGER",
         }
+    }
+
+    /// The member id of the group's leader and the assignor that the members agreed on; `None` outside of a group.
+    pub(crate) fn leadership(&self) -> Option<(Str, &'static str)> {
+        let membership = self.membership.as_ref().filter(|m| m.generation >= 0)?;
+        Some((membership.leader_id.clone(), membership.assignor?.name()))
     }
 
     pub(super) fn is_cooperative_member(&self) -> bool {

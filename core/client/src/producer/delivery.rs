@@ -116,6 +116,8 @@ pub struct DeliveredBatch {
     pub base_offset: i64,
     /// The append time of all records if the topic has `LogAppendTime`, else -1.
     pub log_append_time: i64,
+    /// The offset of the partition's first record at that time, or -1 if the broker didn't tell.
+    pub log_start_offset: i64,
     /// Why the records failed; `None` if they were delivered.
     pub error: Option<KafkaError>,
     /// How far the records got.

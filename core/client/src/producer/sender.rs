@@ -49,6 +49,7 @@ struct Answer {
     message: Option<KafkaError>,
     base_offset: i64,
     log_append_time: i64,
+    log_start_offset: i64,
 }
 
 impl Producer {
@@ -485,21 +486,7 @@ impl Producer {
             }
             _ => Persistence::Persisted,
         };
-        let Answer {
-            base_offset,
-            log_append_time,
-            ..
-        } = answer;
-        self.report(
-            now,
-            topic,
-            number,
-            batch,
-            node,
-            None,
-            status,
-            (base_offset, log_append_time),
-        );
+        self.report(now, topic, number, batch, node, None, status, &answer);
     }
 
     /// Reports a batch as failed.
@@ -542,16 +529,8 @@ impl Producer {
                 KafkaError::new(ErrCode::GAPLESS_GUARANTEE, text).into_fatal(),
             );
         }
-        self.report(
-            now,
-            topic,
-            number,
-            batch,
-            -1,
-            Some(error),
-            status,
-            (NO_OFFSET, -1),
-        );
+        let none = Answer::unanswered();
+        self.report(now, topic, number, batch, -1, Some(error), status, &none);
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -564,7 +543,7 @@ impl Producer {
         broker: i32,
         error: Option<KafkaError>,
         status: Persistence,
-        (base_offset, log_append_time): (i64, i64),
+        answer: &Answer,
     ) {
         let wanted = self.client.delivery_reports
             && (error.is_some() || !self.client.delivery_report_only_error);
@@ -583,8 +562,9 @@ impl Producer {
             topic: self.topics[topic as usize].name.clone(),
             topic_handle: topic,
             partition,
-            base_offset,
-            log_append_time,
+            base_offset: answer.base_offset,
+            log_append_time: answer.log_append_time,
+            log_start_offset: answer.log_start_offset,
             error,
             status,
             broker,
@@ -606,6 +586,7 @@ impl Answer {
             message: None,
             base_offset: NO_OFFSET,
             log_append_time: -1,
+            log_start_offset: -1,
         }
     }
 
@@ -615,6 +596,7 @@ impl Answer {
             message: Some(error),
             base_offset: NO_OFFSET,
             log_append_time: -1,
+            log_start_offset: -1,
         }
     }
 }
@@ -635,6 +617,7 @@ impl From<&PartitionProduceResponse> for Answer {
                 partition.base_offset
             },
             log_append_time: partition.log_append_time_ms,
+            log_start_offset: partition.log_start_offset,
         }
     }
 }
