@@ -1,9 +1,10 @@
 'use strict'
 
 const { Native } = require('./native.cjs')
+const { nativeBackoff, retrying } = require('./retry.cjs')
 const { Instrumented, networkEvents } = require('./instrumentation.cjs')
 const {
-  KafkaJSAggregateError, KafkaJSCreateTopicError, KafkaJSDeleteGroupsError, KafkaJSError, KafkaJSNonRetriableError,
+  KafkaJSAggregateError, KafkaJSCreateTopicError, KafkaJSDeleteGroupsError, KafkaJSDeleteTopicRecordsError, KafkaJSError, KafkaJSNonRetriableError,
   KafkaJSNotImplemented, KafkaJSProtocolError, fromNative,
 } = require('./errors.cjs')
 
@@ -15,17 +16,19 @@ const TOPIC_EXISTS = 36
 
 class Admin extends Instrumented {
   #connection
+  #retry
   #native = null
 
   constructor (connection, options, logger) {
     super(EVENTS, logger)
     this.#connection = connection
+    this.#retry = options.retry
   }
 
   async connect () {
     if (this.#native) return
     const native = new Native({
-      properties: await this.#connection(),
+      properties: { ...await this.#connection(), ...nativeBackoff(this.#retry) },
       onEvent: (name, value) => { if (name === 'log') this.logger().native(value) },
     })
     await native.call('connect')
@@ -41,8 +44,10 @@ class Admin extends Instrumented {
   }
 
   async #call (method, ...args) {
-    if (!this.#native) throw new KafkaJSError('The admin is disconnected', { retriable: true })
-    return this.#native.call(method, ...args)
+    return retrying(this.#retry, () => {
+      if (!this.#native) throw new KafkaJSError('The admin is disconnected', { retriable: true })
+      return this.#native.call(method, ...args)
+    })
   }
 
   async listTopics () {
@@ -148,8 +153,9 @@ class Admin extends Instrumented {
         partitions.push({ partition, offset, metadata: found?.metadata ?? null })
       }
       if (resolveOffsets) {
-        const low = await this.#offsets(topic, EARLIEST)
-        partitions.forEach((entry, i) => { if (entry.offset === '-1') entry.offset = low[i].offset })
+        // As in KafkaJS: what isn't committed is the end, and is committed as such.
+        const high = await this.#offsets(topic, LATEST)
+        partitions.forEach((entry, i) => { if (entry.offset === '-1') entry.offset = high[i].offset })
         await this.setOffsets({ groupId, topic, partitions })
       }
       result.push({ topic, partitions })
@@ -205,6 +211,22 @@ class Admin extends Instrumented {
     }
   }
 
+  /** Deletes the records before each offset; -1: all of the partition. */
+  async deleteTopicRecords ({ topic, partitions } = {}) {
+    checkTopic(topic)
+    if (!Array.isArray(partitions) || partitions.length === 0) throw new KafkaJSNonRetriableError(`Invalid partitions: ${partitions}`)
+    const known = await this.#partitions(topic)
+    const unknown = partitions.filter(({ partition }) => !known.includes(partition))
+    if (unknown.length > 0) {
+      const error = new KafkaJSNonRetriableError(`${topic} has no partition ${unknown.map(({ partition }) => partition)}`)
+      throw new KafkaJSDeleteTopicRecordsError({ topic, partitions: unknown.map((entry) => ({ ...entry, error })) })
+    }
+    const wanted = partitions.map(({ partition, offset }) => ({ topic, partition, offset: Number(offset) }))
+    const results = await this.#call('deleteRecords', wanted, TIMEOUT)
+    const failed = partitions.map((entry, i) => results[i].error && { ...entry, error: fromNative(results[i].error) }).filter(Boolean)
+    if (failed.length > 0) throw new KafkaJSDeleteTopicRecordsError({ topic, partitions: failed })
+  }
+
   async listGroups () {
     return { groups: await this.#call('listGroups', TIMEOUT) }
   }
@@ -230,10 +252,18 @@ class Admin extends Instrumented {
   }
 }
 
-for (const name of ['alterConfigs', 'describeAcls', 'deleteAcls', 'createAcls', 'deleteTopicRecords', 'alterPartitionReassignments',
-  'listPartitionReassignments']) {
+/** Calls whose requests the broker doesn't serve, with Kafka's numbers of those. */
+const NOT_SERVED = {
+  alterConfigs: 'AlterConfigs (33)',
+  describeAcls: 'DescribeAcls (29)',
+  createAcls: 'CreateAcls (30)',
+  deleteAcls: 'DeleteAcls (31)',
+  alterPartitionReassignments: 'AlterPartitionReassignments (45)',
+  listPartitionReassignments: 'ListPartitionReassignments (46)',
+}
+for (const [name, request] of Object.entries(NOT_SERVED)) {
   Object.defineProperty(Admin.prototype, name, {
-    value: async () => { throw new KafkaJSNotImplemented(`admin.${name} comes with a later version`) },
+    value: async () => { throw new KafkaJSNotImplemented(`admin.${name} needs ${request}, which the embedded broker does not serve yet`) },
   })
 }
 

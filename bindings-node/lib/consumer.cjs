@@ -3,6 +3,7 @@
 const { Native } = require('./native.cjs')
 const { Runner } = require('./runner.cjs')
 const { Instrumented, networkEvents } = require('./instrumentation.cjs')
+const { DEFAULTS, nativeBackoff } = require('./retry.cjs')
 const { KafkaJSError, KafkaJSNonRetriableError, KafkaJSNotImplemented, fromNative } = require('./errors.cjs')
 
 const EVENTS = Object.freeze({
@@ -33,11 +34,17 @@ class Consumer extends Instrumented {
   #native = null
   #runner = null
   #subscription = new Map()
+  #stopping = null
+  /** The timer of a restart after a crash. */
+  #restart = null
 
   constructor (connection, options, logger) {
     super(EVENTS, logger)
     if (!options.groupId) throw new KafkaJSNonRetriableError('Consumer groupId must be a non-empty string.')
-    const { partitionAssigners = ['roundrobin'], rackId, maxInFlightRequests } = options
+    const { partitionAssigners = ['roundrobin'], rackId, maxInFlightRequests, sessionTimeout = 30_000, heartbeatInterval = 3000 } = options
+    if (heartbeatInterval >= sessionTimeout) {
+      throw new KafkaJSNonRetriableError(`heartbeatInterval (${heartbeatInterval}) has to be lower than sessionTimeout (${sessionTimeout}): a third of it is usual`)
+    }
     this.#assignors = partitionAssigners.map((assigner) => {
       const name = typeof assigner === 'string' ? assigner : assigner?.assignerName
       if (!ASSIGNORS.includes(name)) {
@@ -52,19 +59,27 @@ class Consumer extends Instrumented {
   }
 
   async connect () {
+    await this.#open()
+    this.emit(EVENTS.CONNECT)
+  }
+
+  async #open () {
     if (this.#native) return
     const native = new Native({ properties: await this.#connection(), onEvent: () => {} })
     await native.call('connect')
     this.#native = native
-    this.emit(EVENTS.CONNECT)
   }
 
   async disconnect () {
     await this.stop()
+    await this.#close()
+    this.emit(EVENTS.DISCONNECT)
+  }
+
+  async #close () {
     const native = this.#native
     this.#native = null
     if (native) await native.close(0)
-    this.emit(EVENTS.DISCONNECT)
   }
 
   async subscribe ({ topic, topics, fromBeginning = false } = {}) {
@@ -100,8 +115,10 @@ class Consumer extends Instrumented {
     this.#connected()
     if (config.eachBatch && config.eachMessage) throw new KafkaJSNonRetriableError('run takes eachMessage or eachBatch, not both')
     if (this.#subscription.size === 0) throw new KafkaJSNonRetriableError('subscribe to a topic before run')
+    clearTimeout(this.#restart)
+    // All of this happens before `run` gives its promise: `seek`, `pause` and `stop` may follow without waiting for it.
     const runner = new Runner({
-      properties: await this.#properties(),
+      properties: () => this.#properties(),
       options: this.#options,
       subscription: this.#subscription,
       config,
@@ -114,7 +131,7 @@ class Consumer extends Instrumented {
     try {
       await runner.start()
     } catch (error) {
-      this.#runner = null
+      if (this.#runner === runner) this.#runner = null
       throw error
     }
   }
@@ -122,11 +139,12 @@ class Consumer extends Instrumented {
   async #properties () {
     const {
       groupId, sessionTimeout = 30_000, rebalanceTimeout = 60_000, heartbeatInterval = 3000, metadataMaxAge, allowAutoTopicCreation = true,
-      maxBytesPerPartition, minBytes, maxBytes, maxWaitTimeInMs, readUncommitted = false, groupInstanceId,
+      maxBytesPerPartition, minBytes, maxBytes, maxWaitTimeInMs, readUncommitted = false, groupInstanceId, retry,
     } = this.#options
     const fromBeginning = [...this.#subscription.values()].some(Boolean)
     return {
       ...await this.#connection(),
+      ...nativeBackoff(retry),
       'group.id': groupId,
       'group.instance.id': groupInstanceId,
       'session.timeout.ms': sessionTimeout,
@@ -147,6 +165,12 @@ class Consumer extends Instrumented {
   }
 
   async stop () {
+    this.#stopping ??= this.#stop().finally(() => { this.#stopping = null })
+    await this.#stopping
+  }
+
+  async #stop () {
+    clearTimeout(this.#restart)
     const runner = this.#runner
     this.#runner = null
     if (!runner) return
@@ -154,20 +178,36 @@ class Consumer extends Instrumented {
     this.emit(EVENTS.STOP)
   }
 
-  /** A handler failed too often. As in KafkaJS the consumer begins again, unless the error or `restartOnFailure` forbids it. */
+  /**
+   * A handler failed too often. As in KafkaJS the consumer disconnects and begins again, unless the error or `restartOnFailure` forbids
+   * it. It holds its broker open until then: one in memory would be gone.
+   */
   async #crashed (runner, config, error) {
+    if (this.#runner !== runner) return
     const { groupId, retry } = this.#options
-    const again = error.name === 'KafkaJSNumberOfRetriesExceeded' || error.retriable === true
-    const restart = again && (!retry?.restartOnFailure || await retry.restartOnFailure(error))
-    this.logger().error(`Crash: ${error.name}: ${error.message}`, { groupId, stack: error.stack })
-    if (this.#runner === runner) await this.stop()
+    this.logger().error(`Crash: ${error?.name}: ${error?.message}`, { groupId, retryCount: error?.retryCount, stack: error?.stack })
+    await this.stop()
+    this.emit(EVENTS.DISCONNECT)
+    const restart = mayRestart(error) && await this.#restartWanted(error)
     this.emit(EVENTS.CRASH, { error, groupId, restart })
-    if (!restart) return this.disconnect()
-    const timer = setTimeout(() => {
-      if (this.#native && !this.#runner) this.run(config).catch((failed) => this.logger().error(`Restart failed: ${failed.message}`))
-    }, error.retryTime ?? retry?.initialRetryTime ?? 300)
-    this.logger().error('Restarting the consumer', { groupId, retryTime: error.retryTime })
-    void timer
+    if (!restart) return this.#close()
+    const retryTime = error.retryTime ?? retry?.initialRetryTime ?? DEFAULTS.initialRetryTime
+    this.logger().error(`Restarting the consumer in ${retryTime}ms`, { groupId, retryCount: error.retryCount, retryTime })
+    this.#restart = setTimeout(() => {
+      if (!this.#native || this.#runner) return
+      this.run(config).catch((failed) => this.logger().error(`The consumer could not be restarted: ${failed.message}`, { groupId }))
+    }, retryTime)
+  }
+
+  async #restartWanted (error) {
+    const { groupId, retry } = this.#options
+    if (!retry?.restartOnFailure) return true
+    try {
+      return Boolean(await retry.restartOnFailure(error))
+    } catch (failure) {
+      this.logger().error('restartOnFailure failed; the consumer is restarted', { groupId, error: failure.message, cause: error.message })
+      return true
+    }
   }
 
   #running () {
@@ -211,6 +251,13 @@ class Consumer extends Instrumented {
     if (group.error) throw fromNative(group.error)
     return group
   }
+}
+
+/** What lies at the bottom of an error says whether it may pass. */
+function mayRestart (error) {
+  if (error?.name === 'KafkaJSNumberOfRetriesExceeded') return true
+  while (error?.cause) error = error.cause
+  return error?.retriable === true
 }
 
 function checked (topicPartitions) {

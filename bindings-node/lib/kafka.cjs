@@ -30,19 +30,25 @@ class Kafka {
   }
 
   producer (options = {}) {
-    return new Producer(this.#connection(options), unnested(options), this.#logger.namespace('Producer'))
+    return new Producer(this.#connection(), this.#merged(options), this.#logger.namespace('Producer'))
   }
 
   consumer (options = {}) {
-    return new Consumer(this.#connection(options), unnested(options), this.#logger.namespace('Consumer'))
+    return new Consumer(this.#connection(), this.#merged(options), this.#logger.namespace('Consumer'))
   }
 
   admin (options = {}) {
-    return new Admin(this.#connection(options), unnested(options), this.#logger.namespace('Admin'))
+    return new Admin(this.#connection(), this.#merged(options), this.#logger.namespace('Admin'))
   }
 
   logger () {
     return this.#logger
+  }
+
+  /** A client's options; its own `retry` goes before that of all. */
+  #merged (options) {
+    const own = unnested(options)
+    return { ...own, retry: { ...this.#options.retry, ...own.retry } }
   }
 
   /** Gives the properties that all clients share, once they connect. */

@@ -3,6 +3,7 @@
 const { Native } = require('./native.cjs')
 const { Encoder } = require('./messages.cjs')
 const { Instrumented, networkEvents } = require('./instrumentation.cjs')
+const { DEFAULTS, nativeBackoff } = require('./retry.cjs')
 const { Partitioners } = require('./partitioners.cjs')
 const { KafkaJSError, KafkaJSNonRetriableError, KafkaJSNotImplemented } = require('./errors.cjs')
 
@@ -30,6 +31,10 @@ class Producer extends Instrumented {
     const { createPartitioner, transactionalId, transactionTimeout, idempotent, maxInFlightRequests } = options
     if (transactionalId !== undefined) throw new KafkaJSNotImplemented('transactionalId: transactions come with a later version')
     if (transactionTimeout !== undefined) logger.warn('transactionTimeout means nothing without transactionalId')
+    for (const name of ['multiplier', 'factor']) {
+      const wanted = options.retry?.[name]
+      if (wanted !== undefined && wanted !== DEFAULTS[name]) logger.warn(`retry.${name} of a producer is ${DEFAULTS[name]}: pauses double, and differ by a fifth`)
+    }
     if (idempotent && maxInFlightRequests > 5) {
       throw new KafkaJSNonRetriableError('An idempotent producer has at most 5 requests in flight: maxInFlightRequests')
     }
@@ -56,9 +61,8 @@ class Producer extends Instrumented {
         'enable.idempotence': idempotent,
         'max.in.flight.requests.per.connection': maxInFlightRequests ?? undefined,
         'topic.metadata.refresh.interval.ms': metadataMaxAge,
-        retries: retry.retries,
-        'retry.backoff.ms': retry.initialRetryTime,
-        'message.timeout.ms': retry.maxRetryTime,
+        ...nativeBackoff(retry),
+        retries: retry.retries ?? (idempotent ? undefined : DEFAULTS.retries),
       },
       createTopics: allowAutoTopicCreation,
       onEvent: (name, value) => {
@@ -119,8 +123,8 @@ class Producer extends Instrumented {
     const delivered = await native.call('produce', topics, counts, encoder.table, encoder.tableLength,
       encoder.data, encoder.dataLength, acks, codec, timeout)
     if (acks === 0) return []
-    return delivered.map(([topicName, partition, baseOffset, timestamp]) => ({
-      topicName, partition, errorCode: 0, baseOffset, offset: baseOffset, timestamp, logAppendTime: '-1', logStartOffset: '0',
+    return delivered.map(([topicName, partition, baseOffset, logAppendTime, logStartOffset]) => ({
+      topicName, partition, errorCode: 0, baseOffset, logAppendTime, logStartOffset,
     }))
   }
 

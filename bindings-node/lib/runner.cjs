@@ -4,7 +4,8 @@
 
 const { Native } = require('./native.cjs')
 const { messagesOf, offsetAt } = require('./messages.cjs')
-const { KafkaJSNumberOfRetriesExceeded, KafkaJSError, fromNative } = require('./errors.cjs')
+const { KafkaJSProtocolError, fromNative } = require('./errors.cjs')
+const { Backoff } = require('./retry.cjs')
 
 /** Batches that may wait here for their handlers. */
 const PREFETCHED = 4
@@ -18,9 +19,11 @@ class Partition {
   /** The next offset to be worked off, and what of it was committed; null: unknown. */
   resolved = null
   committed = null
-  /** Whether it still belongs to this member. */
+  /** Whether it still belongs to this member; while the group takes it away, its handler has to come to an end. */
   isAssigned = true
-  failures = 0
+  isRevoked = false
+  /** The pauses between tries of a handler that fails. */
+  backoff = null
 
   constructor (topic, partition) {
     this.topic = topic
@@ -43,12 +46,17 @@ class Runner {
   #paused = new Map()
   /** Epochs outlive assignments. */
   #epochs = new Map()
+  /** Seeks that came before there was a member. */
+  #early = []
   #ready = []
   #busy = 0
   #isRunning = false
   #idle = []
   #group = { memberId: '', generationId: -1 }
   #commitTimer = null
+  #heartbeatTimer = null
+  #lastHeartbeat = 0
+  #heartbeating = null
   #sinceCommit = 0
   #joined
   #startedAt = 0
@@ -64,24 +72,37 @@ class Runner {
     this.#onCrash = onCrash
   }
 
-  /** Resolves when the member has joined its group. */
+  /** Resolves when the member has joined its group. `seek`, `pause` and `stop` may come before that. */
   async start () {
-    this.#native = new Native({
-      isConsumer: true,
-      properties: this.#properties,
-      onEvent: (name, value) => this.#event(name, value),
-    })
-    this.#startedAt = Date.now()
-    await this.#native.call('connect')
     this.#isRunning = true
-    this.#native.hold()
+    this.#startedAt = Date.now()
     const joined = new Promise((resolve) => { this.#joined = resolve })
+    const properties = await this.#properties()
+    if (!this.#isRunning) return
+    const native = new Native({ isConsumer: true, properties, onEvent: (name, value) => this.#event(name, value) })
+    native.hold()
+    this.#native = native
     try {
-      await this.#native.call('start', [...this.#subscription.keys()], [...this.#subscription.values()], PREFETCHED)
+      // The calls are worked off in turn. The member takes commands as soon as it is to start.
+      const { rebalanceTimeout = 60_000 } = this.#options
+      const done = [
+        native.call('connect'),
+        native.call('start', [...this.#subscription.keys()], [...this.#subscription.values()], PREFETCHED, rebalanceTimeout),
+      ]
+      for (const [topic, number, offset, epoch] of this.#early.splice(0)) native.tell('seek', topic, number, offset, epoch)
+      for (const result of await Promise.allSettled(done)) if (result.status === 'rejected') throw result.reason
     } catch (error) {
       await this.stop()
       throw error
     }
+    if (!this.#isRunning) return
+    const { heartbeatInterval = 3000 } = this.#options
+    this.#lastHeartbeat = Date.now()
+    this.#heartbeatTimer = setInterval(() => {
+      // While handlers are at work, it is theirs to say that they are alive.
+      if (this.#busy === 0) this.#heartbeat().catch((error) => this.#logger.debug(error.message))
+    }, heartbeatInterval)
+    this.#heartbeatTimer.unref()
     const { autoCommit = true, autoCommitInterval } = this.#config
     if (autoCommit && autoCommitInterval) {
       this.#commitTimer = setInterval(() => { this.#commitResolved().catch((error) => this.#warn(error)) }, autoCommitInterval)
@@ -95,11 +116,14 @@ class Runner {
     this.#isRunning = false
     this.#joined()
     clearInterval(this.#commitTimer)
+    clearInterval(this.#heartbeatTimer)
+    const native = this.#native
+    if (native === null) return
     await this.#handlersDone()
     if (this.#config.autoCommit ?? true) await this.#commitResolved().catch((error) => this.#warn(error))
-    await this.#native.call('stop').catch((error) => this.#warn(error))
-    this.#native.release()
-    await this.#native.close(0)
+    await native.call('stop').catch((error) => this.#warn(error))
+    native.release()
+    await native.close(0)
   }
 
   /** Resolves once no handler is at work. */
@@ -122,7 +146,7 @@ class Runner {
     else this.#logger.error(value.message, { groupId: this.#options.groupId, code: value.name })
   }
 
-  #assigned ({ partitions, memberId, generationId }) {
+  #assigned ({ partitions, memberId, generationId, leaderId, protocol }) {
     this.#group = { memberId, generationId }
     for (const { topic, partition, offset } of partitions) {
       const assigned = new Partition(topic, partition)
@@ -137,34 +161,43 @@ class Runner {
     this.#emit(this.#events.GROUP_JOIN, {
       duration: Date.now() - this.#startedAt,
       groupId: this.#options.groupId,
-      isLeader: false,
-      leaderId: '',
-      groupProtocol: this.#properties['partition.assignment.strategy'].split(',')[0],
+      isLeader: leaderId === memberId,
+      leaderId,
+      groupProtocol: protocol,
       memberId,
       memberAssignment,
     })
     this.#joined()
   }
 
-  /** Waits for handlers that are at work, commits, and lets the group go on. */
-  async #revoked ({ partitions, memberId }) {
+  /** Waits for handlers that are at work, commits, and lets the group go on. What is lost may be another's by now: nobody waits for it. */
+  async #revoked ({ partitions, memberId, lost }) {
     this.#emit(this.#events.REBALANCING, { groupId: this.#options.groupId, memberId })
     this.#startedAt = Date.now()
     const revoked = partitions.map(({ topic, partition }) => this.#partitions.get(keyOf(topic, partition))).filter(Boolean)
-    for (const partition of revoked) this.#drop(partition)
+    for (const partition of revoked) {
+      partition.isRevoked = true
+      this.#drop(partition)
+    }
+    if (lost) {
+      for (const partition of revoked) this.#unassigned(partition)
+      return
+    }
     while (revoked.some(({ isBusy }) => isBusy)) await new Promise((resolve) => { setTimeout(resolve, 2) })
     if (this.#config.autoCommit ?? true) await this.#commitResolved().catch((error) => this.#warn(error))
-    for (const partition of revoked) {
-      partition.isAssigned = false
-      this.#partitions.delete(keyOf(partition.topic, partition.partition))
-    }
+    for (const partition of revoked) this.#unassigned(partition)
     this.#native.tell('revoked')
+  }
+
+  #unassigned (partition) {
+    partition.isAssigned = false
+    this.#partitions.delete(keyOf(partition.topic, partition.partition))
   }
 
   #batch (batch) {
     const partition = this.#partitions.get(keyOf(batch.topic, batch.partition))
     if (!this.#isRunning || partition === undefined || batch.epoch !== partition.epoch) return this.#native.tell('credit')
-    this.#emit(this.#events.FETCH, { numberOfBatches: 1, duration: 0, nodeId: 1 })
+    this.#emit(this.#events.FETCH, { numberOfBatches: 1, duration: batch.waited, nodeId: batch.node })
     partition.queue.push(batch)
     this.#schedule(partition)
   }
@@ -225,7 +258,7 @@ class Runner {
     this.#emit(this.#events.START_BATCH_PROCESS, payload)
     const started = Date.now()
     if (partition.resolved === null) partition.resolved = batch.firstOffset
-    const isStale = () => !this.#isRunning || !partition.isAssigned || partition.epoch !== epoch
+    const isStale = () => !this.#isRunning || !partition.isAssigned || partition.isRevoked || partition.epoch !== epoch
     const resolve = (next) => {
       // A seek or a rebalance in the meantime has the last word.
       if (partition.epoch !== epoch || !partition.isAssigned) return
@@ -238,16 +271,14 @@ class Runner {
       this.pause(topic, [number])
       return () => this.resume(topic, [number])
     }
-    const heartbeat = async () => {
-      const { memberId, generationId } = this.#group
-      this.#emit(this.#events.HEARTBEAT, { groupId: this.#options.groupId, memberId, groupGenerationId: generationId })
-    }
+    const heartbeat = () => this.#heartbeat(partition)
     try {
       if (this.#config.eachMessage) {
         for (let i = 0; i < messages.length; i++) {
           if (isStale() || this.#isPaused(topic, number)) break
           await this.#config.eachMessage({ topic, partition: number, message: messages[i], heartbeat, pause })
           resolve(offsetAt(batch, i) + 1)
+          if (this.#isHeartbeatDue() && !isStale()) await heartbeat()
           if (this.#isCommitDue()) await this.#commitResolved()
         }
       } else if (this.#config.eachBatch) {
@@ -266,10 +297,10 @@ class Runner {
         })
         if (this.#config.eachBatchAutoResolve ?? true) resolve(last + 1)
       }
-      partition.failures = 0
+      partition.backoff = null
     } finally {
       // What wasn't resolved comes again.
-      if (partition.epoch === epoch && partition.isAssigned && partition.resolved !== null && partition.resolved <= last && this.#isRunning) {
+      if (!isStale() && partition.resolved !== null && partition.resolved <= last) {
         this.seek(topic, number, partition.resolved)
       }
     }
@@ -278,22 +309,45 @@ class Runner {
       await this.#commitResolved()
     }
     this.#emit(this.#events.END_BATCH_PROCESS, { ...payload, duration: Date.now() - started })
-    await heartbeat()
+    if (!isStale()) await heartbeat()
+  }
+
+  #isHeartbeatDue () {
+    return Date.now() >= this.#lastHeartbeat + (this.#options.heartbeatInterval ?? 3000)
+  }
+
+  /**
+   * What KafkaJS's `heartbeat` does: nothing until the last one is `heartbeatInterval` ago. The heartbeats themselves are sent by the
+   * client's own thread; this one tells it that the handlers are alive, and rejects when the member or the partition is lost.
+   */
+  async #heartbeat (partition) {
+    if (partition?.isRevoked) throw membershipError('REBALANCE_IN_PROGRESS', 27, 'The group is rebalancing')
+    if (partition && !partition.isAssigned) throw membershipError('UNKNOWN_MEMBER_ID', 25, 'The member is not in the group any more')
+    if (!this.#isHeartbeatDue()) return
+    const { groupId } = this.#options
+    this.#heartbeating ??= this.#native.call('heartbeat').then(({ memberId, generationId }) => {
+      if (generationId < 0) throw membershipError('UNKNOWN_MEMBER_ID', 25, 'The member is not in the group any more')
+      this.#lastHeartbeat = Date.now()
+      this.#emit(this.#events.HEARTBEAT, { groupId, memberId, groupGenerationId: generationId })
+    }).finally(() => { this.#heartbeating = null })
+    await this.#heartbeating
   }
 
   /** Tries again with growing pauses, then crashes. The failed messages were given back already. */
   async #failed (partition, error) {
-    const { retries = 5, initialRetryTime = 300, maxRetryTime = 30_000, multiplier = 2 } = this.#options.retry ?? {}
     const { topic, partition: number } = partition
+    // It goes on elsewhere, or here after the rebalance.
+    if (partition.isRevoked || !partition.isAssigned || MEMBERSHIP.includes(error?.type)) return this.#logger.debug(`A handler was given up: ${error?.message}`, { topic, partition: number })
     this.#logger.error(`Error when calling ${this.#config.eachMessage ? 'eachMessage' : 'eachBatch'}`, {
-      topic, partition: number, offset: String(partition.resolved), stack: error.stack, error: String(error.message ?? error),
+      topic, partition: number, offset: String(partition.resolved), stack: error?.stack, error: String(error?.message ?? error),
     })
     if (!this.#isRunning) return
-    const retryTime = Math.min(initialRetryTime * multiplier ** partition.failures, maxRetryTime)
-    if (error instanceof KafkaJSError && !error.retriable) return void this.#onCrash(error)
-    if (partition.failures++ >= retries) {
-      partition.failures = 0
-      return void this.#onCrash(new KafkaJSNumberOfRetriesExceeded(error, { retryCount: retries, retryTime }))
+    partition.backoff ??= new Backoff(this.#options.retry)
+    const retryTime = partition.backoff.pauseAfter(error)
+    if (retryTime === null) {
+      const exceeded = partition.backoff.exceeded(error)
+      partition.backoff = null
+      return void this.#onCrash(error?.retriable === false ? error : exceeded)
     }
     if (this.#isPaused(topic, number)) return
     this.#native.tell('pause', topic, [number], true)
@@ -358,7 +412,8 @@ class Runner {
       partition.resolved = offset >= 0 ? offset : null
       this.#drop(partition)
     }
-    this.#native.tell('seek', topic, number, offset, epoch)
+    if (this.#native === null) this.#early.push([topic, number, offset, epoch])
+    else this.#native.tell('seek', topic, number, offset, epoch)
   }
 
   pause (topic, numbers) {
@@ -409,6 +464,10 @@ class Runner {
     return paused !== undefined && (paused.all || paused.partitions.has(number))
   }
 }
+
+/** Errors that say that the group gives the work to somebody. */
+const MEMBERSHIP = ['REBALANCE_IN_PROGRESS', 'UNKNOWN_MEMBER_ID', 'ILLEGAL_GENERATION']
+const membershipError = (type, code, message) => new KafkaJSProtocolError({ type, code, message, retriable: true })
 
 const keyOf = (topic, partition) => `${partition}:${topic}`
 

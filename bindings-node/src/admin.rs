@@ -163,6 +163,20 @@ impl NativeClient {
         });
     }
 
+    /// Deletes the records of partitions before an offset, -1 for all: the first offset then, or the error, for each.
+    #[napi]
+    pub fn delete_records(&self, id: u32, before: Vec<Offset>, timeout: u32) {
+        self.run(id, move |handle| {
+            let before: Vec<_> = before.iter().map(TopicPartition::from).collect();
+            let deleted = Admin::of(handle).delete_records(&before, ms(timeout))?;
+            let one = |partition: TopicPartition| match partition.error {
+                ottla::ErrCode::NO_ERROR => Value::Map(vec![("offset", partition.offset.into())]),
+                error => Value::or_error(Err(KafkaError::from(error))),
+            };
+            Ok(Value::list(deleted.into_iter().map(one)))
+        });
+    }
+
     /// Settings of topics and brokers.
     #[napi]
     pub fn describe_configs(&self, id: u32, resources: Vec<Resource>, timeout: u32) {

@@ -1,7 +1,7 @@
 //! The one class of the addon, and the thread behind each of its objects.
 
 use crate::{
-    consume::{Poller, Subscription},
+    consume::{Poller, Starting, Subscription},
     produce::{Producer, Send},
     value::Value,
 };
@@ -186,14 +186,25 @@ impl NativeClient {
         Ok(())
     }
 
-    /// Joins the group and begins to poll. `from_beginning` goes with `topics`.
+    /// Joins the group and begins to poll. `from_beginning` goes with `topics`; JavaScript has `revoke_timeout` ms to work off what it
+    /// has of partitions that are revoked.
     #[napi]
-    pub fn start(&self, id: u32, topics: Vec<String>, from_beginning: Vec<bool>, credits: i32) {
+    pub fn start(
+        &self,
+        id: u32,
+        topics: Vec<String>,
+        from_beginning: Vec<bool>,
+        credits: i32,
+        revoke_timeout: u32,
+    ) {
         let poller = Poller::new(self.outlet.clone(), credits);
         *lock(&self.poller) = Some(poller.clone());
         let subscription: Subscription = topics.into_iter().zip(from_beginning).collect();
+        let starting = Starting(poller);
         self.run(id, move |handle| {
-            poller.start(handle.clone(), subscription)?;
+            let revoke_timeout = Duration::from_millis(revoke_timeout.into());
+            let poller = starting.0.clone();
+            poller.start(handle.clone(), subscription, revoke_timeout)?;
             Ok(Value::Null)
         });
     }
@@ -232,6 +243,24 @@ impl NativeClient {
             Some(poller) => poller.stop(id),
             None => self.outlet.done(id, Ok(Value::Null)),
         }
+    }
+
+    /// The application is alive, however long it takes for what it has. Gives the member's id and generation, -1 if it is out of
+    /// the group: its session is over, or it was thrown out.
+    #[napi]
+    pub fn heartbeat(&self, id: u32) {
+        self.run(id, move |handle| {
+            handle.count_as_poll();
+            let group = handle.group_metadata();
+            let group = group.as_ref();
+            Ok(Value::Map(vec![
+                (
+                    "memberId",
+                    group.map_or(Value::Null, |g| (&*g.member_id).into()),
+                ),
+                ("generationId", group.map_or(-1, |g| g.generation).into()),
+            ]))
+        });
     }
 
     /// Commits offsets.

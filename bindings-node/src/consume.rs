@@ -20,8 +20,6 @@ pub type Subscription = HashMap<String, bool>;
 /// Numbers in the table for each record: position of the key in the data, lengths of key and value (-1: null), headers, offset
 /// behind the first.
 const COLUMNS: usize = 5;
-/// How long the group waits for JavaScript to work off what it has of revoked partitions.
-const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 enum Command {
@@ -36,6 +34,7 @@ struct Inbox {
     credits: i32,
     revoked: bool,
     stopping: bool,
+    began: bool,
     /// It never began to poll, and won't.
     failed: bool,
 }
@@ -66,29 +65,37 @@ impl Poller {
         })
     }
 
-    /// Subscribes and begins to poll.
+    /// Subscribes and begins to poll. The group waits for so long for JavaScript to work off what it has of revoked partitions.
     pub fn start(
         self: Arc<Self>,
         handle: Handle,
         subscription: Subscription,
+        revoke_timeout: Duration,
     ) -> Result<(), KafkaError> {
-        let started = self.clone().try_start(handle, subscription);
-        if started.is_err() {
-            let mut inbox = lock(&self.inbox);
-            inbox.failed = true;
-            for command in std::mem::take(&mut inbox.commands) {
-                if let Command::Stop(id) = command {
-                    self.stopped(id, Ok(()));
-                }
-            }
+        let started = self.clone().try_start(handle, subscription, revoke_timeout);
+        match started {
+            Ok(()) => lock(&self.inbox).began = true,
+            Err(_) => self.fail(),
         }
         started
+    }
+
+    /// It won't begin to poll any more: who waits for its end is told.
+    fn fail(&self) {
+        let mut inbox = lock(&self.inbox);
+        inbox.failed = true;
+        for command in std::mem::take(&mut inbox.commands) {
+            if let Command::Stop(id) = command {
+                self.stopped(id, Ok(()));
+            }
+        }
     }
 
     fn try_start(
         self: Arc<Self>,
         handle: Handle,
         subscription: Subscription,
+        revoke_timeout: Duration,
     ) -> Result<(), KafkaError> {
         let topics: Vec<&String> = subscription.keys().collect();
         handle.subscribe(&topics)?;
@@ -99,7 +106,10 @@ impl Poller {
             queue,
             handle,
             subscription,
+            revoke_timeout,
+            node: -1,
             epochs: HashMap::new(),
+            early_seeks: HashMap::new(),
         };
         std::thread::Builder::new()
             .name("ottla-node-poll".to_owned())
@@ -128,7 +138,14 @@ impl Poller {
 
     /// One more batch may come.
     pub fn credit(&self) {
-        self.tell(|inbox| inbox.credits += 1);
+        let mut first = false;
+        self.tell(|inbox| {
+            inbox.credits += 1;
+            first = inbox.credits == 1;
+        });
+        if first {
+            self.wake();
+        }
     }
 
     /// JavaScript is done with revoked partitions.
@@ -163,27 +180,44 @@ impl Poller {
     }
 }
 
+/// A consumer that is to begin; if that never comes to pass, it has failed.
+pub struct Starting(pub Arc<Poller>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if !lock(&self.0.inbox).began {
+            self.0.fail();
+        }
+    }
+}
+
 struct Thread {
     poller: Arc<Poller>,
     queue: Queue,
     handle: Handle,
     outlet: Outlet,
     subscription: Subscription,
+    revoke_timeout: Duration,
+    /// The broker's node id.
+    node: i32,
     /// What `seek` said last for each partition.
     epochs: HashMap<(String, i32), u32>,
+    /// Where partitions begin that were sought before the group gave any.
+    early_seeks: HashMap<(String, i32), i64>,
 }
 
 impl Thread {
     fn run(mut self) {
+        // An embedded broker is alone: it leads everything. Without an answer events say -1.
+        self.node = self.handle.controller_id(REQUEST_TIMEOUT).unwrap_or(-1);
+        // In polls, since the last batch.
+        let mut waited = Duration::ZERO;
         loop {
-            match self.next_command() {
+            let (command, records) = self.next_command();
+            match command {
                 Some(Command::Stop(id)) => return self.close(id),
                 Some(Command::Seek(to, epoch)) => {
-                    self.epochs
-                        .insert((to.topic.to_string(), to.partition), epoch);
-                    let mut partitions = [to];
-                    let result = self.handle.seek(&mut partitions);
-                    self.told("seek", result, &partitions);
+                    self.seek(to, epoch);
                 }
                 Some(Command::Pause(mut partitions, paused)) => {
                     let result = if paused {
@@ -194,30 +228,42 @@ impl Thread {
                     self.told(if paused { "pause" } else { "resume" }, result, &partitions);
                 }
                 None => {
-                    if let Some(event) = self.queue.poll(Duration::MAX) {
-                        self.event(event);
+                    let polling = Instant::now();
+                    let event = if records {
+                        self.queue.poll(Duration::MAX)
+                    } else {
+                        // Rebalances don't wait for handlers.
+                        self.queue.poll_events(Duration::MAX)
+                    };
+                    if records {
+                        waited += polling.elapsed();
+                    }
+                    if let Some(event) = event
+                        && self.event(event, waited)
+                    {
+                        waited = Duration::ZERO;
                     }
                 }
             }
         }
     }
 
-    /// A command, or `None` when it's time to poll.
-    fn next_command(&self) -> Option<Command> {
-        let mut inbox = lock(&self.poller.inbox);
-        loop {
-            if let Some(command) = inbox.commands.pop_front() {
-                return Some(command);
-            }
-            if inbox.credits > 0 {
-                return None;
-            }
-            inbox = self
-                .poller
-                .changed
-                .wait(inbox)
-                .unwrap_or_else(PoisonError::into_inner);
+    fn seek(&mut self, to: TopicPartition, epoch: u32) {
+        let key = (to.topic.to_string(), to.partition);
+        self.epochs.insert(key.clone(), epoch);
+        if self.handle.assignment().is_empty() {
+            self.early_seeks.insert(key, to.offset);
+            return;
         }
+        let mut partitions = [to];
+        let result = self.handle.seek(&mut partitions);
+        self.told("seek", result, &partitions);
+    }
+
+    /// A command, or `None` when it's time to poll; whether there is room for records.
+    fn next_command(&self) -> (Option<Command>, bool) {
+        let mut inbox = lock(&self.poller.inbox);
+        (inbox.commands.pop_front(), inbox.credits > 0)
     }
 
     /// Tells of a command that failed.
@@ -231,18 +277,20 @@ impl Thread {
         }
     }
 
-    fn event(&mut self, event: Event) {
+    /// Returns whether it was a batch that JavaScript got.
+    fn event(&mut self, event: Event, waited: Duration) -> bool {
         match event {
-            Event::Fetched(batch) => self.fetched(batch),
+            Event::Fetched(batch) => return self.fetched(batch, waited),
             Event::Rebalance { kind, partitions } => self.rebalance(kind, partitions),
             Event::ConsumerError { error, .. } | Event::Error(error) => {
                 self.outlet.event("error", (&error).into());
             }
             _ => {}
         }
+        false
     }
 
-    fn fetched(&mut self, mut batch: FetchedBatch) {
+    fn fetched(&mut self, mut batch: FetchedBatch, waited: Duration) -> bool {
         let (topic, partition) = (batch.topic().to_string(), batch.partition());
         let rows = batch.record_count();
         let mut table = Vec::with_capacity(rows * COLUMNS);
@@ -283,7 +331,7 @@ impl Thread {
         if let Some(error) = damage {
             self.outlet.event("error", (&error).into());
         }
-        let Some(first) = first else { return };
+        let Some(first) = first else { return false };
         let end = self.handle.watermark_offsets(&topic, partition);
         let epoch = self.epochs.get(&(topic.clone(), partition)).copied();
         lock(&self.poller.inbox).credits -= 1;
@@ -296,8 +344,11 @@ impl Thread {
             ("data", Value::Bytes(data)),
             ("table", Value::Int32s(table)),
             ("timestamps", Value::Float64s(timestamps)),
+            ("waited", Value::Number(waited.as_millis() as f64)),
+            ("node", self.node.into()),
         ];
         self.outlet.event("batch", Value::Map(fields));
+        true
     }
 
     fn rebalance(&mut self, kind: RebalanceKind, mut partitions: Vec<TopicPartition>) {
@@ -306,6 +357,13 @@ impl Thread {
             self.begin_where_committed(&mut partitions);
             // Before the first batch of these partitions can come.
             self.rebalanced("assign", &partitions);
+            for partition in &mut partitions {
+                let key = (partition.topic.to_string(), partition.partition);
+                if let Some(offset) = self.early_seeks.remove(&key) {
+                    partition.offset = offset;
+                }
+            }
+            self.early_seeks.clear();
         } else {
             lock(&self.poller.inbox).revoked = kind == RebalanceKind::Lost;
             self.rebalanced("revoke", &partitions);
@@ -341,6 +399,8 @@ impl Thread {
     fn rebalanced(&self, what: &'static str, partitions: &[TopicPartition]) {
         let group = self.handle.group_metadata();
         let group = group.as_ref();
+        let leadership = self.handle.group_leadership();
+        let leadership = leadership.as_ref();
         let fields = vec![
             ("partitions", Value::list(partitions)),
             (
@@ -348,12 +408,21 @@ impl Thread {
                 group.map_or(Value::Null, |g| (&*g.member_id).into()),
             ),
             ("generationId", group.map_or(-1, |g| g.generation).into()),
+            (
+                "leaderId",
+                leadership.map_or(Value::Null, |(leader, _)| (&**leader).into()),
+            ),
+            (
+                "protocol",
+                leadership.map_or(Value::Null, |(_, protocol)| (*protocol).into()),
+            ),
+            ("lost", Value::Bool(self.handle.is_assignment_lost())),
         ];
         self.outlet.event(what, Value::Map(fields));
     }
 
     fn wait_for_revoked(&self) {
-        let until = Instant::now() + REVOKE_TIMEOUT;
+        let until = Instant::now() + self.revoke_timeout;
         let mut inbox = lock(&self.poller.inbox);
         while !inbox.revoked && !inbox.stopping {
             let left = until.saturating_duration_since(Instant::now());

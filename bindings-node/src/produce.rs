@@ -39,11 +39,19 @@ struct Lane {
     is_fresh: bool,
 }
 
+/// What was delivered to a partition: that of the batch with the first of the records.
+struct Delivered {
+    topic: String,
+    partition: i32,
+    base_offset: i64,
+    log_append_time: i64,
+    log_start_offset: i64,
+}
+
 /// A `send` whose reports are not all there.
 struct Pending {
     left: usize,
-    /// What was delivered: topic, partition, first offset, its timestamp.
-    delivered: Vec<(String, i32, i64, i64)>,
+    delivered: Vec<Delivered>,
     error: Option<KafkaError>,
 }
 
@@ -249,33 +257,39 @@ impl Producer {
         let topic = batch.topic().to_string();
         let partition = batch.partition();
         let error = batch.error().cloned();
-        // Send, records, first offset and timestamp.
-        let mut runs: Vec<(usize, usize, i64, i64)> = Vec::new();
+        // Send, records, first offset.
+        let mut runs: Vec<(usize, usize, i64)> = Vec::new();
         while let Some(report) = batch.next() {
             match runs.last_mut() {
                 Some(run) if run.0 == report.opaque => run.1 += 1,
-                _ => runs.push((report.opaque, 1, report.offset, report.timestamp)),
+                _ => runs.push((report.opaque, 1, report.offset)),
             }
         }
-        for (id, count, offset, timestamp) in runs {
+        for (id, count, base_offset) in runs {
             let Some(pending) = self.pending.get_mut(&id) else {
                 continue;
             };
             pending.left = pending.left.saturating_sub(count);
             match &error {
                 Some(error) => pending.error = pending.error.take().or(Some(error.clone())),
-                None => match pending
-                    .delivered
-                    .iter_mut()
-                    .find(|known| known.0 == topic && known.1 == partition)
-                {
-                    Some(known) if known.2 <= offset => {}
-                    Some(known) => (known.2, known.3) = (offset, timestamp),
-                    None => {
-                        let known = (topic.clone(), partition, offset, timestamp);
-                        pending.delivered.push(known);
+                None => {
+                    let delivered = Delivered {
+                        topic: topic.clone(),
+                        partition,
+                        base_offset,
+                        log_append_time: batch.log_append_time(),
+                        log_start_offset: batch.log_start_offset(),
+                    };
+                    let known = pending
+                        .delivered
+                        .iter_mut()
+                        .find(|known| known.topic == topic && known.partition == partition);
+                    match known {
+                        Some(known) if known.base_offset <= base_offset => {}
+                        Some(known) => *known = delivered,
+                        None => pending.delivered.push(delivered),
                     }
-                },
+                }
             }
             if pending.left == 0 {
                 self.finish(id);
@@ -294,13 +308,16 @@ impl Producer {
         let Some(mut pending) = self.pending.remove(&id) else {
             return;
         };
-        pending.delivered.sort();
-        let entry = |(topic, partition, offset, timestamp): (String, i32, i64, i64)| {
+        pending
+            .delivered
+            .sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let entry = |delivered: Delivered| {
             Value::List(vec![
-                Value::Text(topic),
-                partition.into(),
-                offset.into(),
-                timestamp.into(),
+                Value::Text(delivered.topic),
+                delivered.partition.into(),
+                delivered.base_offset.into(),
+                delivered.log_append_time.into(),
+                delivered.log_start_offset.into(),
             ])
         };
         let result = match pending.error {

@@ -50,7 +50,7 @@ impl Queue {
 
     /// As [`Queue::poll`], but what there is to consume (records, ends of partitions, consumer errors) stays where it is. For
     /// callers that serve callbacks beside another thread that consumes: taking records and putting them back would change
-    /// their order.
+    /// their order. It doesn't count as a poll for `max.poll.interval.ms`.
     pub fn poll_events(&self, timeout: Duration) -> Option<Event> {
         self.poll_for(timeout, false)
     }
@@ -77,7 +77,7 @@ impl Queue {
             if time >= until || self.handle.driver().is_forked() {
                 break None;
             }
-            if !waited {
+            if consume && !waited {
                 waited = true;
                 let _ = self
                     .handle
