@@ -11,6 +11,7 @@ mod packages;
 mod setup;
 mod shell;
 mod test;
+mod torture;
 
 use shell::Outcome;
 use std::process::ExitCode;
@@ -28,6 +29,11 @@ const COMMANDS: &[Command] = &[
         "test",
         "test [SUITE …]: every test of every language, and the simulator",
         test::main,
+    ),
+    (
+        "torture",
+        "torture [RIG …] [--rounds N] [--minutes N]: kills, power cuts, flipped bytes, crash states, at length; docs/ledger.md keeps count",
+        torture::main,
     ),
     (
         "check",

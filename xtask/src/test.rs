@@ -3,6 +3,7 @@
 use crate::{
     install_c, packages, setup,
     shell::{Outcome, cargo, command, run, step, target_dir},
+    torture,
 };
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use std::time::Instant;
 type Suite = (&'static str, &'static str, fn() -> Outcome);
 
 /// The suites in the order in which they run: the fast ones that find most come first.
-const SUITES: [Suite; 5] = [
+const SUITES: [Suite; 6] = [
     (
         "rust",
         "unit, integration and documentation tests of the workspace",
@@ -20,6 +21,11 @@ const SUITES: [Suite; 5] = [
         "sim",
         "2,000 simulated runs, 20 of them twice and bit for bit alike, and the planted bugs",
         sim,
+    ),
+    (
+        "torture",
+        "a slice of each durability rig: kills, power cuts (as root), flipped bytes, crash states",
+        torture::slice,
     ),
     ("c", "the C library: its tests, and Debian's kcat on it", c),
     ("python", "the wheel: types and tests", python),

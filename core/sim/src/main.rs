@@ -8,12 +8,13 @@ use std::{
 use ottla_sim::{Bug, Options, Outcome, run};
 
 const USAGE: &str =
-    "usage: ottla-sim [--seeds N] [--from N] [--seed N] [--twice N] [--planted] [--trace]
+    "usage: ottla-sim [--seeds N] [--from N] [--seed N] [--twice N] [--planted] [--trace] [--ledger]
   --seeds N    plays so many seeds (default 100)
   --from N     the first of them (default 0)
   --seed N     plays this one only
   --twice N    plays so many of them a second time and compares the traces
   --planted    plants each known bug and expects the checker to find it
+  --ledger     ends with a line for docs/ledger.md
   --trace      prints what happens, event by event";
 /// Seeds within which a planted bug must be found.
 const PLANTED_SEEDS: u64 = 100;
@@ -40,7 +41,8 @@ impl Totals {
 }
 
 fn main() -> ExitCode {
-    let (mut seeds, mut from, mut twice, mut planted, mut trace) = (100, 0, 0, false, false);
+    let (mut seeds, mut from, mut twice) = (100, 0, 0);
+    let (mut planted, mut trace, mut ledger) = (false, false, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|text| text.parse::<u64>().ok());
@@ -55,6 +57,10 @@ fn main() -> ExitCode {
             }
             "--trace" => {
                 trace = true;
+                Some(())
+            }
+            "--ledger" => {
+                ledger = true;
                 Some(())
             }
             _ => None,
@@ -89,6 +95,9 @@ fn main() -> ExitCode {
         } else {
             failed += 1;
             println!("seed {seed} FAILED; play it with --seed {seed} --trace");
+            if ledger {
+                println!("found: seed {seed}: {}", violations[0]);
+            }
             violations.iter().for_each(|what| println!("    {what}"));
         }
         if told.elapsed() >= Duration::from_secs(1) {
@@ -106,6 +115,16 @@ fn main() -> ExitCode {
         totals.simulated_us as f64 / 1e6,
         start.elapsed().as_secs_f64(),
     );
+    if ledger {
+        println!(
+            "ledger: sim | {seeds} seeds | {failed} | seeds from {from}; {} records acknowledged, {} crashes and restarts, {} storage faults, {:.0} s simulated in {:.0} s",
+            totals.acknowledged,
+            totals.crashes,
+            totals.faults,
+            totals.simulated_us as f64 / 1e6,
+            start.elapsed().as_secs_f64(),
+        );
+    }
     if planted {
         failed += missed_bugs();
     }
