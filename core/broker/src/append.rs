@@ -9,7 +9,7 @@ use ottla_protocol::{ErrorCode, Records};
 use ottla_record::{
     BatchBuilder, BatchHeader, BatchRefusal, Codecs, FinishOptions, Limits, Now, RecordError,
     RefusalKind, RefusedRecord, ValidatedBatch, ValidationRules, header::with_max_timestamp,
-    rebuild_batch, validate_batch,
+    rebuild_batch, validate_batch, validate_built_batch,
 };
 
 use crate::{
@@ -76,6 +76,7 @@ impl Broker {
             Some(topic) => &topic.config,
             None => return Err(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
         };
+        let vouched = records.is_vouched();
         let batch = single_batch(version, records)?;
         let limits = Limits {
             decompressed_bytes: self.config.max_decompressed_bytes,
@@ -90,7 +91,11 @@ impl Broker {
             ..ValidationRules::default()
         };
         check_size(batch.len(), config)?;
-        let valid = validate_batch(batch.clone(), &mut self.codecs, &rules)?;
+        let built_here = vouched.then(|| validate_built_batch(&batch, &rules));
+        let valid = match built_here.flatten() {
+            Some(valid) => valid?,
+            None => validate_batch(batch.clone(), &mut self.codecs, &rules)?,
+        };
         let header = *valid.batch.header();
         if header.attributes.is_transactional() {
             return Err(Refusal::new(

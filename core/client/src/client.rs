@@ -344,10 +344,11 @@ impl Client {
         Ok(ready)
     }
 
-    /// When the producer alone has something to do; a quick look after [`Client::produce`].
+    /// When the producer alone has something to do, if [`Client::produce`] has changed that since this was last asked: a
+    /// quick look after most calls of it.
     #[inline]
-    pub fn producer_due(&self) -> Option<u64> {
-        self.producer.as_ref().and_then(Producer::poll_timeout)
+    pub fn poll_producer_due(&mut self) -> Option<u64> {
+        self.producer.as_mut().and_then(Producer::poll_new_timeout)
     }
 
     /// The application is done with the reports of so many records and bytes: there is room for others.

@@ -8,7 +8,7 @@
 //! and sleeps only if the count hasn't changed meanwhile.
 
 use crate::{
-    clock::now,
+    clock::{RunClock, now},
     embedded::{EmbeddedBroker, Mailbox, entropy, lock},
     fork,
     mailbox::{Letter, Mail},
@@ -81,6 +81,7 @@ struct Machine {
     client: Client,
     connections: HashMap<ConnId, BrokerConn>,
     had_consumable: bool,
+    clock: RunClock,
 }
 
 /// The mailbox of one connection.
@@ -115,6 +116,7 @@ impl Handle {
                 client,
                 connections: HashMap::new(),
                 had_consumable: false,
+                clock: RunClock::default(),
             }),
             mail: Arc::new(Mail::new()),
             broker,
@@ -157,11 +159,11 @@ impl Handle {
         let core = &*self.running.core;
         core.guarded(|| {
             let mut machine = lock(&core.machine);
-            let time = now();
+            let time = machine.clock.now();
             let (more, result) = command(&mut machine.client, time)?;
             if more || core.mail.any() || core.mail.due() <= time.mono_us {
                 core.carry(&mut machine);
-            } else if let Some(due) = machine.client.producer_due()
+            } else if let Some(due) = machine.client.poll_producer_due()
                 && due < core.mail.due()
             {
                 core.mail.set_due(due);
@@ -272,6 +274,7 @@ impl Core {
 
     /// Carries what the client wants to the broker and what comes of it back, until there is nothing left.
     fn carry(&self, machine: &mut Machine) {
+        machine.clock.end_run();
         loop {
             let mut any = false;
             for letter in self.mail.take() {

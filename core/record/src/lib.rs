@@ -40,5 +40,5 @@ pub use now::Now;
 pub use records::{Header, Headers, RecordIter, RecordRef, Records, range_in};
 pub use validate::{
     BatchRefusal, RefusalKind, RefusedRecord, ValidatedBatch, ValidationRules, rebuild_batch,
-    validate_batch,
+    validate_batch, validate_built_batch,
 };

@@ -13,6 +13,8 @@ use crate::{
 
 /// How many bytes of records are walked before the checksum follows over them, while they are in the first-level cache.
 const HASH_CHUNK: usize = 16 * 1024;
+/// Earlier than any timestamp that means something: an earliest timestamp before this is no bound.
+const LONG_AGO: i64 = i64::MIN / 2;
 /// Most refused records that are named one by one.
 const MAX_REFUSED_RECORDS: usize = 1000;
 
@@ -60,8 +62,6 @@ pub struct ValidatedBatch {
     /// The real largest timestamp. Where it differs from the header's, the leader corrects the header
     /// ([`crate::header::with_max_timestamp`]).
     pub max_timestamp: i64,
-    /// Offset delta of the first record that has it.
-    pub max_timestamp_delta: i32,
     /// The offsets inside of the compressed batch are not 0..n: it has to be built anew ([`rebuild_batch`]).
     pub must_rebuild: bool,
 }
@@ -199,10 +199,35 @@ pub fn validate_batch(
     walk.verdict(codec)?;
     Ok(ValidatedBatch {
         max_timestamp: walk.max_timestamp,
-        max_timestamp_delta: walk.max_timestamp_delta,
         must_rebuild: walk.gap,
         batch,
     })
+}
+
+/// The same for a batch that was built in this process: only the header is read, for the rest is as
+/// [`BatchBuilder`] makes it. `None` if the rules ask for what only the records tell, or if a refusal has to name
+/// records: then it is up to [`validate_batch`].
+pub fn validate_built_batch(
+    batch: &Bytes,
+    rules: &ValidationRules,
+) -> Option<Result<ValidatedBatch, BatchRefusal>> {
+    let Ok(batch) = RecordBatch::parse(batch.clone()) else {
+        return None;
+    };
+    let header = *batch.header();
+    let in_time = rules.log_append_time
+        || (rules.min_timestamp < LONG_AGO && header.max_timestamp <= rules.max_timestamp);
+    if rules.require_keys || !in_time {
+        return None;
+    }
+    if let Err(refusal) = check_header(&header, rules) {
+        return Some(Err(refusal));
+    }
+    Some(Ok(ValidatedBatch {
+        max_timestamp: header.max_timestamp,
+        must_rebuild: false,
+        batch,
+    }))
 }
 
 /// The checks that need no record.
@@ -276,7 +301,6 @@ impl RunningCrc {
 struct Walk<'r> {
     rules: &'r ValidationRules,
     max_timestamp: i64,
-    max_timestamp_delta: i32,
     /// Some offset was not the one after the last.
     gap: bool,
     missing_keys: Vec<RefusedRecord>,
@@ -288,7 +312,6 @@ impl<'r> Walk<'r> {
         Self {
             rules,
             max_timestamp: -1,
-            max_timestamp_delta: 0,
             gap: false,
             missing_keys: Vec::new(),
             bad_timestamps: Vec::new(),
@@ -308,10 +331,7 @@ impl<'r> Walk<'r> {
         while let Some(record) = records.next() {
             let record = record?;
             self.gap |= record.offset != index as i64;
-            if record.timestamp > self.max_timestamp {
-                self.max_timestamp = record.timestamp;
-                self.max_timestamp_delta = index;
-            }
+            self.max_timestamp = self.max_timestamp.max(record.timestamp);
             if self.rules.require_keys && record.key.is_none() {
                 list(
                     &mut self.missing_keys,
@@ -464,13 +484,51 @@ mod tests {
                 ..ValidationRules::default()
             };
             let valid = check(&batch, &rules).unwrap();
-            assert_eq!(
-                (valid.max_timestamp, valid.max_timestamp_delta),
-                (2499, 1499)
-            );
+            assert_eq!(valid.max_timestamp, 2499);
             assert!(!valid.must_rebuild);
             assert_eq!(valid.batch.to_bytes(), batch);
         }
+    }
+
+    #[test]
+    fn batches_that_were_built_here() {
+        let batch = built(
+            &FinishOptions::default(),
+            &[(5, None), (9, None), (6, None)],
+        );
+        let rules = ValidationRules::default();
+        let valid = validate_built_batch(&batch, &rules).unwrap().unwrap();
+        assert_eq!((valid.max_timestamp, valid.must_rebuild), (9, false));
+        // What only the records tell, or what they are refused for one by one, is left to the whole check.
+        let others = [
+            ValidationRules {
+                require_keys: true,
+                ..rules
+            },
+            ValidationRules {
+                max_timestamp: 8,
+                ..rules
+            },
+            ValidationRules {
+                min_timestamp: 5,
+                ..rules
+            },
+        ];
+        for rules in &others {
+            assert!(validate_built_batch(&batch, rules).is_none());
+        }
+        assert!(validate_built_batch(&batch.slice(..batch.len() - 1), &rules).is_none());
+        let stamped = ValidationRules {
+            log_append_time: true,
+            ..others[1]
+        };
+        assert!(validate_built_batch(&batch, &stamped).unwrap().is_ok());
+        // The header is checked as ever.
+        let control = with(&batch, |header| {
+            header.attributes = header.attributes.with_control(true);
+        });
+        let refusal = validate_built_batch(&control, &rules).unwrap().unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::InvalidRecord);
     }
 
     #[test]

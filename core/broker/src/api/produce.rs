@@ -438,6 +438,28 @@ mod tests {
     }
 
     #[test]
+    fn records_are_read_unless_they_were_built_here() {
+        let mut h = os();
+        let good = batch(&["one", "two"]);
+        let mut flipped = good.to_bytes().to_vec();
+        let last = flipped.len() - 1;
+        flipped[last] ^= 1;
+        let flipped = Records::from(Bytes::from(flipped));
+        let code = |h: &mut Harness, records| h.produce("t", 0, records).error_code;
+        assert_eq!(code(&mut h, flipped.clone()), ErrorCode::CORRUPT_MESSAGE);
+        assert_eq!(code(&mut h, flipped.vouched()), ErrorCode::NONE);
+        // The header is looked at in any case, and so are the records where the topic wants to know of each.
+        let gap = changed(&good, |h| h.last_offset_delta = 7).vouched();
+        assert_eq!(code(&mut h, gap), ErrorCode::INVALID_RECORD);
+        h.create_topic("compacted", 1, &[("cleanup.policy", "compact")]);
+        let answer = h.produce("compacted", 0, good.vouched());
+        assert_eq!(answer.error_code, ErrorCode::INVALID_RECORD);
+        assert_eq!(answer.record_errors.len(), 2);
+        let late = batch_at(START_MS + 3_600_001, None, &["v"], FinishOptions::default());
+        assert_eq!(code(&mut h, late.vouched()), ErrorCode::INVALID_TIMESTAMP);
+    }
+
+    #[test]
     fn timestamps_within_bounds() {
         let mut h = os();
         h.create_topic(

@@ -69,6 +69,15 @@ impl Producer {
         dues.into_iter().flatten().min()
     }
 
+    /// The same, if `produce` has made something due since this was last asked.
+    #[inline]
+    pub(crate) fn poll_new_timeout(&mut self) -> Option<u64> {
+        if !core::mem::take(&mut self.due_is_new) {
+            return None;
+        }
+        self.poll_timeout()
+    }
+
     /// Fails what is older than `message.timeout.ms`. What is in flight is left to its request's timeout.
     fn expire(&mut self, now: Now) {
         self.expiry_due = None;

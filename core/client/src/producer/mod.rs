@@ -121,6 +121,8 @@ pub(crate) struct Producer {
     queued: (usize, usize),
     /// In the order in which batches were opened, which is the order in which they have lingered.
     lingering: VecDeque<Lingering>,
+    /// Something may be due earlier than whoever drives the client was told.
+    due_is_new: bool,
     /// Partitions that have something to send, or may have.
     listed: VecDeque<(u32, u32)>,
     requests: BTreeMap<u64, Sent>,
@@ -172,6 +174,7 @@ impl Producer {
             next_request: 0,
             queued: (0, 0),
             lingering: VecDeque::new(),
+            due_is_new: false,
             listed: VecDeque::new(),
             requests: BTreeMap::new(),
             blocked_until: None,
@@ -362,6 +365,7 @@ impl Producer {
         } else {
             now_us + self.limits.linger_us
         };
+        self.forget_closed();
         let batch = self.next_batch;
         self.lingering.push_back(Lingering {
             due,
@@ -371,7 +375,21 @@ impl Producer {
         });
         let expires = now_us.saturating_add(timeout_us);
         self.expiry_due = Some(self.expiry_due.map_or(expires, |at| at.min(expires)));
+        self.due_is_new = true;
         closed
+    }
+
+    /// Takes batches that were closed from the front of those that linger: nobody need wake up for them.
+    fn forget_closed(&mut self) {
+        while let Some(lingering) = self.lingering.front() {
+            let partitions = &self.topics[lingering.topic as usize].partitions;
+            let partition = partitions.get(lingering.partition as usize);
+            let open = partition.and_then(|partition| partition.open.as_ref());
+            if open.is_some_and(|open| open.id == lingering.batch) {
+                return;
+            }
+            self.lingering.pop_front();
+        }
     }
 
     /// Until when a batch that is opened now takes records.
@@ -428,6 +446,7 @@ impl Producer {
         }
         let expires = entry.created_us.saturating_add(topic.timeout_us());
         self.expiry_due = Some(self.expiry_due.map_or(expires, |at| at.min(expires)));
+        self.due_is_new = true;
         self.accept(entry.bytes());
         Ok(false)
     }
