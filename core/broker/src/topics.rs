@@ -345,7 +345,7 @@ impl Broker {
             Durability::Os => log.log_end_offset(),
         };
         let partition = Partition::new(index, topic.name.clone(), number, log, high_watermark);
-        if recovery.cut_bytes > 0 {
+        if recovery.cut_bytes > 0 || recovery.unreadable_bytes > 0 {
             self.recoveries.push((dir, recovery));
         }
         Ok(partition)

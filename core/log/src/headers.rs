@@ -1,6 +1,6 @@
 //! Walking over batches by their headers alone: in a file, and in the chunks that a read returned.
 
-use crate::{error::LogError, names::damaged_at, storage::StorageFile};
+use crate::{damage::Ranges, error::LogError, names::damaged_at, storage::StorageFile};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use ottla_record::{BatchHeader, HEADER_LEN, RecordError};
@@ -32,6 +32,8 @@ pub struct HeaderReader<'a> {
     path: &'a str,
     /// Bytes of the file that count.
     size: u64,
+    /// What is known to be damaged, and is stepped over.
+    damaged: &'a Ranges,
     window: [u8; WINDOW],
     /// The position of the window's first byte.
     start: u64,
@@ -41,12 +43,13 @@ pub struct HeaderReader<'a> {
 }
 
 impl<'a> HeaderReader<'a> {
-    /// For the first `size` bytes of a file; `path` is for errors.
-    pub fn new(file: &'a dyn StorageFile, path: &'a str, size: u64) -> Self {
+    /// For the first `size` bytes of a file, without what is `damaged`; `path` is for errors.
+    pub fn new(file: &'a dyn StorageFile, path: &'a str, size: u64, damaged: &'a Ranges) -> Self {
         Self {
             file,
             path,
             size,
+            damaged,
             window: [0; WINDOW],
             start: 0,
             filled: 0,
@@ -54,8 +57,12 @@ impl<'a> HeaderReader<'a> {
         }
     }
 
-    /// The batch at `position`, or `None` at the end. That it is there as a whole is checked, not what is in it.
-    pub fn at(&mut self, position: u64) -> Result<Option<Placed>, LogError> {
+    /// The batch at `position`, or behind what is damaged there; `None` at the end. That it is there as a whole is checked, not
+    /// what is in it.
+    pub fn at(&mut self, mut position: u64) -> Result<Option<Placed>, LogError> {
+        if let Some(end) = self.damaged.end_of(position) {
+            position = end;
+        }
         if position >= self.size {
             return Ok(None);
         }

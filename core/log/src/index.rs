@@ -137,6 +137,12 @@ impl OffsetIndex {
         }
     }
 
+    /// The last entry whose position is not above `position`.
+    pub fn at_or_before(&self, position: u64) -> Option<(i64, u64)> {
+        let n = self.count_while(|_, entry| entry <= position);
+        n.checked_sub(1).map(|i| self.entry(i))
+    }
+
     /// The largest indexed position that is not above `position`: a place where a batch begins.
     pub fn boundary_up_to(&self, position: u64) -> u64 {
         match self.count_while(|_, entry| entry <= position) {

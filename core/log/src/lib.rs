@@ -13,7 +13,9 @@ extern crate std;
 
 mod config;
 pub mod conformance;
+mod damage;
 pub mod data_dir;
+mod durable_mark;
 mod epochs;
 mod error;
 mod headers;

@@ -16,6 +16,8 @@ pub const TXN_INDEX: &str = ".txnindex";
 pub const SNAPSHOT: &str = ".snapshot";
 /// Leader epochs and their start offsets.
 pub const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+/// How far the log is durable, and what its closed segments' indexes must be. Ottla's own; Kafka ignores it.
+pub const DURABLE_MARK: &str = "durable-mark";
 /// Topic id.
 pub const PARTITION_METADATA: &str = "partition.metadata";
 

@@ -3,6 +3,7 @@
 
 use crate::{
     config::LogConfig,
+    durable_mark::{self, Mark},
     epochs::LeaderEpochs,
     error::LogError,
     headers::{cut, whole_batches},
@@ -35,6 +36,8 @@ pub struct PartitionLog {
     pub(crate) unsynced: UnsyncedFiles,
     /// The job that was handed out last, until it is known to be done.
     pub(crate) under_way: Option<SyncJob>,
+    /// The mark that was written last, and its number.
+    pub(crate) marked: (u64, Option<Mark>),
     /// Whether the side files on storage are not those that a close would write.
     pub(crate) unsaved: bool,
     /// Where reads ended lately, since most of them go on there.
@@ -103,6 +106,8 @@ pub struct ReadSlice {
 pub struct SyncJob {
     /// The log end that will be durable.
     pub up_to: i64,
+    /// Where that is: the segment's base offset, and the position in it.
+    end: (i64, u64),
     syncers: Vec<Arc<dyn Syncer>>,
     storage: Arc<dyn Storage>,
     dirs: Vec<String>,
@@ -164,6 +169,7 @@ impl PartitionLog {
                 ..UnsyncedFiles::default()
             },
             under_way: None,
+            marked: (0, None),
             unsaved: true,
             read_ends: [ReadEnd::NONE; 4],
             oldest_read_end: 0,
@@ -229,6 +235,8 @@ impl PartitionLog {
     }
 
     fn write(&mut self, header: &BatchHeader, parts: &[Bytes], now: Now) -> Result<(), LogError> {
+        let active = self.segments.last_mut().expect("a log has a segment");
+        active.prepare_append(self.storage.as_ref())?;
         if self.active().must_roll(header, &self.config, now.wall_ms) {
             self.roll(now)?;
         }
@@ -259,14 +267,22 @@ impl PartitionLog {
         if self.active().size() == 0 {
             return Ok(());
         }
-        self.try_roll(now).map_err(|error| self.stop(error))
+        self.try_roll(now).map_err(|error| match error {
+            LogError::Storage(error) => self.stop(error),
+            other => other,
+        })
     }
 
-    fn try_roll(&mut self, now: Now) -> Result<(), StorageError> {
+    fn try_roll(&mut self, now: Now) -> Result<(), LogError> {
         let active = self.segments.last_mut().expect("a log has a segment");
+        active.prepare_append(self.storage.as_ref())?;
         self.unsynced
             .syncers
             .extend(active.close(self.storage.as_ref())?);
+        if let Some(sealed) = active.to_sealed() {
+            let marks = durable_mark::append_sealed(self.storage.as_ref(), &self.dir, &sealed)?;
+            self.unsynced.syncers.push(marks);
+        }
         self.write_snapshot()?;
         self.segments.push(Segment::create(
             self.storage.as_ref(),
@@ -329,14 +345,25 @@ impl PartitionLog {
                 .read_ends
                 .iter()
                 .find(|end| end.offset == from && end.segment == segment.base_offset());
+            let storage = self.storage.as_ref();
             let found = match known {
-                Some(end) => segment.find_from(self.storage.as_ref(), end.position, from)?,
-                None => segment.find(self.storage.as_ref(), from)?,
+                Some(end) => segment.find_from(storage, end.position, from),
+                None => segment.find(storage, from),
             };
-            if let Some(start) = found {
+            let found = match found {
+                // The look-up by the index steps over damage.
+                Err(LogError::Corrupt { .. }) if known.is_some() => segment.find(storage, from)?,
+                found => found?,
+            };
+            let Some(start) = found else {
+                i += 1; // compaction or damage may have left nothing between `from` and this segment's end
+                continue;
+            };
+            let wanted = max_bytes.max(start.header.size_in_bytes()) as u64;
+            segment.check(storage, start.position, wanted)?;
+            if !segment.is_damaged(start.position) {
                 break start;
             }
-            i += 1; // compaction may have left nothing between `from` and this segment's end
         };
         let first = start.header.size_in_bytes();
         if start.header.last_offset() >= up_to || (!min_one && first > max_bytes) {
@@ -348,7 +375,8 @@ impl PartitionLog {
             .map_or(self.log_end_offset, Segment::base_offset);
         let is_active = i + 1 == self.segments.len();
         let segment = &mut self.segments[i];
-        let available = segment.size() - start.position;
+        let readable = segment.readable_up_to(start.position);
+        let available = readable - start.position;
         let bytes = (max_bytes.max(first) as u64).min(available) as usize;
         let storage = self.storage.as_ref();
         let file = if is_active {
@@ -360,7 +388,7 @@ impl PartitionLog {
         slice.base_offset = start.header.base_offset;
         slice.bytes = bytes;
         let mut next_offset = segment_end;
-        if bytes as u64 != available || up_to < segment_end {
+        if bytes as u64 != available || readable != segment.size() || up_to < segment_end {
             // The end has to be found: where a batch ends.
             let walked = whole_batches(&slice.chunks, up_to);
             if let (0, Some(error)) = (walked.bytes, walked.damage) {
@@ -474,8 +502,10 @@ impl PartitionLog {
             dirs.dedup();
             dirs.reverse(); // a directory before the one that names it
         }
+        let active = self.active();
         let job = SyncJob {
             up_to: self.log_end_offset,
+            end: (active.base_offset(), active.size()),
             syncers,
             storage: self.storage.clone(),
             dirs,
@@ -486,8 +516,44 @@ impl PartitionLog {
 
     /// Notes that the job that went up to `up_to` is done, and hence all below is durable.
     pub fn mark_synced(&mut self, up_to: i64) {
-        self.under_way.take_if(|job| job.up_to <= up_to);
+        let done = self.under_way.take_if(|job| job.up_to <= up_to);
         self.synced_offset = self.synced_offset.max(up_to.min(self.log_end_offset));
+        if let Some(job) = done
+            && job.up_to == up_to
+        {
+            self.write_mark(Mark {
+                offset: up_to,
+                segment: job.end.0,
+                position: job.end.1,
+            });
+        }
+    }
+
+    /// Writes down that all up to there is durable. Should that fail, the next start has more to read, no more than that.
+    pub(crate) fn write_mark(&mut self, mark: Mark) {
+        if self.marked.1 == Some(mark) {
+            return;
+        }
+        let sequence = self.marked.0 + 1;
+        if durable_mark::write_mark(self.storage.as_ref(), &self.dir, sequence, &mark).is_ok() {
+            self.marked = (sequence, Some(mark));
+        }
+    }
+
+    /// A mark beyond the log's end, which was cut, must not speak for what is written there next.
+    pub(crate) fn lower_mark(&mut self) {
+        if self
+            .marked
+            .1
+            .is_some_and(|mark| mark.offset > self.log_end_offset)
+        {
+            let active = self.active();
+            self.write_mark(Mark {
+                offset: self.log_end_offset,
+                segment: active.base_offset(),
+                position: active.size(),
+            });
+        }
     }
 
     /// Stops the log for good: after a failed write or sync nobody knows what is on the disk.
@@ -522,19 +588,43 @@ impl PartitionLog {
     }
 
     fn try_close(&mut self) -> Result<(), LogError> {
-        if self.unsaved {
-            let active = self.segments.last_mut().expect("a log has a segment");
-            let indexes = active.write_indexes(self.storage.as_ref())?;
-            self.unsynced.syncers.extend(indexes);
+        if self.unsaved || self.segments.iter().any(|segment| segment.stale_files) {
+            let storage = self.storage.as_ref();
+            self.segments
+                .last_mut()
+                .expect("a log has a segment")
+                .prepare_append(storage)?;
+            for segment in &mut self.segments {
+                if segment.stale_files || segment.size() == 0 {
+                    self.unsynced
+                        .syncers
+                        .extend(segment.write_indexes(storage)?);
+                }
+            }
             self.write_snapshot()?;
             self.write_epochs()?;
             self.remove_stray_snapshots()?;
+            self.write_marks()?;
             self.unsaved = false;
         }
         if let Some(job) = self.sync_targets()? {
             job.run()?;
             self.mark_synced(job.up_to);
         }
+        Ok(())
+    }
+
+    /// Writes the file of the durable mark anew, with what is durable now; the job that follows moves the mark.
+    fn write_marks(&mut self) -> Result<(), StorageError> {
+        let sealed: Vec<_> = self
+            .segments
+            .iter()
+            .filter_map(Segment::to_sealed)
+            .collect();
+        let (sequence, mark) = self.marked;
+        let mark = mark.map(|mark| (sequence, mark));
+        durable_mark::rewrite(self.storage.as_ref(), &self.dir, mark, &sealed)?;
+        self.unsynced.dir = true;
         Ok(())
     }
 
@@ -578,6 +668,11 @@ impl PartitionLog {
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(Segment::size).sum()
+    }
+
+    /// Bytes that can't be read since they are damaged, as far as that was found out: at opening, or by reading them.
+    pub fn damaged_bytes(&self) -> u64 {
+        self.segments.iter().map(Segment::damaged_bytes).sum()
     }
 
     /// Number of segments.

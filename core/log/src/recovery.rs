@@ -2,6 +2,7 @@
 
 use crate::{
     config::LogConfig,
+    durable_mark::DurableMark,
     epochs::LeaderEpochs,
     error::LogError,
     names::{INDEX, LEADER_EPOCHS, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of},
@@ -72,14 +73,18 @@ impl PartitionLog {
             return Ok((log, Recovery::default()));
         }
         let bases: Vec<i64> = files.keys().copied().collect();
-        let first_unsure = if options.clean {
-            usize::MAX
-        } else {
-            // The segment that ends at the recovery point is read too: it may have been closed, and its indexes written,
-            // after the sync that went so far.
-            bases
-                .partition_point(|&base| base < options.recovery_point)
-                .saturating_sub(1)
+        let marks = DurableMark::read(storage.as_ref(), dir)?;
+        let mark = marks.mark.filter(|mark| {
+            files
+                .get(&mark.segment)
+                .is_some_and(|size| mark.position <= *size)
+        });
+        // All below is on the disk as it was written, unless the disk has damaged it since.
+        let durable = match options.clean {
+            true => i64::MAX,
+            false => mark
+                .map_or(0, |mark| mark.offset)
+                .max(options.recovery_point),
         };
         let mut recovery = Recovery::default();
         let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
@@ -88,20 +93,38 @@ impl PartitionLog {
         let mut unsynced = UnsyncedFiles::default();
         let mut log_end_offset = bases[0];
         for (i, (&base, &size)) in files.iter().enumerate() {
+            let is_last = i + 1 == files.len();
             let below = bases.get(i + 1).copied().unwrap_or(i64::MAX);
-            let trusted = if i < first_unsure {
-                Segment::load(storage.as_ref(), dir, base, below, size, now.wall_ms)?
-            } else {
-                None
-            };
-            if let Some(mut segment) = trusted {
-                if i + 1 == files.len() {
-                    log_end_offset = segment.settle_end(storage.as_ref())?;
+            let whole = options.clean || !is_last && below <= durable;
+            let sealed = marks
+                .sealed
+                .get(&base)
+                .filter(|s| s.size == size && s.next_offset <= below);
+            if whole {
+                if let Some(sealed) = sealed {
+                    log_end_offset = sealed.next_offset;
+                    segments.push(Segment::sealed_as(dir, *sealed, now.wall_ms));
+                    continue;
                 }
-                segments.push(segment);
-                continue;
-            }
-            if i > first_unsure && base != log_end_offset && !config.compact {
+                // The indexes of the segment that ends with the last sync may be older than its last records.
+                let loaded = match options.clean || below < durable {
+                    true => Segment::load(storage.as_ref(), dir, base, below, size, now.wall_ms)?,
+                    false => None,
+                };
+                if let Some(mut segment) = loaded {
+                    log_end_offset = match is_last {
+                        true => segment.settle_end(storage.as_ref())?,
+                        false => below,
+                    };
+                    segments.push(segment);
+                    continue;
+                }
+            } else if i > 0 && base != log_end_offset && base <= options.log_start_offset {
+                // What comes before was being deleted, and went in another order.
+                for mut gone in segments.drain(..) {
+                    gone.delete(storage.as_ref())?;
+                }
+            } else if i > 0 && base != log_end_offset && base > durable && !config.compact {
                 // The end of the segment before was lost; what came after it goes too, or there would be a hole.
                 recovery.note_cut(
                     format!("{dir}: nothing from offset {log_end_offset} to {base}"),
@@ -111,30 +134,40 @@ impl PartitionLog {
                 break;
             }
             recovery.scanned_segments += 1;
+            let trusted = match mark.filter(|mark| mark.segment == base) {
+                _ if whole && !is_last => (size, Some(below)),
+                Some(mark) => (mark.position, Some(mark.offset)),
+                None if whole => (size, None),
+                None => (0, None),
+            };
             let (mut segment, damage) = Segment::scan(
                 storage.as_ref(),
                 dir,
                 base,
                 below,
+                trusted,
+                durable,
+                mark.is_some() && !config.compact,
                 &config,
                 now.wall_ms,
                 |header| {
-                    epochs.appended(header.partition_leader_epoch, header.base_offset);
-                    log_end_offset = header.next_offset();
+                    // Epochs lie outside of a batch's checksum; those of durable batches are in their file.
+                    if stored_epochs.is_none() || header.base_offset >= durable {
+                        epochs.appended(header.partition_leader_epoch, header.base_offset);
+                    }
                 },
             )?;
-            log_end_offset = log_end_offset.max(base);
-            segment.dirty = i >= first_unsure;
-            if let Some(damage) = &damage
-                && i < first_unsure
-            {
-                // This was durable and whole once, so nothing is thrown away for it.
-                if i + 1 == files.len() {
-                    return Err(damage.clone());
-                }
-                recovery.unreadable_bytes += size - segment.size();
-                recovery.reason = Some(damage.to_string());
-            } else if let Some(damage) = &damage {
+            log_end_offset = segment.next_offset().max(base);
+            segment.dirty = !whole;
+            if segment.damaged_bytes() > 0 {
+                recovery.unreadable_bytes += segment.damaged_bytes();
+                recovery.reason = Some(format!(
+                    "{}: {} bytes are damaged",
+                    segment.path(),
+                    segment.damaged_bytes()
+                ));
+            }
+            if let Some(damage) = &damage {
                 // What lies behind a torn batch was written after it: none of it was acknowledged as durable.
                 let end = segment.size();
                 recovery.note_cut(
@@ -148,7 +181,7 @@ impl PartitionLog {
                 .syncers
                 .extend(segment.write_indexes(storage.as_ref())?);
             segments.push(segment);
-            if damage.is_some() && i >= first_unsure {
+            if damage.is_some() {
                 break;
             }
         }
@@ -163,11 +196,12 @@ impl PartitionLog {
             synced_offset: if options.clean {
                 log_end_offset
             } else {
-                options.recovery_point.min(log_end_offset)
+                durable.min(log_end_offset)
             },
             unsaved: !options.clean || recovery.scanned_segments > 0,
             unsynced,
             under_way: None,
+            marked: (marks.sequence, marks.mark),
             read_ends: [ReadEnd::NONE; 4],
             oldest_read_end: 0,
             producers: ProducerState::default(),
@@ -180,6 +214,7 @@ impl PartitionLog {
         if log.unsaved {
             log.unsynced.dir = true;
         }
+        log.lower_mark();
         if stored_epochs.is_none() && log.log_end_offset > log.segments[0].base_offset() {
             log.remake_epochs()?;
         }
@@ -260,6 +295,9 @@ impl PartitionLog {
         from: i64,
         mut each: impl FnMut(&BatchHeader),
     ) -> Result<(), LogError> {
+        if from >= self.log_end_offset {
+            return Ok(());
+        }
         let first = self
             .segments
             .partition_point(|segment| segment.base_offset() <= from)

@@ -2,6 +2,8 @@
 
 use crate::{
     config::LogConfig,
+    damage::{Ranges, is_whole, next_batch},
+    durable_mark::Sealed,
     error::LogError,
     headers::{HeaderReader, Placed},
     index::{OffsetIndex, TimeIndex},
@@ -13,7 +15,7 @@ use crate::{
 };
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use bytes::Bytes;
-use ottla_record::{BatchHeader, Batches, HEADER_LEN, Limits, RecordBatch, RecordError};
+use ottla_record::{BatchHeader, Batches, HEADER_LEN, Limits, RecordBatch, RecordError, crc32c};
 
 /// More bytes than an index may have, `segment.index.bytes` being an i32.
 const INDEX_LIMIT: u64 = i32::MAX as u64;
@@ -31,6 +33,25 @@ pub struct Segment {
     size: u64,
     index: OffsetIndex,
     time_index: TimeIndex,
+    /// Whether the two are there; otherwise they are read from their files when they are first needed.
+    indexed: bool,
+    /// Whether the index files are not what is here.
+    pub stale_files: bool,
+    /// What its files must be, as it was written down when it was closed.
+    sealed: Option<Sealed>,
+    /// The offset after its last batch.
+    next_offset: i64,
+    /// Whether each batch is known to begin where the one before it ended.
+    contiguous: bool,
+    /// Batches below this position were not written by this log since it was opened: they are checked before they are read for
+    /// the first time.
+    unchecked_below: u64,
+    /// Those that have been.
+    checked: Ranges,
+    /// Where the last check ended, and the offset that is due there.
+    checked_end: (u64, i64),
+    /// What can't be read.
+    damaged: Ranges,
     /// Largest timestamp so far, and the last offset of the batch that has it; -1 while there is none.
     max_timestamp: (i64, i64),
     /// The largest timestamp of the first batch: the segment's age counts from it.
@@ -63,12 +84,51 @@ impl Segment {
             size: 0,
             index: OffsetIndex::new(base_offset),
             time_index: TimeIndex::new(base_offset),
+            indexed: true,
+            stale_files: false,
+            sealed: None,
+            next_offset: base_offset,
+            contiguous: true,
+            unchecked_below: 0,
+            checked: Ranges::default(),
+            checked_end: (0, base_offset),
+            damaged: Ranges::default(),
             max_timestamp: (-1, -1),
             first_timestamp: None,
             bytes_since_index: 0,
             created_ms: now_ms,
             dirty: false,
         }
+    }
+
+    /// A segment that is just what was written down when it was closed; nothing is read of it yet.
+    pub fn sealed_as(dir: &str, sealed: Sealed, now_ms: i64) -> Self {
+        Self {
+            size: sealed.size,
+            next_offset: sealed.next_offset,
+            max_timestamp: sealed.max_timestamp,
+            contiguous: sealed.contiguous,
+            indexed: false,
+            unchecked_below: sealed.size,
+            sealed: Some(sealed),
+            ..Self::empty(dir, sealed.base_offset, now_ms)
+        }
+    }
+
+    /// What is to be written down of a closed segment; `None` if its indexes are not known to be what their files hold.
+    pub fn to_sealed(&self) -> Option<Sealed> {
+        if !self.indexed {
+            return self.sealed;
+        }
+        (!self.stale_files).then(|| Sealed {
+            base_offset: self.base_offset,
+            size: self.size,
+            next_offset: self.next_offset,
+            max_timestamp: self.max_timestamp,
+            contiguous: self.contiguous,
+            index_crc: crc32c(self.index.as_bytes()),
+            time_index_crc: crc32c(self.time_index.as_bytes()),
+        })
     }
 
     /// Opens a segment whose indexes can be trusted; `Ok(None)` if one is missing or damaged and must be made again. Its
@@ -98,6 +158,9 @@ impl Segment {
         };
         let mut segment = Self::empty(dir, base_offset, now_ms);
         segment.size = size;
+        segment.unchecked_below = size;
+        segment.next_offset = below;
+        segment.contiguous = false;
         segment.max_timestamp = time_index.last().unwrap_or((-1, -1));
         (segment.index, segment.time_index) = (index, time_index);
         // Entries are sparse: what lies behind the last one counts towards the next.
@@ -110,14 +173,21 @@ impl Segment {
         Self::empty(dir, base_offset, 0)
     }
 
-    /// Reads the whole log file, checks each batch and makes the indexes again, up to the first damaged or missing batch.
-    /// Offsets must rise and stay below `below`, where the next segment begins. Returns the segment and, if there is such a
-    /// place, what is wrong with it; the file is not cut.
+    /// Reads the log file and makes the indexes again.
+    ///
+    /// Of the first `trusted` bytes, which are durable and go up to the offset beside (if it is known), only the headers are read; damage there is stepped over, and found out
+    /// about when the records are read. Behind them each batch is checked, up to the first damaged or missing one. One that
+    /// lies below the `durable` offset costs no more than itself, too. Offsets must rise, behind the trusted part without
+    /// holes if they are `contiguous`, and stay below `below`, where the next segment begins. Returns the segment and, if there is such a place, what is wrong with it; the file is not cut.
+    #[allow(clippy::too_many_arguments)]
     pub fn scan(
         storage: &dyn Storage,
         dir: &str,
         base_offset: i64,
         below: i64,
+        trusted: (u64, Option<i64>),
+        durable: i64,
+        contiguous: bool,
         config: &LogConfig,
         now_ms: i64,
         mut each: impl FnMut(&BatchHeader),
@@ -127,40 +197,73 @@ impl Segment {
         // Nothing is written while it is read, so that it may be mapped.
         file.seal();
         let len = file.len();
-        let mut segment = Self::empty(dir, base_offset, now_ms);
-        let mut next_offset = base_offset;
         let last = below.min(base_offset.saturating_add(i64::from(i32::MAX) + 1));
+        let mut segment = Self::empty(dir, base_offset, now_ms);
+        let mut walker = Self::empty(dir, base_offset, now_ms);
+        walker.file = Some(file);
+        walker.next_offset = trusted.1.unwrap_or(last).min(last);
+        walker.contiguous = contiguous;
+        walker.size = trusted.0.min(len);
+        walker.walk_past_damage(storage, 0, |placed| {
+            segment.size = placed.position;
+            segment.note(&placed.header, config);
+            each(&placed.header);
+        })?;
+        segment.file = walker.file.take();
+        segment.size = walker.size;
+        segment.unchecked_below = walker.size;
+        // A header may lie about its last offset, or the last batch be lost; the mark knows better.
+        let end = trusted.1.map_or(segment.next_offset, |end| end.min(last));
+        if end != segment.next_offset || !walker.damaged.is_empty() {
+            segment.contiguous = false;
+            segment.next_offset = end.max(base_offset);
+        }
+        segment.damaged = walker.damaged;
         let damage = loop {
             if segment.size == len {
                 break None;
             }
-            match read_batch(file.as_ref(), &path, segment.size, len).and_then(|batch| {
+            let (position, next_offset) = (segment.size, segment.next_offset);
+            let Some(file) = segment.file.as_deref() else {
+                return Err(not_open(&path).into());
+            };
+            let error = match read_batch(file, &path, position, len).and_then(|batch| {
                 batch
                     .check_crc()
-                    .map_err(|error| damaged_at(&path, segment.size, error))?;
+                    .map_err(|error| damaged_at(&path, position, error))?;
                 Ok(*batch.header())
             }) {
-                Ok(header) if header.base_offset < next_offset || header.last_offset() >= last => {
-                    break Some(LogError::Damaged(format!(
-                        "{path}, position {}: offsets {} to {} where only {next_offset} to {} can be",
-                        segment.size,
+                Ok(header)
+                    if header.base_offset < next_offset
+                        || header.last_offset() >= last
+                        || contiguous && header.base_offset != next_offset =>
+                {
+                    LogError::Damaged(format!(
+                        "{path}, position {position}: offsets {} to {} where only {next_offset} to {} can be",
                         header.base_offset,
                         header.last_offset(),
                         last - 1,
-                    )));
+                    ))
                 }
                 Ok(header) => {
-                    next_offset = header.next_offset();
                     segment.note(&header, config);
                     each(&header);
+                    continue;
                 }
                 Err(LogError::Storage(error)) if error.kind != StorageErrorKind::Invalid => {
                     return Err(LogError::Storage(error));
                 }
-                Err(error) => break Some(error),
+                Err(error) => error,
+            };
+            if next_offset < durable
+                && let Some(next) = next_batch(file, position + 1, len, next_offset..last)?
+            {
+                segment.damaged.add(position..next);
+                segment.size = next;
+                continue;
             }
+            break Some(error);
         };
-        segment.file = Some(file);
         Ok((segment, damage))
     }
 
@@ -168,6 +271,8 @@ impl Segment {
     fn note(&mut self, header: &BatchHeader, config: &LogConfig) {
         let bytes = header.size_in_bytes() as u64;
         let last_offset = header.last_offset();
+        self.contiguous &= header.base_offset == self.next_offset;
+        self.next_offset = header.next_offset();
         if header.max_timestamp > self.max_timestamp.0 {
             self.max_timestamp = (header.max_timestamp, last_offset);
         }
@@ -193,6 +298,7 @@ impl Segment {
     ) -> Result<(), StorageError> {
         self.file(storage)?.append(parts)?;
         self.dirty = true;
+        self.stale_files = true;
         self.note(header, config);
         Ok(())
     }
@@ -233,10 +339,36 @@ impl Segment {
         self.time_index
             .push(self.max_timestamp.0, self.max_timestamp.1);
         let (index, time_index) = (self.path_with(INDEX), self.path_with(TIME_INDEX));
-        Ok([
+        let syncers = [
             write_file_unsynced(storage, &index, self.index.as_bytes())?,
             write_file_unsynced(storage, &time_index, self.time_index.as_bytes())?,
-        ])
+        ];
+        self.stale_files = false;
+        Ok(syncers)
+    }
+
+    /// Reads the indexes, if they aren't there yet. If their files are not what was written when the segment was closed, they
+    /// are made again from the log.
+    pub fn ensure_indexed(&mut self, storage: &dyn Storage) -> Result<(), LogError> {
+        if self.indexed {
+            return Ok(());
+        }
+        let read = |suffix| read_file(storage, &self.path_with(suffix), INDEX_LIMIT);
+        let matching = |bytes: Option<Bytes>, crc: fn(&Sealed) -> u32| {
+            let sealed = self.sealed.as_ref()?;
+            bytes.filter(|bytes| crc32c(bytes) == crc(sealed))
+        };
+        let index = matching(read(INDEX)?, |sealed| sealed.index_crc)
+            .and_then(|b| OffsetIndex::from_file(self.base_offset, self.next_offset, b, self.size));
+        let time_index = matching(read(TIME_INDEX)?, |sealed| sealed.time_index_crc)
+            .and_then(|b| TimeIndex::from_file(self.base_offset, self.next_offset, b));
+        let (Some(index), Some(time_index)) = (index, time_index) else {
+            return self.remake_indexes(storage);
+        };
+        (self.index, self.time_index) = (index, time_index);
+        self.bytes_since_index = self.size - self.index.boundary_up_to(self.size);
+        self.indexed = true;
+        Ok(())
     }
 
     /// The log file, opened if need be.
@@ -265,36 +397,249 @@ impl Segment {
 
     /// The first batch whose last offset is at least `offset`.
     ///
-    /// An index that doesn't fit its log is noticed here, and made again.
+    /// An index that doesn't fit its log is noticed here, and made again; so is damage, which is stepped over.
     pub fn find(&mut self, storage: &dyn Storage, offset: i64) -> Result<Option<Placed>, LogError> {
+        self.ensure_indexed(storage)?;
         let from = self.index.position_for(offset);
         let found = self.find_from(storage, from, offset);
         let astray = match &found {
-            Ok(Some(placed)) => placed.position == from && placed.header.base_offset > offset,
+            Ok(Some(placed)) => {
+                from > 0 && placed.position == from && placed.header.base_offset > offset
+            }
             Ok(None) => false,
             Err(error) => matches!(error, LogError::Corrupt { .. }),
         };
-        if from == 0 || !astray {
+        if !astray {
             return found;
         }
         // Either the index leads astray, or the log is damaged there; the headers from the beginning on tell.
-        self.remake_index(storage)?;
+        self.remake_indexes(storage)?;
         let from = self.index.position_for(offset);
         self.find_from(storage, from, offset)
     }
 
-    fn remake_index(&mut self, storage: &dyn Storage) -> Result<(), LogError> {
-        self.index = OffsetIndex::new(self.base_offset);
+    /// Makes both indexes again from the headers, and notes what is damaged.
+    fn remake_indexes(&mut self, storage: &dyn Storage) -> Result<(), LogError> {
         let mut index = OffsetIndex::new(self.base_offset);
+        let mut time_index = TimeIndex::new(self.base_offset);
         let mut last_entry = 0;
-        self.each_header(storage, 0, |placed| {
+        let mut largest = (-1, -1);
+        self.walk_past_damage(storage, 0, |placed| {
             if placed.position - last_entry > REMADE_INTERVAL && placed.position <= SEGMENT_LIMIT {
                 index.push(placed.header.last_offset(), placed.position);
+                time_index.push(largest.0, largest.1);
                 last_entry = placed.position;
             }
+            if placed.header.max_timestamp > largest.0 {
+                largest = (placed.header.max_timestamp, placed.header.last_offset());
+            }
         })?;
-        self.index = index;
+        time_index.push(largest.0, largest.1);
+        (self.index, self.time_index) = (index, time_index);
+        self.max_timestamp = largest;
+        self.bytes_since_index = self.size - last_entry;
+        self.indexed = true;
+        self.stale_files = true;
         Ok(())
+    }
+
+    /// Calls `each` with every batch from `position` on, where one begins. Where a header can't be, the next whole batch is
+    /// looked for, and what lies between is noted as damaged.
+    fn walk_past_damage(
+        &mut self,
+        storage: &dyn Storage,
+        mut position: u64,
+        mut each: impl FnMut(&Placed),
+    ) -> Result<(), LogError> {
+        self.file(storage)?;
+        let Some(file) = self.file.as_deref() else {
+            return Err(not_open(&self.path).into());
+        };
+        // A wrong length or offset may be noticed one batch later, so each is held back until the next one fits.
+        let mut held: Option<Placed> = None;
+        let mut next_offset = self.base_offset;
+        // Whether a batch has to begin just there.
+        let mut exact = self.contiguous && position == 0;
+        let mut damaged = self.damaged.clone();
+        loop {
+            let mut reader = HeaderReader::new(file, &self.path, self.size, &damaged);
+            let (culprit, misfit) = loop {
+                let due = held
+                    .as_ref()
+                    .map_or(next_offset, |h| h.header.next_offset());
+                match reader.at(position) {
+                    Ok(None) => break (None, None),
+                    Ok(Some(placed)) => {
+                        let (base, last) = (placed.header.base_offset, placed.header.last_offset());
+                        if base < due || last >= self.next_offset || exact && base != due {
+                            break (Some(placed.position), Some(placed));
+                        }
+                        position = placed.end();
+                        exact = self.contiguous;
+                        if let Some(fits) = held.replace(placed) {
+                            next_offset = fits.header.next_offset();
+                            each(&fits);
+                        }
+                    }
+                    Err(LogError::Storage(error)) if error.kind != StorageErrorKind::Invalid => {
+                        return Err(error.into());
+                    }
+                    Err(_) => break (Some(position), None),
+                }
+            };
+            let Some(mut culprit) = culprit else {
+                break;
+            };
+            if let Some(before) = held.take() {
+                let whole = |placed: &Placed| {
+                    is_whole(file, placed.position, placed.header.size_in_bytes())
+                };
+                // Two that contradict each other: the second one is right if it would fit without the first.
+                let second_fits = match &misfit {
+                    Some(second) => {
+                        (next_offset..self.next_offset).contains(&second.header.base_offset)
+                            && second.header.last_offset() < self.next_offset
+                            && !self.contiguous
+                            && whole(second)?
+                    }
+                    None => false,
+                };
+                if !second_fits && whole(&before)? {
+                    next_offset = before.header.next_offset();
+                    each(&before);
+                } else {
+                    culprit = before.position;
+                }
+            }
+            let offsets = next_offset..self.next_offset.max(next_offset);
+            position = next_batch(file, culprit + 1, self.size, offsets)?.unwrap_or(self.size);
+            damaged.add(culprit..position);
+            exact = false;
+        }
+        if let Some(last) = held {
+            each(&last);
+        }
+        self.damaged = damaged;
+        Ok(())
+    }
+
+    /// Checks the batches from `position` on, where one begins, over `bytes` bytes, unless that was done since the log was
+    /// opened or it wrote them itself. What is damaged is noted, and not read from then on.
+    pub fn check(
+        &mut self,
+        storage: &dyn Storage,
+        position: u64,
+        bytes: u64,
+    ) -> Result<(), LogError> {
+        let end = position.saturating_add(bytes).min(self.unchecked_below);
+        if position >= end || self.checked.end_of(position).is_some_and(|to| to >= end) {
+            return Ok(());
+        }
+        let mut due = self.due_at(storage, position)?;
+        self.file(storage)?;
+        let Some(file) = self.file.as_deref() else {
+            return Err(not_open(&self.path).into());
+        };
+        let mut at = position;
+        while at < end {
+            if let Some(to) = self.checked.end_of(at) {
+                due = (self.checked_end.0 == to && self.contiguous).then_some(self.checked_end.1);
+                at = to;
+                continue;
+            }
+            if let Some(to) = self.damaged.end_of(at) {
+                (at, due) = (to, None);
+                continue;
+            }
+            let header = read_batch(file, &self.path, at, self.size).and_then(|batch| {
+                batch
+                    .check_crc()
+                    .map_err(|error| damaged_at(&self.path, at, error))?;
+                Ok(*batch.header())
+            });
+            // The base offset lies outside the checksum; the batch before tells what it must be.
+            let fits = |header: &BatchHeader| {
+                due.is_none_or(|due| header.base_offset == due)
+                    && header.base_offset >= self.base_offset
+                    && header.last_offset() < self.next_offset
+            };
+            match header {
+                Ok(header) if fits(&header) => {
+                    let to = at + header.size_in_bytes() as u64;
+                    self.checked.add(at..to);
+                    self.checked_end = (to, header.next_offset());
+                    due = self.contiguous.then(|| header.next_offset());
+                    at = to;
+                }
+                Err(LogError::Storage(error)) if error.kind != StorageErrorKind::Invalid => {
+                    return Err(error.into());
+                }
+                _ => {
+                    let offsets = due.unwrap_or(self.base_offset)..self.next_offset;
+                    let next = next_batch(file, at + 1, self.size, offsets)?;
+                    let next = next.unwrap_or(self.size);
+                    self.damaged.add(at..next);
+                    (at, due) = (next, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The offset with which the batch at `position` must begin, where that can be told.
+    fn due_at(&mut self, storage: &dyn Storage, position: u64) -> Result<Option<i64>, LogError> {
+        if !self.contiguous {
+            return Ok(None);
+        }
+        if self.checked_end.0 == position {
+            return Ok(Some(self.checked_end.1));
+        }
+        self.ensure_indexed(storage)?;
+        let entry = self.index.at_or_before(position);
+        let mut reader = self.headers(storage)?;
+        // An entry has the last offset of the batch that begins at its position.
+        let (mut at, mut due) = (0, None);
+        if let Some((last_offset, entry)) = entry {
+            match reader.at(entry) {
+                Ok(Some(placed)) if placed.position == entry => {
+                    due = Some(last_offset - i64::from(placed.header.last_offset_delta));
+                    at = entry;
+                }
+                _ => return Ok(None),
+            }
+        }
+        let mut due = due.unwrap_or(self.base_offset);
+        let mut reader = self.headers(storage)?;
+        while at < position {
+            match reader.at(at) {
+                Ok(Some(placed)) if placed.position == at => {
+                    due += i64::from(placed.header.last_offset_delta) + 1;
+                    at = placed.end();
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok((at == position).then_some(due))
+    }
+
+    /// Whether what begins at `position` can't be read.
+    pub fn is_damaged(&self, position: u64) -> bool {
+        self.damaged.end_of(position).is_some()
+    }
+
+    /// Where what can be read from `position` on ends: at the next damaged place, or with the segment.
+    pub fn readable_up_to(&self, position: u64) -> u64 {
+        self.damaged.next_start(position).unwrap_or(self.size)
+    }
+
+    /// Bytes that can't be read, as far as they were found.
+    pub fn damaged_bytes(&self) -> u64 {
+        self.damaged.bytes()
+    }
+
+    /// The offset after its last batch.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
     }
 
     /// As [`Segment::find`], walking from a position where a batch begins that is not beyond the one looked for.
@@ -310,13 +655,18 @@ impl Segment {
     fn headers(&mut self, storage: &dyn Storage) -> Result<HeaderReader<'_>, StorageError> {
         self.file(storage)?;
         match &self.file {
-            Some(file) => Ok(HeaderReader::new(file.as_ref(), &self.path, self.size)),
+            Some(file) => Ok(HeaderReader::new(
+                file.as_ref(),
+                &self.path,
+                self.size,
+                &self.damaged,
+            )),
             None => Err(not_open(&self.path)),
         }
     }
 
-    /// Calls `each` with every batch from `position` on, where one begins.
-    pub fn each_header(
+    /// The same, but an error where a header can't be.
+    fn walk(
         &mut self,
         storage: &dyn Storage,
         mut position: u64,
@@ -330,6 +680,16 @@ impl Segment {
         Ok(())
     }
 
+    /// Calls `each` with every batch from `position` on, where one begins; damage is stepped over.
+    pub fn each_header(
+        &mut self,
+        storage: &dyn Storage,
+        position: u64,
+        each: impl FnMut(&Placed),
+    ) -> Result<(), LogError> {
+        self.walk_past_damage(storage, position, each)
+    }
+
     /// The first record at or after `from` whose timestamp is at least `timestamp`: its timestamp and offset.
     pub fn find_time(
         &mut self,
@@ -337,6 +697,7 @@ impl Segment {
         timestamp: i64,
         from: i64,
     ) -> Result<Option<(i64, i64)>, LogError> {
+        self.ensure_indexed(storage)?;
         let from = from.max(self.base_offset);
         let Some(first) = self.find(storage, self.time_index.offset_before(timestamp).max(from))?
         else {
@@ -347,22 +708,38 @@ impl Segment {
             return Err(not_open(&self.path).into());
         };
         let (path, size) = (&self.path, self.size);
-        let mut headers = HeaderReader::new(file, path, size);
+        let mut headers = HeaderReader::new(file, path, size, &self.damaged);
         let mut position = first.position;
+        let mut torn = None;
         while let Some(placed) = headers.at(position)? {
             position = placed.end();
             if placed.header.max_timestamp < timestamp || placed.header.record_count == 0 {
                 continue;
             }
             let found = read_batch(file, path, placed.position, size).and_then(|batch| {
-                first_record(&batch, timestamp, from)
+                batch
+                    .check_crc()
+                    .and_then(|()| first_record(&batch, timestamp, from))
                     .map_err(|error| damaged_at(path, placed.position, error))
-            })?;
-            if found.is_some() {
-                return Ok(found);
+            });
+            match found {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(LogError::Corrupt { .. }) => {
+                    torn = Some(placed.position..placed.end());
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        match torn {
+            Some(torn) => {
+                // It costs no more than itself.
+                self.damaged.add(torn);
+                self.find_time(storage, timestamp, from)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Cuts the log file and both indexes, so that the batch at `position` and all after it are gone.
@@ -372,9 +749,16 @@ impl Segment {
         position: u64,
         next_offset: i64,
     ) -> Result<(), LogError> {
+        self.ensure_indexed(storage)?;
         self.file(storage)?.truncate(position)?;
         self.size = position;
         self.dirty = true;
+        self.stale_files = true;
+        self.next_offset = next_offset;
+        self.unchecked_below = self.unchecked_below.min(position);
+        self.checked.truncate(position);
+        self.damaged.truncate(position);
+        self.checked_end = (0, self.base_offset);
         self.index.truncate(position);
         self.time_index.truncate(next_offset);
         self.settle_end(storage)?;
@@ -384,44 +768,48 @@ impl Segment {
     /// Learns what the indexes of a loaded or cut segment don't tell: batches behind the last entry may hold a larger
     /// timestamp than it, and count towards the next. Returns the offset after the last batch.
     pub fn settle_end(&mut self, storage: &dyn Storage) -> Result<i64, LogError> {
-        let largest = self.time_index.last().unwrap_or((-1, -1));
-        let (indexed, from) = self.index.last().unwrap_or((self.base_offset - 1, 0));
-        let walked = self.walk_end(storage, from, largest);
-        let ((next_offset, largest), from) = match walked {
-            // Compaction aside, an entry's offset is that of the batch at its position; it is never beyond the end.
-            Ok(end) if indexed < end.0 && largest.1 < end.0 => (end, from),
-            _ if from == 0 && largest.1 < 0 => (walked?, from),
-            _ => {
-                self.remake_index(storage)?;
-                self.time_index = TimeIndex::new(self.base_offset);
-                let end = self.walk_end(storage, 0, (-1, -1))?;
-                (end, self.index.boundary_up_to(self.size))
-            }
-        };
-        self.bytes_since_index = self.size - from;
-        self.max_timestamp = largest;
-        self.first_timestamp = self
-            .headers(storage)?
-            .at(0)?
-            .map(|first| first.header.max_timestamp);
-        Ok(next_offset)
-    }
-
-    /// The offset after the last batch, and the largest timestamp from `from` on with its batch's last offset, or `largest`.
-    fn walk_end(
-        &mut self,
-        storage: &dyn Storage,
-        from: u64,
-        mut largest: (i64, i64),
-    ) -> Result<(i64, (i64, i64)), LogError> {
+        let mut largest = self.time_index.last().unwrap_or((-1, -1));
+        let indexed_time = largest.1;
+        let (indexed, mut from) = self.index.last().unwrap_or((self.base_offset - 1, 0));
         let mut next_offset = self.base_offset;
-        self.each_header(storage, from, |placed| {
+        let walked = self.walk(storage, from, |placed| {
             next_offset = placed.header.next_offset();
             if placed.header.max_timestamp > largest.0 {
                 largest = (placed.header.max_timestamp, placed.header.last_offset());
             }
-        })?;
-        Ok((next_offset, largest))
+        });
+        match walked {
+            // Compaction aside, an entry's offset is that of the batch at its position; it is never beyond the end.
+            Ok(()) if indexed < next_offset && indexed_time < next_offset => {}
+            Err(LogError::Storage(error)) if error.kind != StorageErrorKind::Invalid => {
+                return Err(error.into());
+            }
+            _ => {
+                self.remake_indexes(storage)?;
+                next_offset = self.base_offset;
+                self.each_header(storage, 0, |placed| {
+                    next_offset = placed.header.next_offset()
+                })?;
+                largest = self.max_timestamp;
+                from = self.index.boundary_up_to(self.size);
+            }
+        }
+        self.bytes_since_index = self.size - from;
+        self.max_timestamp = largest;
+        self.next_offset = next_offset;
+        self.first_timestamp = None;
+        self.prepare_append(storage)?;
+        Ok(next_offset)
+    }
+
+    /// Makes sure that what decides about the next batch is known: indexes, and the time of the first batch.
+    pub fn prepare_append(&mut self, storage: &dyn Storage) -> Result<(), LogError> {
+        self.ensure_indexed(storage)?;
+        if self.first_timestamp.is_none() && self.size > 0 {
+            let first = self.headers(storage)?.at(0)?;
+            self.first_timestamp = Some(first.map_or(-1, |first| first.header.max_timestamp));
+        }
+        Ok(())
     }
 
     /// Removes the segment's files, the log first: an index without a log is removed at the next start.

@@ -93,7 +93,9 @@ impl PartitionLog {
         self.unsynced.dir = true;
         let storage = self.storage.clone();
         if offset <= self.segments[0].base_offset() {
-            return self.restart_at(offset, now);
+            self.restart_at(offset, now)?;
+            self.lower_mark();
+            return Ok(());
         }
         let last = self.segment_of(offset);
         // The newest first, so that a crash leaves no hole.
@@ -113,6 +115,7 @@ impl PartitionLog {
             self.log_end_offset = end;
         }
         self.synced_offset = self.synced_offset.min(self.log_end_offset);
+        self.lower_mark();
         self.log_start_offset = self.log_start_offset.min(self.log_end_offset);
         self.epochs.truncate_end(self.log_end_offset);
         self.write_epochs()?;

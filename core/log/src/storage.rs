@@ -217,11 +217,21 @@ pub fn read_file(
 /// Replaces a small file so that after a crash it is either the old or the new one: a temporary file, synced, renamed over it,
 /// and the directory synced.
 pub fn write_file(storage: &dyn Storage, path: &str, contents: &[u8]) -> Result<(), StorageError> {
+    write_file_named_later(storage, path, contents)?;
+    storage.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+}
+
+/// Replaces a small file so that after a crash it is the old or the new one; it is sure to be the new one only after a sync of its
+/// directory.
+pub(crate) fn write_file_named_later(
+    storage: &dyn Storage,
+    path: &str,
+    contents: &[u8],
+) -> Result<(), StorageError> {
     let (tmp, mut file) = write_temporary(storage, path, contents)?;
     file.sync()?;
     drop(file);
-    storage.rename(&tmp, path)?;
-    storage.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+    storage.rename(&tmp, path)
 }
 
 /// Replaces a small file that can be made again: after a kill it is the old or the new one, but only the returned syncer and

@@ -5,7 +5,7 @@ mod common;
 use bytes::Bytes;
 use common::{DIR, append, batch, now, open, read_all, reopen};
 use ottla_log::{
-    LogConfig, LogError, MemoryStorage, OpenHow, OpenOptions, PartitionLog, Storage,
+    LogConfig, MemoryStorage, OpenHow, OpenOptions, PartitionLog, Storage,
     names::{INDEX, LOG, TIME_INDEX, file_name, offset_of},
 };
 use ottla_record::{FinishOptions, header::resealed};
@@ -130,12 +130,22 @@ fn segments_without_a_byte() {
             replace(&storage, &path(&file_name(base, LOG)), b"");
         }
         let last = *bases(&storage).last().unwrap();
+        without_mark(&storage);
         let log = reopen(&storage, &config(), clean, 0);
         assert_eq!(log.log_end_offset(), if clean { last } else { 0 });
         assert_eq!(log.offset_for_time_or_none(), None);
 
-        // One in the middle: after a clean stop what it had is a gap; otherwise it wasn't synced, nor is what came after.
+        // One in the middle: after a clean stop, or if the mark says that it was durable, what it had is a gap; otherwise it
+        // wasn't synced, nor is what came after.
         let (storage, whole) = closed_log();
+        let marked = closed_log().0;
+        replace(&marked, &path(&file_name(bases(&marked)[1], LOG)), b"");
+        let found = read_all(&mut reopen(&marked, &config(), clean, 0), 0, 300);
+        assert_eq!(
+            found.len() as i64,
+            40 - (bases(&marked)[2] - bases(&marked)[1])
+        );
+        without_mark(&storage);
         let bases = bases(&storage);
         replace(&storage, &path(&file_name(bases[1], LOG)), b"");
         let mut log = reopen(&storage, &config(), clean, 0);
@@ -146,6 +156,11 @@ fn segments_without_a_byte() {
             .collect();
         assert_eq!(read_all(&mut log, 0, 300), expected);
     }
+}
+
+/// As Kafka would leave the directory.
+fn without_mark(storage: &MemoryStorage) {
+    storage.remove_file(&path("durable-mark")).unwrap();
 }
 
 /// So that an immutable binding reads well above.
@@ -229,6 +244,7 @@ fn a_later_segment_must_not_be_reached_into() {
     let first = path(&file_name(0, LOG));
     let good = batch(&[1], &FinishOptions::default()).0;
     let raw = resealed(good.first_chunk().unwrap(), |h| h.base_offset = second);
+    without_mark(&storage);
     storage
         .open(&first, OpenHow::Existing)
         .unwrap()
@@ -258,26 +274,43 @@ fn odd_names_are_left_alone() {
 }
 
 #[test]
-fn damage_that_a_reader_meets_is_an_error() {
-    let (storage, whole) = closed_log();
-    let file = path(&file_name(0, LOG));
-    let size = contents(&storage, &file).len() as u64;
-    // The second batch of the first segment.
-    let at = size / (bases(&storage)[1] as u64 / 2);
-    storage
-        .open(&file, OpenHow::Existing)
-        .unwrap()
-        .write_at(at + 16, &[9])
-        .unwrap();
-    let mut log = reopen(&storage, &config(), true, 40);
-    let slice = log.read(0, at as usize + 10, true, i64::MAX).unwrap();
-    assert_eq!(slice.bytes as u64, at, "what is good before it is served");
-    assert!(matches!(
-        log.read(2, 1000, true, i64::MAX),
-        Err(LogError::Corrupt { place, .. }) if place.contains(&file)
-    ));
-    let second = bases(&storage)[1];
-    assert_eq!(read_all(&mut log, second, 300), whole[second as usize..]);
+fn damage_costs_its_batch_and_no_more() {
+    let (good, whole) = closed_log();
+    let bases = bases(&good);
+    for base in &bases {
+        let file = path(&file_name(*base, LOG));
+        let bytes = contents(&good, &file);
+        let next = bases.iter().find(|b| *b > base).copied().unwrap_or(40);
+        let batches = (next - base) / 2;
+        let batch_bytes = bytes.len() / batches.max(1) as usize;
+        for at in 0..bytes.len() {
+            let hit = base + (at / batch_bytes) as i64 * 2;
+            for (clean, recovery_point) in [(true, 40), (false, 40), (false, 0)] {
+                for flip in [0x01, 0x80, 0xff] {
+                    let mut bad = bytes.to_vec();
+                    bad[at] ^= flip;
+                    let (storage, _) = closed_log();
+                    replace(&storage, &file, &bad);
+                    let mut log = reopen(&storage, &config(), clean, recovery_point);
+                    let what =
+                        format!("{file}, byte {at} of {batch_bytes}, flip {flip}, clean {clean}");
+                    assert_eq!(log.log_end_offset(), 40, "{what}");
+                    let found = read_all(&mut log, 0, 300);
+                    let rest: Vec<_> = whole
+                        .iter()
+                        .copied()
+                        .filter(|(offset, _)| !(hit..hit + 2).contains(offset))
+                        .collect();
+                    // The leader epoch is outside of the checksum, and no record depends on it.
+                    match (12..16).contains(&(at % batch_bytes)) {
+                        true => assert_eq!(found, whole, "{what}"),
+                        false => assert_eq!(found, rest, "{what}"),
+                    }
+                    assert_eq!(append(&mut log, &[5]), 40, "{what}");
+                }
+            }
+        }
+    }
 }
 
 proptest! {
