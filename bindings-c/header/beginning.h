@@ -60,6 +60,67 @@ typedef struct rd_kafka_error_s rd_kafka_error_t;
 typedef struct rd_kafka_headers_s rd_kafka_headers_t;
 /** What a consumer is in its group. */
 typedef struct rd_kafka_consumer_group_metadata_s rd_kafka_consumer_group_metadata_t;
+/** How an administrative operation is done. */
+typedef struct rd_kafka_AdminOptions_s rd_kafka_AdminOptions_t;
+/** A topic to create. */
+typedef struct rd_kafka_NewTopic_s rd_kafka_NewTopic_t;
+/** A topic to delete. */
+typedef struct rd_kafka_DeleteTopic_s rd_kafka_DeleteTopic_t;
+/** More partitions for a topic. */
+typedef struct rd_kafka_NewPartitions_s rd_kafka_NewPartitions_t;
+/** Records to delete. */
+typedef struct rd_kafka_DeleteRecords_s rd_kafka_DeleteRecords_t;
+/** What became of a topic. */
+typedef struct rd_kafka_topic_result_s rd_kafka_topic_result_t;
+/** What became of a group. */
+typedef struct rd_kafka_group_result_s rd_kafka_group_result_t;
+/** A group to delete. */
+typedef struct rd_kafka_DeleteGroup_s rd_kafka_DeleteGroup_t;
+/** Whose committed offsets to list. */
+typedef struct rd_kafka_ListConsumerGroupOffsets_s rd_kafka_ListConsumerGroupOffsets_t;
+/** Committed offsets to set. */
+typedef struct rd_kafka_AlterConsumerGroupOffsets_s rd_kafka_AlterConsumerGroupOffsets_t;
+/** Committed offsets to forget. */
+typedef struct rd_kafka_DeleteConsumerGroupOffsets_s rd_kafka_DeleteConsumerGroupOffsets_t;
+/** A group in a list. */
+typedef struct rd_kafka_ConsumerGroupListing_s rd_kafka_ConsumerGroupListing_t;
+/** A group with its members. */
+typedef struct rd_kafka_ConsumerGroupDescription_s rd_kafka_ConsumerGroupDescription_t;
+/** A member of a group. */
+typedef struct rd_kafka_MemberDescription_s rd_kafka_MemberDescription_t;
+/** What a member was given. */
+typedef struct rd_kafka_MemberAssignment_s rd_kafka_MemberAssignment_t;
+/** What has settings: a topic or broker. */
+typedef struct rd_kafka_ConfigResource_s rd_kafka_ConfigResource_t;
+/** A setting. */
+typedef struct rd_kafka_ConfigEntry_s rd_kafka_ConfigEntry_t;
+/** A broker. */
+typedef struct rd_kafka_Node_s rd_kafka_Node_t;
+/** An id of 128 bits. */
+typedef struct rd_kafka_Uuid_s rd_kafka_Uuid_t;
+/** Topics by name. */
+typedef struct rd_kafka_TopicCollection_s rd_kafka_TopicCollection_t;
+/** A topic with its partitions. */
+typedef struct rd_kafka_TopicDescription_s rd_kafka_TopicDescription_t;
+/** A partition with its brokers. */
+typedef struct rd_kafka_TopicPartitionInfo_s rd_kafka_TopicPartitionInfo_t;
+/** An offset that was found. */
+typedef struct rd_kafka_ListOffsetsResultInfo_s rd_kafka_ListOffsetsResultInfo_t;
+/* Results of administrative operations are events by other names. */
+typedef rd_kafka_event_t rd_kafka_CreateTopics_result_t;
+typedef rd_kafka_event_t rd_kafka_DeleteTopics_result_t;
+typedef rd_kafka_event_t rd_kafka_CreatePartitions_result_t;
+typedef rd_kafka_event_t rd_kafka_DescribeConfigs_result_t;
+typedef rd_kafka_event_t rd_kafka_DeleteRecords_result_t;
+typedef rd_kafka_event_t rd_kafka_DeleteGroups_result_t;
+typedef rd_kafka_event_t rd_kafka_DeleteConsumerGroupOffsets_result_t;
+typedef rd_kafka_event_t rd_kafka_ListConsumerGroups_result_t;
+typedef rd_kafka_event_t rd_kafka_DescribeConsumerGroups_result_t;
+typedef rd_kafka_event_t rd_kafka_ListConsumerGroupOffsets_result_t;
+typedef rd_kafka_event_t rd_kafka_AlterConsumerGroupOffsets_result_t;
+typedef rd_kafka_event_t rd_kafka_DescribeTopics_result_t;
+typedef rd_kafka_event_t rd_kafka_DescribeCluster_result_t;
+typedef rd_kafka_event_t rd_kafka_ListOffsets_result_t;
 
 /* ---- Numbers ---- */
 
@@ -96,6 +157,107 @@ typedef enum {
         /** Above Kafka's errors */
         RD_KAFKA_RESP_ERR_END_ALL = 134
 } rd_kafka_resp_err_t;
+
+/** Administrative operations; those without a function of their name are not served yet. */
+typedef enum rd_kafka_admin_op_t {
+        RD_KAFKA_ADMIN_OP_ANY = 0,
+        RD_KAFKA_ADMIN_OP_CREATETOPICS = 1,
+        RD_KAFKA_ADMIN_OP_DELETETOPICS = 2,
+        RD_KAFKA_ADMIN_OP_CREATEPARTITIONS = 3,
+        RD_KAFKA_ADMIN_OP_ALTERCONFIGS = 4,
+        RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS = 5,
+        RD_KAFKA_ADMIN_OP_DELETERECORDS = 6,
+        RD_KAFKA_ADMIN_OP_DELETEGROUPS = 7,
+        RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS = 8,
+        RD_KAFKA_ADMIN_OP_CREATEACLS = 9,
+        RD_KAFKA_ADMIN_OP_DESCRIBEACLS = 10,
+        RD_KAFKA_ADMIN_OP_DELETEACLS = 11,
+        RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS = 12,
+        RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS = 13,
+        RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS = 14,
+        RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS = 15,
+        RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS = 16,
+        RD_KAFKA_ADMIN_OP_DESCRIBEUSERSCRAMCREDENTIALS = 17,
+        RD_KAFKA_ADMIN_OP_ALTERUSERSCRAMCREDENTIALS = 18,
+        RD_KAFKA_ADMIN_OP_DESCRIBETOPICS = 19,
+        RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER = 20,
+        RD_KAFKA_ADMIN_OP_LISTOFFSETS = 21,
+        RD_KAFKA_ADMIN_OP_ELECTLEADERS = 22,
+        RD_KAFKA_ADMIN_OP__CNT = 23
+} rd_kafka_admin_op_t;
+
+/** What a group is doing. */
+typedef enum rd_kafka_consumer_group_state_t {
+        RD_KAFKA_CONSUMER_GROUP_STATE_UNKNOWN = 0,
+        RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE = 1,
+        RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE = 2,
+        RD_KAFKA_CONSUMER_GROUP_STATE_STABLE = 3,
+        RD_KAFKA_CONSUMER_GROUP_STATE_DEAD = 4,
+        RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY = 5,
+        RD_KAFKA_CONSUMER_GROUP_STATE__CNT = 6
+} rd_kafka_consumer_group_state_t;
+
+/** How a group is run. */
+typedef enum rd_kafka_consumer_group_type_t {
+        RD_KAFKA_CONSUMER_GROUP_TYPE_UNKNOWN = 0,
+        RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER = 1,
+        RD_KAFKA_CONSUMER_GROUP_TYPE_CLASSIC = 2,
+        RD_KAFKA_CONSUMER_GROUP_TYPE__CNT = 3
+} rd_kafka_consumer_group_type_t;
+
+/** Whether what transactions have not committed counts. */
+typedef enum rd_kafka_IsolationLevel_t {
+        RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED = 0,
+        RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED = 1
+} rd_kafka_IsolationLevel_t;
+
+/** What somebody may do. */
+typedef enum rd_kafka_AclOperation_t {
+        RD_KAFKA_ACL_OPERATION_UNKNOWN = 0,
+        RD_KAFKA_ACL_OPERATION_ANY = 1,
+        RD_KAFKA_ACL_OPERATION_ALL = 2,
+        RD_KAFKA_ACL_OPERATION_READ = 3,
+        RD_KAFKA_ACL_OPERATION_WRITE = 4,
+        RD_KAFKA_ACL_OPERATION_CREATE = 5,
+        RD_KAFKA_ACL_OPERATION_DELETE = 6,
+        RD_KAFKA_ACL_OPERATION_ALTER = 7,
+        RD_KAFKA_ACL_OPERATION_DESCRIBE = 8,
+        RD_KAFKA_ACL_OPERATION_CLUSTER_ACTION = 9,
+        RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS = 10,
+        RD_KAFKA_ACL_OPERATION_ALTER_CONFIGS = 11,
+        RD_KAFKA_ACL_OPERATION_IDEMPOTENT_WRITE = 12,
+        RD_KAFKA_ACL_OPERATION__CNT = 13
+} rd_kafka_AclOperation_t;
+
+/** Where the value of a setting comes from. */
+typedef enum rd_kafka_ConfigSource_t {
+        RD_KAFKA_CONFIG_SOURCE_UNKNOWN_CONFIG = 0,
+        RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG = 1,
+        RD_KAFKA_CONFIG_SOURCE_DYNAMIC_BROKER_CONFIG = 2,
+        RD_KAFKA_CONFIG_SOURCE_DYNAMIC_DEFAULT_BROKER_CONFIG = 3,
+        RD_KAFKA_CONFIG_SOURCE_STATIC_BROKER_CONFIG = 4,
+        RD_KAFKA_CONFIG_SOURCE_DEFAULT_CONFIG = 5,
+        RD_KAFKA_CONFIG_SOURCE_GROUP_CONFIG = 8,
+        RD_KAFKA_CONFIG_SOURCE__CNT = 9
+} rd_kafka_ConfigSource_t;
+
+/** What has settings. */
+typedef enum rd_kafka_ResourceType_t {
+        RD_KAFKA_RESOURCE_UNKNOWN = 0,
+        RD_KAFKA_RESOURCE_ANY = 1,
+        RD_KAFKA_RESOURCE_TOPIC = 2,
+        RD_KAFKA_RESOURCE_GROUP = 3,
+        RD_KAFKA_RESOURCE_BROKER = 4,
+        RD_KAFKA_RESOURCE_TRANSACTIONAL_ID = 5,
+        RD_KAFKA_RESOURCE__CNT = 6
+} rd_kafka_ResourceType_t;
+
+/** Which offset rd_kafka_ListOffsets is to find; a timestamp in ms is one, too. */
+typedef enum rd_kafka_OffsetSpec_t {
+        RD_KAFKA_OFFSET_SPEC_MAX_TIMESTAMP = -3,
+        RD_KAFKA_OFFSET_SPEC_EARLIEST = -2,
+        RD_KAFKA_OFFSET_SPEC_LATEST = -1
+} rd_kafka_OffsetSpec_t;
 
 /** Any partition: the partitioner chooses. */
 #define RD_KAFKA_PARTITION_UA ((int32_t)-1)
@@ -141,6 +303,20 @@ typedef int rd_kafka_event_type_t;
 #define RD_KAFKA_EVENT_REBALANCE 0x10
 #define RD_KAFKA_EVENT_OFFSET_COMMIT 0x20
 #define RD_KAFKA_EVENT_STATS 0x40
+#define RD_KAFKA_EVENT_CREATETOPICS_RESULT 100
+#define RD_KAFKA_EVENT_DELETETOPICS_RESULT 101
+#define RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT 102
+#define RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT 104
+#define RD_KAFKA_EVENT_DELETERECORDS_RESULT 105
+#define RD_KAFKA_EVENT_DELETEGROUPS_RESULT 106
+#define RD_KAFKA_EVENT_DELETECONSUMERGROUPOFFSETS_RESULT 107
+#define RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT 0x2000
+#define RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT 0x4000
+#define RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT 0x8000
+#define RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT 0x10000
+#define RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT 0x100000
+#define RD_KAFKA_EVENT_DESCRIBECLUSTER_RESULT 0x200000
+#define RD_KAFKA_EVENT_LISTOFFSETS_RESULT 0x400000
 
 /* ---- Structs ---- */
 

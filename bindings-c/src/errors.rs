@@ -22,7 +22,8 @@ pub fn give(error: KafkaError) -> *mut Error {
     Box::into_raw(Box::new(new_error(error)))
 }
 
-fn new_error(error: KafkaError) -> Error {
+/// The same, for those that keep it.
+pub(crate) fn new_error(error: KafkaError) -> Error {
     Error {
         text: c_string(&error.message),
         name: c_string(&error.code.to_string()),

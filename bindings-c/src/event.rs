@@ -2,11 +2,11 @@
 
 use crate::{
     abi::{Message, RespErr, TopicPartition, TopicPartitionList},
+    admin::{Answer, Outcome, OwnedList},
     border::{public_code, write_text},
     errors::{c_string, rd_kafka_err2str},
     instance::Instance,
     message::{FullMessage, delivery_template, rd_kafka_message_destroy},
-    topic_partition_list::{from_partitions, rd_kafka_topic_partition_list_destroy},
 };
 use core::ffi::{c_char, c_int, c_void};
 use ottla::{DeliveryBatch, Event as CoreEvent, RebalanceKind};
@@ -27,6 +27,8 @@ pub struct Event {
     deliveries: Option<(Reports, DeliveryBatch)>,
     given: usize,
     opaque: *mut c_void,
+    /// Of an administrative operation.
+    answer: Option<Answer>,
     /// Messages point to its topics.
     instance: Arc<Instance>,
 }
@@ -46,6 +48,34 @@ impl Event {
     pub const OFFSET_COMMIT: c_int = 0x20;
     /// `RD_KAFKA_EVENT_STATS`
     pub const STATS: c_int = 0x40;
+    /// `RD_KAFKA_EVENT_CREATETOPICS_RESULT`
+    pub const CREATE_TOPICS_RESULT: c_int = 100;
+    /// `RD_KAFKA_EVENT_DELETETOPICS_RESULT`
+    pub const DELETE_TOPICS_RESULT: c_int = 101;
+    /// `RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT`
+    pub const CREATE_PARTITIONS_RESULT: c_int = 102;
+    /// `RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT`
+    pub const DESCRIBE_CONFIGS_RESULT: c_int = 104;
+    /// `RD_KAFKA_EVENT_DELETERECORDS_RESULT`
+    pub const DELETE_RECORDS_RESULT: c_int = 105;
+    /// `RD_KAFKA_EVENT_DELETEGROUPS_RESULT`
+    pub const DELETE_GROUPS_RESULT: c_int = 106;
+    /// `RD_KAFKA_EVENT_DELETECONSUMERGROUPOFFSETS_RESULT`
+    pub const DELETE_CONSUMER_GROUP_OFFSETS_RESULT: c_int = 107;
+    /// `RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT`
+    pub const LIST_CONSUMER_GROUPS_RESULT: c_int = 0x2000;
+    /// `RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT`
+    pub const DESCRIBE_CONSUMER_GROUPS_RESULT: c_int = 0x4000;
+    /// `RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT`
+    pub const LIST_CONSUMER_GROUP_OFFSETS_RESULT: c_int = 0x8000;
+    /// `RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT`
+    pub const ALTER_CONSUMER_GROUP_OFFSETS_RESULT: c_int = 0x10000;
+    /// `RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT`
+    pub const DESCRIBE_TOPICS_RESULT: c_int = 0x100000;
+    /// `RD_KAFKA_EVENT_DESCRIBECLUSTER_RESULT`
+    pub const DESCRIBE_CLUSTER_RESULT: c_int = 0x200000;
+    /// `RD_KAFKA_EVENT_LISTOFFSETS_RESULT`
+    pub const LIST_OFFSETS_RESULT: c_int = 0x400000;
 
     fn empty(instance: &Instance, kind: c_int) -> Self {
         let instance = instance.as_ptr().cast_const();
@@ -56,11 +86,12 @@ impl Event {
             text: None,
             facility: None,
             level: 0,
-            partitions: OwnedList(ptr::null_mut()),
+            partitions: OwnedList::none(),
             message: OwnedMessage(ptr::null_mut()),
             deliveries: None,
             given: 0,
             opaque: ptr::null_mut(),
+            answer: None,
             // SAFETY: instances live in an `Arc`, of which the event gets a share.
             instance: unsafe {
                 Arc::increment_strong_count(instance);
@@ -91,18 +122,18 @@ impl Event {
                         (*message).offset,
                     );
                     partition.error = ottla::ErrCode(error.0);
-                    from_partitions(&[partition])
+                    OwnedList::new(&[partition])
                 });
                 (
                     std::ffi::CStr::from_ptr(text).to_owned(),
-                    partition.unwrap_or(ptr::null_mut()),
+                    partition.unwrap_or_else(OwnedList::none),
                 )
             };
             Box::into_raw(Box::new(Self {
                 error,
                 fatal: error == RespErr::FATAL && !is_end,
                 text: Some(text),
-                partitions: OwnedList(partitions),
+                partitions,
                 message: OwnedMessage(message),
                 ..Self::empty(instance, Self::ERROR)
             }))
@@ -140,13 +171,13 @@ impl Event {
                     RebalanceKind::Assign => RespErr::ASSIGN_PARTITIONS,
                     RebalanceKind::Revoke | RebalanceKind::Lost => RespErr::REVOKE_PARTITIONS,
                 },
-                partitions: OwnedList(from_partitions(&partitions)),
+                partitions: OwnedList::new(&partitions),
                 opaque,
                 ..new(Self::REBALANCE)
             },
             CoreEvent::OffsetCommit { error, offsets } => Self {
                 error: error.into(),
-                partitions: OwnedList(from_partitions(&offsets)),
+                partitions: OwnedList::new(&offsets),
                 opaque,
                 ..new(Self::OFFSET_COMMIT)
             },
@@ -167,9 +198,30 @@ impl Event {
                 opaque,
                 ..new(Self::STATS)
             },
+            CoreEvent::Application(outcome) => match outcome.downcast::<Outcome>() {
+                Ok(outcome) => {
+                    let (answer, error) = match outcome.result {
+                        Ok(answer) => (Some(answer), None),
+                        Err(error) => (None, Some(error)),
+                    };
+                    Self {
+                        error: error.as_ref().map_or(RespErr::NO_ERROR, public_code),
+                        text: error.map(|error| c_string(&error.message)),
+                        answer,
+                        opaque: ptr::with_exposed_provenance_mut(outcome.opaque),
+                        ..new(outcome.kind)
+                    }
+                }
+                Err(_) => return ptr::null_mut(),
+            },
             _ => return ptr::null_mut(),
         };
         Box::into_raw(Box::new(event))
+    }
+
+    /// What an operation of this kind answered.
+    pub(crate) fn answer(&self, kind: c_int) -> Option<&Answer> {
+        self.answer.as_ref().filter(|_| self.kind == kind)
     }
 
     /// Makes all reports of a batch, since they have to stay until the event is destroyed.
@@ -217,16 +269,6 @@ impl Event {
     }
 }
 
-/// A list that goes with the event.
-struct OwnedList(*mut TopicPartitionList);
-
-impl Drop for OwnedList {
-    fn drop(&mut self) {
-        // SAFETY: null, or a list that is the event's.
-        unsafe { rd_kafka_topic_partition_list_destroy(self.0) };
-    }
-}
-
 /// A message that goes with the event.
 struct OwnedMessage(*mut Message);
 
@@ -266,6 +308,20 @@ pub unsafe extern "C" fn rd_kafka_event_name(rkev: *const Event) -> *const c_cha
         Event::REBALANCE => c"Rebalance",
         Event::OFFSET_COMMIT => c"OffsetCommit",
         Event::STATS => c"Stats",
+        Event::CREATE_TOPICS_RESULT => c"CreateTopicsResult",
+        Event::DELETE_TOPICS_RESULT => c"DeleteTopicsResult",
+        Event::CREATE_PARTITIONS_RESULT => c"CreatePartitionsResult",
+        Event::DESCRIBE_CONFIGS_RESULT => c"DescribeConfigsResult",
+        Event::DELETE_RECORDS_RESULT => c"DeleteRecordsResult",
+        Event::DELETE_GROUPS_RESULT => c"DeleteGroupsResult",
+        Event::DELETE_CONSUMER_GROUP_OFFSETS_RESULT => c"DeleteConsumerGroupOffsetsResult",
+        Event::LIST_CONSUMER_GROUPS_RESULT => c"ListConsumerGroupsResult",
+        Event::DESCRIBE_CONSUMER_GROUPS_RESULT => c"DescribeConsumerGroupsResult",
+        Event::LIST_CONSUMER_GROUP_OFFSETS_RESULT => c"ListConsumerGroupOffsetsResult",
+        Event::ALTER_CONSUMER_GROUP_OFFSETS_RESULT => c"AlterConsumerGroupOffsetsResult",
+        Event::DESCRIBE_TOPICS_RESULT => c"DescribeTopicsResult",
+        Event::DESCRIBE_CLUSTER_RESULT => c"DescribeClusterResult",
+        Event::LIST_OFFSETS_RESULT => c"ListOffsetsResult",
         _ => c"(NONE)",
     }
     .as_ptr()
@@ -333,8 +389,8 @@ pub unsafe extern "C" fn rd_kafka_event_error(rkev: *mut Event) -> RespErr {
 pub unsafe extern "C" fn rd_kafka_event_error_string(rkev: *mut Event) -> *const c_char {
     // SAFETY: null or an event of this library.
     unsafe { rkev.as_ref() }.map_or(c"".as_ptr(), |event| match (&event.text, event.kind) {
-        (Some(text), Event::ERROR | Event::DELIVERY) => text.as_ptr(),
-        _ => rd_kafka_err2str(event.error),
+        (_, Event::LOG | Event::STATS) | (None, _) => rd_kafka_err2str(event.error),
+        (Some(text), _) => text.as_ptr(),
     })
 }
 
@@ -345,7 +401,8 @@ pub unsafe extern "C" fn rd_kafka_event_error_is_fatal(rkev: *mut Event) -> c_in
     unsafe { rkev.as_ref() }.map_or(0, |event| event.fatal.into())
 }
 
-/// The application's pointer (`rd_kafka_conf_set_opaque`) for REBALANCE, OFFSET_COMMIT and STATS events, else null.
+/// The application's pointer (`rd_kafka_conf_set_opaque`) for REBALANCE, OFFSET_COMMIT and STATS events, that of
+/// `rd_kafka_AdminOptions_set_opaque` for results; else null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_event_opaque(rkev: *mut Event) -> *mut c_void {
     // SAFETY: null or an event of this library.
@@ -414,7 +471,9 @@ pub unsafe extern "C" fn rd_kafka_event_topic_partition_list(
     // SAFETY: null or an event of this library.
     unsafe { rkev.as_ref() }
         .filter(|event| event.kind != Event::ERROR)
-        .map_or(ptr::null_mut(), |event| event.partitions.0)
+        .map_or(ptr::null_mut(), |event| {
+            event.partitions.as_ptr().cast_mut()
+        })
 }
 
 /// A copy of the partition that an ERROR event is about, to be freed with `rd_kafka_topic_partition_destroy`; else null.
@@ -426,7 +485,7 @@ pub unsafe extern "C" fn rd_kafka_event_topic_partition(rkev: *mut Event) -> *mu
             let Some(event) = rkev.as_ref().filter(|event| event.kind == Event::ERROR) else {
                 return ptr::null_mut();
             };
-            crate::topic_partition_list::stand_alone_copy(event.partitions.0)
+            crate::topic_partition_list::stand_alone_copy(event.partitions.as_ptr())
         }
     })
 }

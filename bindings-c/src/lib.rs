@@ -10,6 +10,7 @@
 mod border;
 
 pub mod abi;
+pub mod admin;
 pub mod cluster;
 pub mod conf;
 pub mod conf_callbacks;

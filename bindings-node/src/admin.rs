@@ -104,6 +104,7 @@ impl NativeClient {
                     .chunks_exact(2)
                     .map(|pair| (pair[0].clone(), pair[1].clone()))
                     .collect(),
+                replica_assignments: Vec::new(),
             };
             let topics: Vec<_> = topics.into_iter().map(topic).collect();
             Admin::of(handle)

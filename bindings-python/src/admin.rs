@@ -94,6 +94,7 @@ impl Admin {
                     num_partitions,
                     replication_factor,
                     config,
+                    replica_assignments: Vec::new(),
                 },
             )
             .collect();

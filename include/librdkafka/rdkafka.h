@@ -60,6 +60,67 @@ typedef struct rd_kafka_error_s rd_kafka_error_t;
 typedef struct rd_kafka_headers_s rd_kafka_headers_t;
 /** What a consumer is in its group. */
 typedef struct rd_kafka_consumer_group_metadata_s rd_kafka_consumer_group_metadata_t;
+/** How an administrative operation is done. */
+typedef struct rd_kafka_AdminOptions_s rd_kafka_AdminOptions_t;
+/** A topic to create. */
+typedef struct rd_kafka_NewTopic_s rd_kafka_NewTopic_t;
+/** A topic to delete. */
+typedef struct rd_kafka_DeleteTopic_s rd_kafka_DeleteTopic_t;
+/** More partitions for a topic. */
+typedef struct rd_kafka_NewPartitions_s rd_kafka_NewPartitions_t;
+/** Records to delete. */
+typedef struct rd_kafka_DeleteRecords_s rd_kafka_DeleteRecords_t;
+/** What became of a topic. */
+typedef struct rd_kafka_topic_result_s rd_kafka_topic_result_t;
+/** What became of a group. */
+typedef struct rd_kafka_group_result_s rd_kafka_group_result_t;
+/** A group to delete. */
+typedef struct rd_kafka_DeleteGroup_s rd_kafka_DeleteGroup_t;
+/** Whose committed offsets to list. */
+typedef struct rd_kafka_ListConsumerGroupOffsets_s rd_kafka_ListConsumerGroupOffsets_t;
+/** Committed offsets to set. */
+typedef struct rd_kafka_AlterConsumerGroupOffsets_s rd_kafka_AlterConsumerGroupOffsets_t;
+/** Committed offsets to forget. */
+typedef struct rd_kafka_DeleteConsumerGroupOffsets_s rd_kafka_DeleteConsumerGroupOffsets_t;
+/** A group in a list. */
+typedef struct rd_kafka_ConsumerGroupListing_s rd_kafka_ConsumerGroupListing_t;
+/** A group with its members. */
+typedef struct rd_kafka_ConsumerGroupDescription_s rd_kafka_ConsumerGroupDescription_t;
+/** A member of a group. */
+typedef struct rd_kafka_MemberDescription_s rd_kafka_MemberDescription_t;
+/** What a member was given. */
+typedef struct rd_kafka_MemberAssignment_s rd_kafka_MemberAssignment_t;
+/** What has settings: a topic or broker. */
+typedef struct rd_kafka_ConfigResource_s rd_kafka_ConfigResource_t;
+/** A setting. */
+typedef struct rd_kafka_ConfigEntry_s rd_kafka_ConfigEntry_t;
+/** A broker. */
+typedef struct rd_kafka_Node_s rd_kafka_Node_t;
+/** An id of 128 bits. */
+typedef struct rd_kafka_Uuid_s rd_kafka_Uuid_t;
+/** Topics by name. */
+typedef struct rd_kafka_TopicCollection_s rd_kafka_TopicCollection_t;
+/** A topic with its partitions. */
+typedef struct rd_kafka_TopicDescription_s rd_kafka_TopicDescription_t;
+/** A partition with its brokers. */
+typedef struct rd_kafka_TopicPartitionInfo_s rd_kafka_TopicPartitionInfo_t;
+/** An offset that was found. */
+typedef struct rd_kafka_ListOffsetsResultInfo_s rd_kafka_ListOffsetsResultInfo_t;
+/* Results of administrative operations are events by other names. */
+typedef rd_kafka_event_t rd_kafka_CreateTopics_result_t;
+typedef rd_kafka_event_t rd_kafka_DeleteTopics_result_t;
+typedef rd_kafka_event_t rd_kafka_CreatePartitions_result_t;
+typedef rd_kafka_event_t rd_kafka_DescribeConfigs_result_t;
+typedef rd_kafka_event_t rd_kafka_DeleteRecords_result_t;
+typedef rd_kafka_event_t rd_kafka_DeleteGroups_result_t;
+typedef rd_kafka_event_t rd_kafka_DeleteConsumerGroupOffsets_result_t;
+typedef rd_kafka_event_t rd_kafka_ListConsumerGroups_result_t;
+typedef rd_kafka_event_t rd_kafka_DescribeConsumerGroups_result_t;
+typedef rd_kafka_event_t rd_kafka_ListConsumerGroupOffsets_result_t;
+typedef rd_kafka_event_t rd_kafka_AlterConsumerGroupOffsets_result_t;
+typedef rd_kafka_event_t rd_kafka_DescribeTopics_result_t;
+typedef rd_kafka_event_t rd_kafka_DescribeCluster_result_t;
+typedef rd_kafka_event_t rd_kafka_ListOffsets_result_t;
 
 /* ---- Numbers ---- */
 
@@ -473,6 +534,107 @@ typedef enum {
         RD_KAFKA_RESP_ERR_END_ALL = 134
 } rd_kafka_resp_err_t;
 
+/** Administrative operations; those without a function of their name are not served yet. */
+typedef enum rd_kafka_admin_op_t {
+        RD_KAFKA_ADMIN_OP_ANY = 0,
+        RD_KAFKA_ADMIN_OP_CREATETOPICS = 1,
+        RD_KAFKA_ADMIN_OP_DELETETOPICS = 2,
+        RD_KAFKA_ADMIN_OP_CREATEPARTITIONS = 3,
+        RD_KAFKA_ADMIN_OP_ALTERCONFIGS = 4,
+        RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS = 5,
+        RD_KAFKA_ADMIN_OP_DELETERECORDS = 6,
+        RD_KAFKA_ADMIN_OP_DELETEGROUPS = 7,
+        RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS = 8,
+        RD_KAFKA_ADMIN_OP_CREATEACLS = 9,
+        RD_KAFKA_ADMIN_OP_DESCRIBEACLS = 10,
+        RD_KAFKA_ADMIN_OP_DELETEACLS = 11,
+        RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS = 12,
+        RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS = 13,
+        RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS = 14,
+        RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS = 15,
+        RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS = 16,
+        RD_KAFKA_ADMIN_OP_DESCRIBEUSERSCRAMCREDENTIALS = 17,
+        RD_KAFKA_ADMIN_OP_ALTERUSERSCRAMCREDENTIALS = 18,
+        RD_KAFKA_ADMIN_OP_DESCRIBETOPICS = 19,
+        RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER = 20,
+        RD_KAFKA_ADMIN_OP_LISTOFFSETS = 21,
+        RD_KAFKA_ADMIN_OP_ELECTLEADERS = 22,
+        RD_KAFKA_ADMIN_OP__CNT = 23
+} rd_kafka_admin_op_t;
+
+/** What a group is doing. */
+typedef enum rd_kafka_consumer_group_state_t {
+        RD_KAFKA_CONSUMER_GROUP_STATE_UNKNOWN = 0,
+        RD_KAFKA_CONSUMER_GROUP_STATE_PREPARING_REBALANCE = 1,
+        RD_KAFKA_CONSUMER_GROUP_STATE_COMPLETING_REBALANCE = 2,
+        RD_KAFKA_CONSUMER_GROUP_STATE_STABLE = 3,
+        RD_KAFKA_CONSUMER_GROUP_STATE_DEAD = 4,
+        RD_KAFKA_CONSUMER_GROUP_STATE_EMPTY = 5,
+        RD_KAFKA_CONSUMER_GROUP_STATE__CNT = 6
+} rd_kafka_consumer_group_state_t;
+
+/** How a group is run. */
+typedef enum rd_kafka_consumer_group_type_t {
+        RD_KAFKA_CONSUMER_GROUP_TYPE_UNKNOWN = 0,
+        RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER = 1,
+        RD_KAFKA_CONSUMER_GROUP_TYPE_CLASSIC = 2,
+        RD_KAFKA_CONSUMER_GROUP_TYPE__CNT = 3
+} rd_kafka_consumer_group_type_t;
+
+/** Whether what transactions have not committed counts. */
+typedef enum rd_kafka_IsolationLevel_t {
+        RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED = 0,
+        RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED = 1
+} rd_kafka_IsolationLevel_t;
+
+/** What somebody may do. */
+typedef enum rd_kafka_AclOperation_t {
+        RD_KAFKA_ACL_OPERATION_UNKNOWN = 0,
+        RD_KAFKA_ACL_OPERATION_ANY = 1,
+        RD_KAFKA_ACL_OPERATION_ALL = 2,
+        RD_KAFKA_ACL_OPERATION_READ = 3,
+        RD_KAFKA_ACL_OPERATION_WRITE = 4,
+        RD_KAFKA_ACL_OPERATION_CREATE = 5,
+        RD_KAFKA_ACL_OPERATION_DELETE = 6,
+        RD_KAFKA_ACL_OPERATION_ALTER = 7,
+        RD_KAFKA_ACL_OPERATION_DESCRIBE = 8,
+        RD_KAFKA_ACL_OPERATION_CLUSTER_ACTION = 9,
+        RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS = 10,
+        RD_KAFKA_ACL_OPERATION_ALTER_CONFIGS = 11,
+        RD_KAFKA_ACL_OPERATION_IDEMPOTENT_WRITE = 12,
+        RD_KAFKA_ACL_OPERATION__CNT = 13
+} rd_kafka_AclOperation_t;
+
+/** Where the value of a setting comes from. */
+typedef enum rd_kafka_ConfigSource_t {
+        RD_KAFKA_CONFIG_SOURCE_UNKNOWN_CONFIG = 0,
+        RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG = 1,
+        RD_KAFKA_CONFIG_SOURCE_DYNAMIC_BROKER_CONFIG = 2,
+        RD_KAFKA_CONFIG_SOURCE_DYNAMIC_DEFAULT_BROKER_CONFIG = 3,
+        RD_KAFKA_CONFIG_SOURCE_STATIC_BROKER_CONFIG = 4,
+        RD_KAFKA_CONFIG_SOURCE_DEFAULT_CONFIG = 5,
+        RD_KAFKA_CONFIG_SOURCE_GROUP_CONFIG = 8,
+        RD_KAFKA_CONFIG_SOURCE__CNT = 9
+} rd_kafka_ConfigSource_t;
+
+/** What has settings. */
+typedef enum rd_kafka_ResourceType_t {
+        RD_KAFKA_RESOURCE_UNKNOWN = 0,
+        RD_KAFKA_RESOURCE_ANY = 1,
+        RD_KAFKA_RESOURCE_TOPIC = 2,
+        RD_KAFKA_RESOURCE_GROUP = 3,
+        RD_KAFKA_RESOURCE_BROKER = 4,
+        RD_KAFKA_RESOURCE_TRANSACTIONAL_ID = 5,
+        RD_KAFKA_RESOURCE__CNT = 6
+} rd_kafka_ResourceType_t;
+
+/** Which offset rd_kafka_ListOffsets is to find; a timestamp in ms is one, too. */
+typedef enum rd_kafka_OffsetSpec_t {
+        RD_KAFKA_OFFSET_SPEC_MAX_TIMESTAMP = -3,
+        RD_KAFKA_OFFSET_SPEC_EARLIEST = -2,
+        RD_KAFKA_OFFSET_SPEC_LATEST = -1
+} rd_kafka_OffsetSpec_t;
+
 /** Any partition: the partitioner chooses. */
 #define RD_KAFKA_PARTITION_UA ((int32_t)-1)
 
@@ -517,6 +679,20 @@ typedef int rd_kafka_event_type_t;
 #define RD_KAFKA_EVENT_REBALANCE 0x10
 #define RD_KAFKA_EVENT_OFFSET_COMMIT 0x20
 #define RD_KAFKA_EVENT_STATS 0x40
+#define RD_KAFKA_EVENT_CREATETOPICS_RESULT 100
+#define RD_KAFKA_EVENT_DELETETOPICS_RESULT 101
+#define RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT 102
+#define RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT 104
+#define RD_KAFKA_EVENT_DELETERECORDS_RESULT 105
+#define RD_KAFKA_EVENT_DELETEGROUPS_RESULT 106
+#define RD_KAFKA_EVENT_DELETECONSUMERGROUPOFFSETS_RESULT 107
+#define RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT 0x2000
+#define RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT 0x4000
+#define RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT 0x8000
+#define RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT 0x10000
+#define RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT 0x100000
+#define RD_KAFKA_EVENT_DESCRIBECLUSTER_RESULT 0x200000
+#define RD_KAFKA_EVENT_LISTOFFSETS_RESULT 0x400000
 
 /* ---- Structs ---- */
 
@@ -1423,7 +1599,8 @@ RD_EXPORT const char *rd_kafka_event_error_string(rd_kafka_event_t *rkev);
 RD_EXPORT int rd_kafka_event_error_is_fatal(rd_kafka_event_t *rkev);
 
 /**
- * The application's pointer (`rd_kafka_conf_set_opaque`) for REBALANCE, OFFSET_COMMIT and STATS events, else null.
+ * The application's pointer (`rd_kafka_conf_set_opaque`) for REBALANCE, OFFSET_COMMIT and STATS events, that of
+ * `rd_kafka_AdminOptions_set_opaque` for results; else null.
  */
 RD_EXPORT void *rd_kafka_event_opaque(rd_kafka_event_t *rkev);
 
@@ -1780,6 +1957,813 @@ RD_EXPORT rd_kafka_error_t *rd_kafka_commit_transaction(rd_kafka_t *rk, int time
  * Transactions come with a later version: gives `RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE`.
  */
 RD_EXPORT rd_kafka_error_t *rd_kafka_abort_transaction(rd_kafka_t *rk, int timeout_ms);
+
+/* ---- Administration: options ---- */
+
+/**
+ * Options for an operation, or for any (`RD_KAFKA_ADMIN_OP_ANY`); null if there is no such operation.
+ */
+RD_EXPORT rd_kafka_AdminOptions_t *rd_kafka_AdminOptions_new(rd_kafka_t *rk, rd_kafka_admin_op_t for_api);
+
+/**
+ * Frees options; null is allowed.
+ */
+RD_EXPORT void rd_kafka_AdminOptions_destroy(rd_kafka_AdminOptions_t *options);
+
+/**
+ * How long the whole call may take, 0 to 3,600,000 ms; `socket.timeout.ms` otherwise.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_AdminOptions_set_request_timeout(rd_kafka_AdminOptions_t *options, int timeout_ms, char *errstr, size_t errstr_size);
+
+/**
+ * How long the broker may work before it answers, -1 to 3,600,000 ms: creating, growing and deleting topics, deleting records.
+ * An embedded broker answers when it is done.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_AdminOptions_set_operation_timeout(rd_kafka_AdminOptions_t *options, int timeout_ms, char *errstr, size_t errstr_size);
+
+/**
+ * Only say whether it could be done: creating topics and partitions, altering configurations.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_AdminOptions_set_validate_only(rd_kafka_AdminOptions_t *options, int true_or_false, char *errstr, size_t errstr_size);
+
+/**
+ * Ask this broker (node id) in place of the one that would be asked.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_AdminOptions_set_broker(rd_kafka_AdminOptions_t *options, int32_t broker_id, char *errstr, size_t errstr_size);
+
+/**
+ * Whether committed offsets wait for transactions that commit others (`rd_kafka_ListConsumerGroupOffsets`). Null is success.
+ */
+RD_EXPORT rd_kafka_error_t *rd_kafka_AdminOptions_set_require_stable_offsets(rd_kafka_AdminOptions_t *options, int true_or_false);
+
+/**
+ * Whether descriptions tell what the asker may do. Null is success.
+ */
+RD_EXPORT rd_kafka_error_t *rd_kafka_AdminOptions_set_include_authorized_operations(rd_kafka_AdminOptions_t *options, int true_or_false);
+
+/**
+ * Only groups in these states (`rd_kafka_ListConsumerGroups`). Null is success.
+ */
+RD_EXPORT rd_kafka_error_t *rd_kafka_AdminOptions_set_match_consumer_group_states(rd_kafka_AdminOptions_t *options, const rd_kafka_consumer_group_state_t *consumer_group_states, size_t consumer_group_states_cnt);
+
+/**
+ * Only groups of these types (`rd_kafka_ListConsumerGroups`). Null is success.
+ */
+RD_EXPORT rd_kafka_error_t *rd_kafka_AdminOptions_set_match_consumer_group_types(rd_kafka_AdminOptions_t *options, const rd_kafka_consumer_group_type_t *consumer_group_types, size_t consumer_group_types_cnt);
+
+/**
+ * Whether offsets count that transactions have not committed (`rd_kafka_ListOffsets`). Null is success.
+ */
+RD_EXPORT rd_kafka_error_t *rd_kafka_AdminOptions_set_isolation_level(rd_kafka_AdminOptions_t *options, rd_kafka_IsolationLevel_t value);
+
+/**
+ * The pointer that `rd_kafka_event_opaque` of the result gives.
+ */
+RD_EXPORT void rd_kafka_AdminOptions_set_opaque(rd_kafka_AdminOptions_t *options, void *ev_opaque);
+
+/* ---- Administration: topics and records ---- */
+
+/**
+ * A topic to create: 1 to 100,000 partitions or -1 for the broker's default, replicas likewise. Null, with the reason in `errstr`,
+ * if that can't be.
+ */
+RD_EXPORT rd_kafka_NewTopic_t *rd_kafka_NewTopic_new(const char *topic, int num_partitions, int replication_factor, char *errstr, size_t errstr_size);
+
+/**
+ * Says which brokers have the topic's next partition, the preferred leader first. The topic must have a replication factor of -1,
+ * and partitions are named in order, from 0 on.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_NewTopic_set_replica_assignment(rd_kafka_NewTopic_t *new_topic, int32_t partition, int32_t *broker_ids, size_t broker_id_cnt, char *errstr, size_t errstr_size);
+
+/**
+ * Sets a configuration of the topic, by Kafka's name. The broker checks it.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_NewTopic_set_config(rd_kafka_NewTopic_t *new_topic, const char *name, const char *value);
+
+/**
+ * Frees a topic to create; null is allowed.
+ */
+RD_EXPORT void rd_kafka_NewTopic_destroy(rd_kafka_NewTopic_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_NewTopic_destroy_array(rd_kafka_NewTopic_t **objects, size_t count);
+
+/**
+ * Creates topics; an `RD_KAFKA_EVENT_CREATETOPICS_RESULT` comes into the queue. The topics stay the caller's.
+ */
+RD_EXPORT void rd_kafka_CreateTopics(rd_kafka_t *rk, rd_kafka_NewTopic_t **new_topics, size_t new_topic_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_CreateTopics_result_t *rd_kafka_event_CreateTopics_result(rd_kafka_event_t *rkev);
+
+/**
+ * The topics with what became of them: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_topic_result_t **rd_kafka_CreateTopics_result_topics(const rd_kafka_CreateTopics_result_t *result, size_t *cntp);
+
+/**
+ * A topic to delete; null for a null name.
+ */
+RD_EXPORT rd_kafka_DeleteTopic_t *rd_kafka_DeleteTopic_new(const char *topic);
+
+/**
+ * Frees a topic to delete; null is allowed.
+ */
+RD_EXPORT void rd_kafka_DeleteTopic_destroy(rd_kafka_DeleteTopic_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_DeleteTopic_destroy_array(rd_kafka_DeleteTopic_t **objects, size_t count);
+
+/**
+ * Deletes topics with all their records; an `RD_KAFKA_EVENT_DELETETOPICS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_DeleteTopics(rd_kafka_t *rk, rd_kafka_DeleteTopic_t **del_topics, size_t del_topic_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_DeleteTopics_result_t *rd_kafka_event_DeleteTopics_result(rd_kafka_event_t *rkev);
+
+/**
+ * The topics with what became of them: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_topic_result_t **rd_kafka_DeleteTopics_result_topics(const rd_kafka_DeleteTopics_result_t *result, size_t *cntp);
+
+/**
+ * More partitions for a topic: so many in all, 1 to 100,000. Null, with the reason in `errstr`, if that can't be.
+ */
+RD_EXPORT rd_kafka_NewPartitions_t *rd_kafka_NewPartitions_new(const char *topic, size_t new_total_cnt, char *errstr, size_t errstr_size);
+
+/**
+ * Says which brokers have the next of the new partitions, which are named in order, from 0 on.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_NewPartitions_set_replica_assignment(rd_kafka_NewPartitions_t *new_parts, int32_t new_partition_idx, int32_t *broker_ids, size_t broker_id_cnt, char *errstr, size_t errstr_size);
+
+/**
+ * Frees what `rd_kafka_NewPartitions_new` made; null is allowed.
+ */
+RD_EXPORT void rd_kafka_NewPartitions_destroy(rd_kafka_NewPartitions_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_NewPartitions_destroy_array(rd_kafka_NewPartitions_t **objects, size_t count);
+
+/**
+ * Gives topics more partitions; an `RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_CreatePartitions(rd_kafka_t *rk, rd_kafka_NewPartitions_t **new_parts, size_t new_parts_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_CreatePartitions_result_t *rd_kafka_event_CreatePartitions_result(rd_kafka_event_t *rkev);
+
+/**
+ * The topics with what became of them: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_topic_result_t **rd_kafka_CreatePartitions_result_topics(const rd_kafka_CreatePartitions_result_t *result, size_t *cntp);
+
+/**
+ * The topic's error.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_topic_result_error(const rd_kafka_topic_result_t *topicres);
+
+/**
+ * The error's text; null if there is none.
+ */
+RD_EXPORT const char *rd_kafka_topic_result_error_string(const rd_kafka_topic_result_t *topicres);
+
+/**
+ * The topic's name.
+ */
+RD_EXPORT const char *rd_kafka_topic_result_name(const rd_kafka_topic_result_t *topicres);
+
+/**
+ * Records to delete: those before each partition's offset (`RD_KAFKA_OFFSET_END`: all that are committed).
+ */
+RD_EXPORT rd_kafka_DeleteRecords_t *rd_kafka_DeleteRecords_new(const rd_kafka_topic_partition_list_t *before_offsets);
+
+/**
+ * Frees what `rd_kafka_DeleteRecords_new` made; null is allowed.
+ */
+RD_EXPORT void rd_kafka_DeleteRecords_destroy(rd_kafka_DeleteRecords_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_DeleteRecords_destroy_array(rd_kafka_DeleteRecords_t **objects, size_t count);
+
+/**
+ * Deletes records; exactly one `DeleteRecords` may be passed. An `RD_KAFKA_EVENT_DELETERECORDS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_DeleteRecords(rd_kafka_t *rk, rd_kafka_DeleteRecords_t **del_records, size_t del_record_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_DeleteRecords_result_t *rd_kafka_event_DeleteRecords_result(rd_kafka_event_t *rkev);
+
+/**
+ * The partitions with their first offsets now, or their errors.
+ */
+RD_EXPORT const rd_kafka_topic_partition_list_t *rd_kafka_DeleteRecords_result_offsets(const rd_kafka_DeleteRecords_result_t *result);
+
+/* ---- Administration: consumer groups ---- */
+
+/**
+ * A state's name; null for a number that is none.
+ */
+RD_EXPORT const char *rd_kafka_consumer_group_state_name(rd_kafka_consumer_group_state_t state);
+
+/**
+ * The state of a name, in any case; `RD_KAFKA_CONSUMER_GROUP_STATE_UNKNOWN` for others.
+ */
+RD_EXPORT rd_kafka_consumer_group_state_t rd_kafka_consumer_group_state_code(const char *name);
+
+/**
+ * A type's name; null for a number that is none.
+ */
+RD_EXPORT const char *rd_kafka_consumer_group_type_name(rd_kafka_consumer_group_type_t type);
+
+/**
+ * The type of a name, in any case; `RD_KAFKA_CONSUMER_GROUP_TYPE_UNKNOWN` for others.
+ */
+RD_EXPORT rd_kafka_consumer_group_type_t rd_kafka_consumer_group_type_code(const char *name);
+
+/**
+ * Lists the consumer groups; an `RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_ListConsumerGroups(rd_kafka_t *rk, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_ListConsumerGroups_result_t *rd_kafka_event_ListConsumerGroups_result(rd_kafka_event_t *rkev);
+
+/**
+ * The groups: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_ConsumerGroupListing_t **rd_kafka_ListConsumerGroups_result_valid(const rd_kafka_ListConsumerGroups_result_t *result, size_t *cntp);
+
+/**
+ * Errors of brokers that could not be asked. There is one broker, whose error is the event's: the array is empty, and null.
+ */
+RD_EXPORT const rd_kafka_error_t **rd_kafka_ListConsumerGroups_result_errors(const rd_kafka_ListConsumerGroups_result_t *result, size_t *cntp);
+
+/**
+ * The group's id.
+ */
+RD_EXPORT const char *rd_kafka_ConsumerGroupListing_group_id(const rd_kafka_ConsumerGroupListing_t *grplist);
+
+/**
+ * 1 if it only has offsets: nobody joins it.
+ */
+RD_EXPORT int rd_kafka_ConsumerGroupListing_is_simple_consumer_group(const rd_kafka_ConsumerGroupListing_t *grplist);
+
+/**
+ * The group's state.
+ */
+RD_EXPORT rd_kafka_consumer_group_state_t rd_kafka_ConsumerGroupListing_state(const rd_kafka_ConsumerGroupListing_t *grplist);
+
+/**
+ * The group's type.
+ */
+RD_EXPORT rd_kafka_consumer_group_type_t rd_kafka_ConsumerGroupListing_type(const rd_kafka_ConsumerGroupListing_t *grplist);
+
+/**
+ * Describes consumer groups with their members; an `RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_DescribeConsumerGroups(rd_kafka_t *rk, const char **groups, size_t groups_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_DescribeConsumerGroups_result_t *rd_kafka_event_DescribeConsumerGroups_result(rd_kafka_event_t *rkev);
+
+/**
+ * The groups, in the order of the call: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_ConsumerGroupDescription_t **rd_kafka_DescribeConsumerGroups_result_groups(const rd_kafka_DescribeConsumerGroups_result_t *result, size_t *cntp);
+
+/**
+ * The group's id.
+ */
+RD_EXPORT const char *rd_kafka_ConsumerGroupDescription_group_id(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
+
+/**
+ * Why the group could not be described; null if it could.
+ */
+RD_EXPORT const rd_kafka_error_t *rd_kafka_ConsumerGroupDescription_error(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
+
+/**
+ * 1 if it only has offsets: nobody joins it.
+ */
+RD_EXPORT int rd_kafka_ConsumerGroupDescription_is_simple_consumer_group(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
+
+/**
+ * The assignor that the members chose; empty without members.
+ */
+RD_EXPORT const char *rd_kafka_ConsumerGroupDescription_partition_assignor(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
+
+/**
+ * What the asker may do with the group: an array of `*cntp`; null if that was not asked for.
+ */
+RD_EXPORT const rd_kafka_AclOperation_t * rd_kafka_ConsumerGroupDescription_authorized_operations(const rd_kafka_ConsumerGroupDescription_t *grpdesc, size_t *cntp);
+
+/**
+ * The group's state.
+ */
+RD_EXPORT rd_kafka_consumer_group_state_t rd_kafka_ConsumerGroupDescription_state(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
+
+/**
+ * The broker that coordinates the group; null if it isn't known.
+ */
+RD_EXPORT const rd_kafka_Node_t *rd_kafka_ConsumerGroupDescription_coordinator(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
+
+/**
+ * The group's type; there are classic ones only.
+ */
+RD_EXPORT rd_kafka_consumer_group_type_t rd_kafka_ConsumerGroupDescription_type(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
+
+/**
+ * How many members it has.
+ */
+RD_EXPORT size_t rd_kafka_ConsumerGroupDescription_member_count(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
+
+/**
+ * One of the members; null behind the last.
+ */
+RD_EXPORT const rd_kafka_MemberDescription_t *rd_kafka_ConsumerGroupDescription_member(const rd_kafka_ConsumerGroupDescription_t *grpdesc, size_t idx);
+
+/**
+ * The member's `client.id`.
+ */
+RD_EXPORT const char *rd_kafka_MemberDescription_client_id(const rd_kafka_MemberDescription_t *member);
+
+/**
+ * The member's `group.instance.id`; null without one.
+ */
+RD_EXPORT const char *rd_kafka_MemberDescription_group_instance_id(const rd_kafka_MemberDescription_t *member);
+
+/**
+ * The member's id in the group.
+ */
+RD_EXPORT const char *rd_kafka_MemberDescription_consumer_id(const rd_kafka_MemberDescription_t *member);
+
+/**
+ * Where the member is.
+ */
+RD_EXPORT const char *rd_kafka_MemberDescription_host(const rd_kafka_MemberDescription_t *member);
+
+/**
+ * What the member was given.
+ */
+RD_EXPORT const rd_kafka_MemberAssignment_t *rd_kafka_MemberDescription_assignment(const rd_kafka_MemberDescription_t *member);
+
+/**
+ * What the member is to be given: a matter of the newer protocol (KIP-848), and so null.
+ */
+RD_EXPORT const rd_kafka_MemberAssignment_t *rd_kafka_MemberDescription_target_assignment(const rd_kafka_MemberDescription_t *member);
+
+/**
+ * The partitions.
+ */
+RD_EXPORT const rd_kafka_topic_partition_list_t *rd_kafka_MemberAssignment_partitions(const rd_kafka_MemberAssignment_t *assignment);
+
+/**
+ * A group to delete; null for a null name.
+ */
+RD_EXPORT rd_kafka_DeleteGroup_t *rd_kafka_DeleteGroup_new(const char *group);
+
+/**
+ * Frees a group to delete; null is allowed.
+ */
+RD_EXPORT void rd_kafka_DeleteGroup_destroy(rd_kafka_DeleteGroup_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_DeleteGroup_destroy_array(rd_kafka_DeleteGroup_t **objects, size_t count);
+
+/**
+ * Deletes groups that have no members; an `RD_KAFKA_EVENT_DELETEGROUPS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_DeleteGroups(rd_kafka_t *rk, rd_kafka_DeleteGroup_t **del_groups, size_t del_group_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_DeleteGroups_result_t *rd_kafka_event_DeleteGroups_result(rd_kafka_event_t *rkev);
+
+/**
+ * The groups with what became of them: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_group_result_t **rd_kafka_DeleteGroups_result_groups(const rd_kafka_DeleteGroups_result_t *result, size_t *cntp);
+
+/**
+ * Whose committed offsets to list: those of these partitions, or all (null). Null for a null name.
+ */
+RD_EXPORT rd_kafka_ListConsumerGroupOffsets_t *rd_kafka_ListConsumerGroupOffsets_new(const char *group_id, const rd_kafka_topic_partition_list_t *partitions);
+
+/**
+ * Frees what `rd_kafka_ListConsumerGroupOffsets_new` made; null is allowed.
+ */
+RD_EXPORT void rd_kafka_ListConsumerGroupOffsets_destroy(rd_kafka_ListConsumerGroupOffsets_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_ListConsumerGroupOffsets_destroy_array(rd_kafka_ListConsumerGroupOffsets_t **objects, size_t count);
+
+/**
+ * Lists a group's committed offsets; exactly one group may be passed. An `RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT` comes
+ * into the queue.
+ */
+RD_EXPORT void rd_kafka_ListConsumerGroupOffsets(rd_kafka_t *rk, rd_kafka_ListConsumerGroupOffsets_t **list_grpoffsets, size_t list_grpoffsets_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_ListConsumerGroupOffsets_result_t *rd_kafka_event_ListConsumerGroupOffsets_result(rd_kafka_event_t *rkev);
+
+/**
+ * The group with its partitions: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_group_result_t **rd_kafka_ListConsumerGroupOffsets_result_groups(const rd_kafka_ListConsumerGroupOffsets_result_t *result, size_t *cntp);
+
+/**
+ * A group's offsets to set. Null for a null name or list.
+ */
+RD_EXPORT rd_kafka_AlterConsumerGroupOffsets_t *rd_kafka_AlterConsumerGroupOffsets_new(const char *group_id, const rd_kafka_topic_partition_list_t *partitions);
+
+/**
+ * Frees what `rd_kafka_AlterConsumerGroupOffsets_new` made; null is allowed.
+ */
+RD_EXPORT void rd_kafka_AlterConsumerGroupOffsets_destroy(rd_kafka_AlterConsumerGroupOffsets_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_AlterConsumerGroupOffsets_destroy_array(rd_kafka_AlterConsumerGroupOffsets_t **objects, size_t count);
+
+/**
+ * Sets the committed offsets of a group that has no members; exactly one group may be passed. An
+ * `RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_AlterConsumerGroupOffsets(rd_kafka_t *rk, rd_kafka_AlterConsumerGroupOffsets_t **alter_grpoffsets, size_t alter_grpoffsets_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_AlterConsumerGroupOffsets_result_t *rd_kafka_event_AlterConsumerGroupOffsets_result(rd_kafka_event_t *rkev);
+
+/**
+ * The group with its partitions: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_group_result_t **rd_kafka_AlterConsumerGroupOffsets_result_groups(const rd_kafka_AlterConsumerGroupOffsets_result_t *result, size_t *cntp);
+
+/**
+ * A group's offsets to forget. Null for a null name or list.
+ */
+RD_EXPORT rd_kafka_DeleteConsumerGroupOffsets_t *rd_kafka_DeleteConsumerGroupOffsets_new(const char *group, const rd_kafka_topic_partition_list_t *partitions);
+
+/**
+ * Frees what `rd_kafka_DeleteConsumerGroupOffsets_new` made; null is allowed.
+ */
+RD_EXPORT void rd_kafka_DeleteConsumerGroupOffsets_destroy(rd_kafka_DeleteConsumerGroupOffsets_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_DeleteConsumerGroupOffsets_destroy_array(rd_kafka_DeleteConsumerGroupOffsets_t **objects, size_t count);
+
+/**
+ * Forgets committed offsets of a group; exactly one group may be passed. An `RD_KAFKA_EVENT_DELETECONSUMERGROUPOFFSETS_RESULT`
+ * comes into the queue.
+ */
+RD_EXPORT void rd_kafka_DeleteConsumerGroupOffsets(rd_kafka_t *rk, rd_kafka_DeleteConsumerGroupOffsets_t **del_grpoffsets, size_t del_grpoffsets_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_DeleteConsumerGroupOffsets_result_t *rd_kafka_event_DeleteConsumerGroupOffsets_result(rd_kafka_event_t *rkev);
+
+/**
+ * The group with its partitions: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_group_result_t **rd_kafka_DeleteConsumerGroupOffsets_result_groups(const rd_kafka_DeleteConsumerGroupOffsets_result_t *result, size_t *cntp);
+
+/**
+ * The group's error; null if there is none.
+ */
+RD_EXPORT const rd_kafka_error_t *rd_kafka_group_result_error(const rd_kafka_group_result_t *groupres);
+
+/**
+ * The group's id.
+ */
+RD_EXPORT const char *rd_kafka_group_result_name(const rd_kafka_group_result_t *groupres);
+
+/**
+ * The partitions with their offsets and errors; null where it is about none.
+ */
+RD_EXPORT const rd_kafka_topic_partition_list_t *rd_kafka_group_result_partitions(const rd_kafka_group_result_t *groupres);
+
+/* ---- Administration: settings ---- */
+
+/**
+ * A source's name.
+ */
+RD_EXPORT const char *rd_kafka_ConfigSource_name(rd_kafka_ConfigSource_t confsource);
+
+/**
+ * A resource type's name.
+ */
+RD_EXPORT const char *rd_kafka_ResourceType_name(rd_kafka_ResourceType_t restype);
+
+/**
+ * A topic (`RD_KAFKA_RESOURCE_TOPIC`) by name or a broker (`RD_KAFKA_RESOURCE_BROKER`) by node id; null for a null or empty name.
+ */
+RD_EXPORT rd_kafka_ConfigResource_t *rd_kafka_ConfigResource_new(rd_kafka_ResourceType_t restype, const char *resname);
+
+/**
+ * Frees what `rd_kafka_ConfigResource_new` made; null is allowed.
+ */
+RD_EXPORT void rd_kafka_ConfigResource_destroy(rd_kafka_ConfigResource_t *object);
+
+/**
+ * Frees each of an array's; the array stays the caller's.
+ */
+RD_EXPORT void rd_kafka_ConfigResource_destroy_array(rd_kafka_ConfigResource_t **objects, size_t count);
+
+/**
+ * Asks for all settings of topics and brokers; an `RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_DescribeConfigs(rd_kafka_t *rk, rd_kafka_ConfigResource_t **configs, size_t config_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_DescribeConfigs_result_t *rd_kafka_event_DescribeConfigs_result(rd_kafka_event_t *rkev);
+
+/**
+ * The resources with their settings: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_ConfigResource_t **rd_kafka_DescribeConfigs_result_resources(const rd_kafka_DescribeConfigs_result_t *result, size_t *cntp);
+
+/**
+ * The settings: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_ConfigEntry_t **rd_kafka_ConfigResource_configs(const rd_kafka_ConfigResource_t *config, size_t *cntp);
+
+/**
+ * What it is.
+ */
+RD_EXPORT rd_kafka_ResourceType_t rd_kafka_ConfigResource_type(const rd_kafka_ConfigResource_t *config);
+
+/**
+ * Its name.
+ */
+RD_EXPORT const char *rd_kafka_ConfigResource_name(const rd_kafka_ConfigResource_t *config);
+
+/**
+ * Why it could not be described.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_ConfigResource_error(const rd_kafka_ConfigResource_t *config);
+
+/**
+ * The error's text; null if there is none.
+ */
+RD_EXPORT const char *rd_kafka_ConfigResource_error_string(const rd_kafka_ConfigResource_t *config);
+
+/**
+ * The setting's name.
+ */
+RD_EXPORT const char *rd_kafka_ConfigEntry_name(const rd_kafka_ConfigEntry_t *entry);
+
+/**
+ * The setting's value; null if it has none, or is a secret.
+ */
+RD_EXPORT const char *rd_kafka_ConfigEntry_value(const rd_kafka_ConfigEntry_t *entry);
+
+/**
+ * Where the value comes from.
+ */
+RD_EXPORT rd_kafka_ConfigSource_t rd_kafka_ConfigEntry_source(const rd_kafka_ConfigEntry_t *entry);
+
+/**
+ * 1 if it can not be changed.
+ */
+RD_EXPORT int rd_kafka_ConfigEntry_is_read_only(const rd_kafka_ConfigEntry_t *entry);
+
+/**
+ * 1 if it was not set.
+ */
+RD_EXPORT int rd_kafka_ConfigEntry_is_default(const rd_kafka_ConfigEntry_t *entry);
+
+/**
+ * 1 if it is a secret.
+ */
+RD_EXPORT int rd_kafka_ConfigEntry_is_sensitive(const rd_kafka_ConfigEntry_t *entry);
+
+/**
+ * 1 if it is one of the synonyms of another.
+ */
+RD_EXPORT int rd_kafka_ConfigEntry_is_synonym(const rd_kafka_ConfigEntry_t *entry);
+
+/**
+ * Where the value could come from, what counts most first: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_ConfigEntry_t **rd_kafka_ConfigEntry_synonyms(const rd_kafka_ConfigEntry_t *entry, size_t *cntp);
+
+/* ---- Administration: the cluster, offsets ---- */
+
+/**
+ * The broker's node id.
+ */
+RD_EXPORT int rd_kafka_Node_id(const rd_kafka_Node_t *node);
+
+/**
+ * The broker's host.
+ */
+RD_EXPORT const char *rd_kafka_Node_host(const rd_kafka_Node_t *node);
+
+/**
+ * The broker's port.
+ */
+RD_EXPORT uint16_t rd_kafka_Node_port(const rd_kafka_Node_t *node);
+
+/**
+ * The broker's rack; null if it has none.
+ */
+RD_EXPORT const char *rd_kafka_Node_rack(const rd_kafka_Node_t *node);
+
+/**
+ * An id of two halves.
+ */
+RD_EXPORT rd_kafka_Uuid_t *rd_kafka_Uuid_new(int64_t most_significant_bits, int64_t least_significant_bits);
+
+/**
+ * A copy; null for null.
+ */
+RD_EXPORT rd_kafka_Uuid_t *rd_kafka_Uuid_copy(const rd_kafka_Uuid_t *uuid);
+
+/**
+ * Frees an id that `rd_kafka_Uuid_new` or `rd_kafka_Uuid_copy` made; null is allowed.
+ */
+RD_EXPORT void rd_kafka_Uuid_destroy(rd_kafka_Uuid_t *uuid);
+
+/**
+ * The id as 22 characters of base64; as long as the id lives.
+ */
+RD_EXPORT const char *rd_kafka_Uuid_base64str(const rd_kafka_Uuid_t *uuid);
+
+/**
+ * The first half.
+ */
+RD_EXPORT int64_t rd_kafka_Uuid_most_significant_bits(const rd_kafka_Uuid_t *uuid);
+
+/**
+ * The second half.
+ */
+RD_EXPORT int64_t rd_kafka_Uuid_least_significant_bits(const rd_kafka_Uuid_t *uuid);
+
+/**
+ * Topics by name.
+ */
+RD_EXPORT rd_kafka_TopicCollection_t *rd_kafka_TopicCollection_of_topic_names(const char **topics, size_t topics_cnt);
+
+/**
+ * Frees it; null is allowed.
+ */
+RD_EXPORT void rd_kafka_TopicCollection_destroy(rd_kafka_TopicCollection_t *topics);
+
+/**
+ * Describes topics; an `RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_DescribeTopics(rd_kafka_t *rk, const rd_kafka_TopicCollection_t *topics, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_DescribeTopics_result_t *rd_kafka_event_DescribeTopics_result(rd_kafka_event_t *rkev);
+
+/**
+ * The topics, in the order of the call: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_TopicDescription_t **rd_kafka_DescribeTopics_result_topics(const rd_kafka_DescribeTopics_result_t *result, size_t *cntp);
+
+/**
+ * The topic's name.
+ */
+RD_EXPORT const char *rd_kafka_TopicDescription_name(const rd_kafka_TopicDescription_t *topicdesc);
+
+/**
+ * The topic's id.
+ */
+RD_EXPORT const rd_kafka_Uuid_t *rd_kafka_TopicDescription_topic_id(const rd_kafka_TopicDescription_t *topicdesc);
+
+/**
+ * 1 if it is the cluster's own.
+ */
+RD_EXPORT int rd_kafka_TopicDescription_is_internal(const rd_kafka_TopicDescription_t *topicdesc);
+
+/**
+ * Why the topic could not be described; null if it could.
+ */
+RD_EXPORT const rd_kafka_error_t *rd_kafka_TopicDescription_error(const rd_kafka_TopicDescription_t *topicdesc);
+
+/**
+ * The partitions: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_TopicPartitionInfo_t **rd_kafka_TopicDescription_partitions(const rd_kafka_TopicDescription_t *topicdesc, size_t *cntp);
+
+/**
+ * What the asker may do with the topic: an array of `*cntp`; null if that was not asked for.
+ */
+RD_EXPORT const rd_kafka_AclOperation_t * rd_kafka_TopicDescription_authorized_operations(const rd_kafka_TopicDescription_t *topicdesc, size_t *cntp);
+
+/**
+ * The partition's number.
+ */
+RD_EXPORT int rd_kafka_TopicPartitionInfo_partition(const rd_kafka_TopicPartitionInfo_t *partition);
+
+/**
+ * The leader; null if there is none.
+ */
+RD_EXPORT const rd_kafka_Node_t *rd_kafka_TopicPartitionInfo_leader(const rd_kafka_TopicPartitionInfo_t *partition);
+
+/**
+ * The replicas in sync: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_Node_t **rd_kafka_TopicPartitionInfo_isr(const rd_kafka_TopicPartitionInfo_t *partition, size_t *cntp);
+
+/**
+ * The replicas: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_Node_t **rd_kafka_TopicPartitionInfo_replicas(const rd_kafka_TopicPartitionInfo_t *partition, size_t *cntp);
+
+/**
+ * Describes the cluster; an `RD_KAFKA_EVENT_DESCRIBECLUSTER_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_DescribeCluster(rd_kafka_t *rk, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_DescribeCluster_result_t *rd_kafka_event_DescribeCluster_result(rd_kafka_event_t *rkev);
+
+/**
+ * The brokers: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_Node_t **rd_kafka_DescribeCluster_result_nodes(const rd_kafka_DescribeCluster_result_t *result, size_t *cntp);
+
+/**
+ * What the asker may do with the cluster: an array of `*cntp`; null if that was not asked for.
+ */
+RD_EXPORT const rd_kafka_AclOperation_t * rd_kafka_DescribeCluster_result_authorized_operations(const rd_kafka_DescribeCluster_result_t *result, size_t *cntp);
+
+/**
+ * The controller; null if there is none.
+ */
+RD_EXPORT const rd_kafka_Node_t *rd_kafka_DescribeCluster_result_controller(const rd_kafka_DescribeCluster_result_t *result);
+
+/**
+ * The cluster's id.
+ */
+RD_EXPORT const char *rd_kafka_DescribeCluster_result_cluster_id(const rd_kafka_DescribeCluster_result_t *result);
+
+/**
+ * Finds offsets: each partition's `offset` says which, one of `RD_KAFKA_OFFSET_SPEC_*` or a timestamp in ms. An
+ * `RD_KAFKA_EVENT_LISTOFFSETS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_ListOffsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *topic_partitions, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_ListOffsets_result_t *rd_kafka_event_ListOffsets_result(rd_kafka_event_t *rkev);
+
+/**
+ * The offsets found: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_ListOffsetsResultInfo_t **rd_kafka_ListOffsets_result_infos(const rd_kafka_ListOffsets_result_t *result, size_t *cntp);
+
+/**
+ * The partition with its offset (-1 if there is none) or its error.
+ */
+RD_EXPORT const rd_kafka_topic_partition_t *rd_kafka_ListOffsetsResultInfo_topic_partition(const rd_kafka_ListOffsetsResultInfo_t *result_info);
+
+/**
+ * The timestamp of the record at the offset; -1 if it wasn't told.
+ */
+RD_EXPORT int64_t rd_kafka_ListOffsetsResultInfo_timestamp(const rd_kafka_ListOffsetsResultInfo_t *result_info);
 
 /* ---- Functions with any number of arguments ---- */
 

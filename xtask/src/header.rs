@@ -8,6 +8,7 @@ const TYPES: &[(&str, &str)] = &[
     ("()", "void @"),
     ("c_int", "int @"),
     ("i16", "int16_t @"),
+    ("u16", "uint16_t @"),
     ("i32", "int32_t @"),
     ("i64", "int64_t @"),
     ("usize", "size_t @"),
@@ -30,6 +31,76 @@ const TYPES: &[(&str, &str)] = &[
     ("TopicPartitionList", "rd_kafka_topic_partition_list_t @"),
     ("Vu", "rd_kafka_vu_t @"),
     ("ErrDesc", "struct rd_kafka_err_desc @"),
+    ("AdminOptions", "rd_kafka_AdminOptions_t @"),
+    ("NewTopic", "rd_kafka_NewTopic_t @"),
+    ("DeleteTopic", "rd_kafka_DeleteTopic_t @"),
+    ("NewPartitions", "rd_kafka_NewPartitions_t @"),
+    ("DeleteRecords", "rd_kafka_DeleteRecords_t @"),
+    ("TopicResult", "rd_kafka_topic_result_t @"),
+    ("GroupResult", "rd_kafka_group_result_t @"),
+    ("DeleteGroup", "rd_kafka_DeleteGroup_t @"),
+    (
+        "ListConsumerGroupOffsets",
+        "rd_kafka_ListConsumerGroupOffsets_t @",
+    ),
+    (
+        "AlterConsumerGroupOffsets",
+        "rd_kafka_AlterConsumerGroupOffsets_t @",
+    ),
+    (
+        "DeleteConsumerGroupOffsets",
+        "rd_kafka_DeleteConsumerGroupOffsets_t @",
+    ),
+    ("GroupListing", "rd_kafka_ConsumerGroupListing_t @"),
+    ("GroupDescription", "rd_kafka_ConsumerGroupDescription_t @"),
+    ("MemberDescription", "rd_kafka_MemberDescription_t @"),
+    ("MemberAssignment", "rd_kafka_MemberAssignment_t @"),
+    ("ConfigResource", "rd_kafka_ConfigResource_t @"),
+    ("ConfigEntry", "rd_kafka_ConfigEntry_t @"),
+    ("Node", "rd_kafka_Node_t @"),
+    ("Uuid", "rd_kafka_Uuid_t @"),
+    ("TopicCollection", "rd_kafka_TopicCollection_t @"),
+    ("TopicDescription", "rd_kafka_TopicDescription_t @"),
+    ("TopicPartitionInfo", "rd_kafka_TopicPartitionInfo_t @"),
+    ("ListedOffset", "rd_kafka_ListOffsetsResultInfo_t @"),
+    ("CreateTopicsResult", "rd_kafka_CreateTopics_result_t @"),
+    ("DeleteTopicsResult", "rd_kafka_DeleteTopics_result_t @"),
+    (
+        "CreatePartitionsResult",
+        "rd_kafka_CreatePartitions_result_t @",
+    ),
+    (
+        "DescribeConfigsResult",
+        "rd_kafka_DescribeConfigs_result_t @",
+    ),
+    ("DeleteRecordsResult", "rd_kafka_DeleteRecords_result_t @"),
+    ("DeleteGroupsResult", "rd_kafka_DeleteGroups_result_t @"),
+    (
+        "DeleteConsumerGroupOffsetsResult",
+        "rd_kafka_DeleteConsumerGroupOffsets_result_t @",
+    ),
+    (
+        "ListConsumerGroupsResult",
+        "rd_kafka_ListConsumerGroups_result_t @",
+    ),
+    (
+        "DescribeConsumerGroupsResult",
+        "rd_kafka_DescribeConsumerGroups_result_t @",
+    ),
+    (
+        "ListConsumerGroupOffsetsResult",
+        "rd_kafka_ListConsumerGroupOffsets_result_t @",
+    ),
+    (
+        "AlterConsumerGroupOffsetsResult",
+        "rd_kafka_AlterConsumerGroupOffsets_result_t @",
+    ),
+    ("DescribeTopicsResult", "rd_kafka_DescribeTopics_result_t @"),
+    (
+        "DescribeClusterResult",
+        "rd_kafka_DescribeCluster_result_t @",
+    ),
+    ("ListOffsetsResult", "rd_kafka_ListOffsets_result_t @"),
     ("Metadata", "struct rd_kafka_metadata @"),
     ("GroupList", "struct rd_kafka_group_list @"),
     (
@@ -101,6 +172,102 @@ const ENUMS: &[(&str, &str, &str)] = &[
         "rd_kafka_timestamp_type_t *",
     ),
     ("rd_kafka_event_type", "", "rd_kafka_event_type_t"),
+    (
+        "rd_kafka_AdminOptions_new",
+        "for_api",
+        "rd_kafka_admin_op_t",
+    ),
+    (
+        "rd_kafka_AdminOptions_set_match_consumer_group_states",
+        "consumer_group_states",
+        "const rd_kafka_consumer_group_state_t *",
+    ),
+    (
+        "rd_kafka_AdminOptions_set_match_consumer_group_types",
+        "consumer_group_types",
+        "const rd_kafka_consumer_group_type_t *",
+    ),
+    (
+        "rd_kafka_AdminOptions_set_isolation_level",
+        "value",
+        "rd_kafka_IsolationLevel_t",
+    ),
+    (
+        "rd_kafka_consumer_group_state_name",
+        "state",
+        "rd_kafka_consumer_group_state_t",
+    ),
+    (
+        "rd_kafka_consumer_group_state_code",
+        "",
+        "rd_kafka_consumer_group_state_t",
+    ),
+    (
+        "rd_kafka_consumer_group_type_name",
+        "type",
+        "rd_kafka_consumer_group_type_t",
+    ),
+    (
+        "rd_kafka_consumer_group_type_code",
+        "",
+        "rd_kafka_consumer_group_type_t",
+    ),
+    (
+        "rd_kafka_ConsumerGroupListing_state",
+        "",
+        "rd_kafka_consumer_group_state_t",
+    ),
+    (
+        "rd_kafka_ConsumerGroupListing_type",
+        "",
+        "rd_kafka_consumer_group_type_t",
+    ),
+    (
+        "rd_kafka_ConsumerGroupDescription_state",
+        "",
+        "rd_kafka_consumer_group_state_t",
+    ),
+    (
+        "rd_kafka_ConsumerGroupDescription_type",
+        "",
+        "rd_kafka_consumer_group_type_t",
+    ),
+    (
+        "rd_kafka_ConsumerGroupDescription_authorized_operations",
+        "",
+        "const rd_kafka_AclOperation_t *",
+    ),
+    (
+        "rd_kafka_TopicDescription_authorized_operations",
+        "",
+        "const rd_kafka_AclOperation_t *",
+    ),
+    (
+        "rd_kafka_DescribeCluster_result_authorized_operations",
+        "",
+        "const rd_kafka_AclOperation_t *",
+    ),
+    (
+        "rd_kafka_ConfigSource_name",
+        "confsource",
+        "rd_kafka_ConfigSource_t",
+    ),
+    (
+        "rd_kafka_ResourceType_name",
+        "restype",
+        "rd_kafka_ResourceType_t",
+    ),
+    (
+        "rd_kafka_ConfigResource_new",
+        "restype",
+        "rd_kafka_ResourceType_t",
+    ),
+    (
+        "rd_kafka_ConfigResource_type",
+        "",
+        "rd_kafka_ResourceType_t",
+    ),
+    ("rd_kafka_ConfigEntry_source", "", "rd_kafka_ConfigSource_t"),
 ];
 
 /// The order of the header's sections: file, and its title.
@@ -128,6 +295,11 @@ const SECTIONS: &[(&str, &str)] = &[
     ("group_metadata.rs", "A consumer's place in its group"),
     ("cluster.rs", "The cluster"),
     ("transactions.rs", "Transactions"),
+    ("admin/options.rs", "Administration: options"),
+    ("admin/topics.rs", "Administration: topics and records"),
+    ("admin/groups.rs", "Administration: consumer groups"),
+    ("admin/configs.rs", "Administration: settings"),
+    ("admin/cluster.rs", "Administration: the cluster, offsets"),
 ];
 
 fn read(path: &Path) -> Result<String, String> {

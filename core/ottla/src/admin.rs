@@ -1,21 +1,24 @@
 //! Administration: topics, groups, offsets, configurations.
 
 use crate::{
-    Config, ErrCode, ErrorCode, Handle, KafkaError, Role, Route, Str, TopicPartition,
+    BrokerInfo, Config, ErrCode, ErrorCode, Handle, KafkaError, Role, Route, Str, TopicMetadata,
+    TopicPartition,
     handle::{milliseconds, unexpected},
 };
 use ottla_protocol::{
     Request, Response,
     messages::{
         CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
-        DeleteTopicsRequest, DescribeConfigsRequest, ListGroupsRequest, ListOffsetsRequest,
-        OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-        create_partitions::CreatePartitionsTopic,
-        create_topics::{CreatableTopic, CreatableTopicConfig},
+        DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, ListGroupsRequest,
+        ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+        OffsetFetchRequest,
+        create_partitions::{CreatePartitionsAssignment, CreatePartitionsTopic},
+        create_topics::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig},
         delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
         delete_topics::{DeletableTopicResult, DeleteTopicState},
         describe_configs::DescribeConfigsResource,
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
+        metadata::MetadataRequestTopic,
         offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
         offset_delete::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic},
         offset_fetch::{
@@ -31,6 +34,23 @@ use std::{collections::BTreeMap, time::Duration};
 #[derive(Clone, Debug)]
 pub struct Admin {
     handle: Handle,
+    options: AdminOptions,
+}
+
+/// How an [`Admin`] asks, for what is not an argument of each call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminOptions {
+    /// Ask this broker (node id) in place of the controller or coordinator. What concerns one partition always goes to its leader.
+    pub broker: Option<i32>,
+    /// How long the broker may work at creating, growing and deleting topics and at deleting records before it answers; the call's
+    /// own timeout if `None`. Embedded brokers answer when they are done.
+    pub operation_timeout: Option<Duration>,
+    /// [`Admin::list_offsets`] looks at what is committed only.
+    pub read_committed: bool,
+    /// [`Admin::list_group_offsets`] waits for transactions that commit offsets.
+    pub require_stable_offsets: bool,
+    /// Descriptions tell what the asker may do.
+    pub authorized_operations: bool,
 }
 
 /// A topic to create.
@@ -44,6 +64,53 @@ pub struct NewTopic {
     pub replication_factor: i16,
     /// Topic configurations (Kafka's names: `retention.ms`, `cleanup.policy`…).
     pub config: Vec<(String, String)>,
+    /// Brokers of each partition, the preferred leader first, in place of `num_partitions` and `replication_factor`. Usually empty:
+    /// the cluster chooses.
+    pub replica_assignments: Vec<Vec<i32>>,
+}
+
+/// More partitions for a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPartitions {
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it is to have in all.
+    pub total_count: i32,
+    /// Brokers of each new partition, or empty: the cluster chooses.
+    pub replica_assignments: Vec<Vec<i32>>,
+}
+
+/// An answer of [`Admin::describe_topics`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicDescriptions {
+    /// The brokers that partitions name by id.
+    pub nodes: Vec<BrokerInfo>,
+    /// The topics, in the order of the request.
+    pub topics: Vec<Result<TopicDescription, KafkaError>>,
+}
+
+/// A topic in a [`TopicDescriptions`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Its name, error and partitions.
+    pub topic: TopicMetadata,
+    /// Its id as 16 bytes; zeroes if the broker has told none.
+    pub id: [u8; 16],
+    /// Bits of Kafka's `AclOperation` numbers; `i32::MIN` if they weren't asked for.
+    pub authorized_operations: i32,
+}
+
+/// An answer of [`Admin::describe_cluster`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterDescription {
+    /// The cluster's id.
+    pub cluster_id: Str,
+    /// The controller's node id, or -1.
+    pub controller_id: i32,
+    /// The brokers.
+    pub nodes: Vec<BrokerInfo>,
+    /// Bits of Kafka's `AclOperation` numbers; `i32::MIN` if they weren't asked for.
+    pub authorized_operations: i32,
 }
 
 /// A group in a list.
@@ -96,6 +163,8 @@ pub struct ConfigEntry {
     pub is_read_only: bool,
     /// It is a secret; the value is not told.
     pub is_sensitive: bool,
+    /// Where the value could come from, what counts most first: the name there, the value, and its source's number.
+    pub synonyms: Vec<(String, Option<String>, i8)>,
 }
 
 /// What has settings.
@@ -112,13 +181,19 @@ impl Admin {
     pub fn new(config: Config) -> Result<Self, KafkaError> {
         Ok(Self {
             handle: Handle::new(Role::Producer, config)?,
+            options: AdminOptions::default(),
         })
     }
     /// Uses a handle that is there.
     pub fn of(handle: &Handle) -> Self {
         Self {
             handle: handle.clone(),
+            options: AdminOptions::default(),
         }
+    }
+    /// The same with other options.
+    pub fn with_options(self, options: AdminOptions) -> Self {
+        Self { options, ..self }
     }
     /// The handle underneath.
     pub fn handle(&self) -> &Handle {
@@ -133,13 +208,14 @@ impl Admin {
     ) -> Result<Vec<Result<(), KafkaError>>, KafkaError> {
         let request = CreateTopicsRequest {
             topics: topics.iter().map(creatable).collect(),
-            timeout_ms: milliseconds(timeout),
+            timeout_ms: self.operation_timeout(timeout),
             validate_only,
         };
-        match self
-            .handle
-            .request(Route::Controller, Request::CreateTopics(request), timeout)?
-        {
+        match self.handle.request(
+            self.route(Route::Controller),
+            Request::CreateTopics(request),
+            timeout,
+        )? {
             Response::CreateTopics(response) => {
                 Ok(in_order(topics.iter().map(|topic| &*topic.name), |name| {
                     let found = response.topics.iter().find(|topic| &*topic.name == name)?;
@@ -162,12 +238,13 @@ impl Admin {
         let request = DeleteTopicsRequest {
             topics: topics.iter().map(state).collect(),
             topic_names: topics.iter().map(|name| (*name).into()).collect(),
-            timeout_ms: milliseconds(timeout),
+            timeout_ms: self.operation_timeout(timeout),
         };
-        match self
-            .handle
-            .request(Route::Controller, Request::DeleteTopics(request), timeout)?
-        {
+        match self.handle.request(
+            self.route(Route::Controller),
+            Request::DeleteTopics(request),
+            timeout,
+        )? {
             Response::DeleteTopics(response) => Ok(in_order(topics.iter().copied(), |name| {
                 let of = |topic: &&DeletableTopicResult| topic.name.as_deref() == Some(name);
                 let found = response.responses.iter().find(of)?;
@@ -183,23 +260,42 @@ impl Admin {
         validate_only: bool,
         timeout: Duration,
     ) -> Result<Vec<Result<(), KafkaError>>, KafkaError> {
-        let topic = |(name, count): &(&str, i32)| CreatePartitionsTopic {
-            name: (*name).into(),
-            count: *count,
-            assignments: None,
+        let topic = |(topic, total_count): &(&str, i32)| NewPartitions {
+            topic: (*topic).into(),
+            total_count: *total_count,
+            replica_assignments: Vec::new(),
+        };
+        let topics: Vec<_> = topics.iter().map(topic).collect();
+        self.create_new_partitions(&topics, validate_only, timeout)
+    }
+    /// The same, for those who say where the new partitions are to be.
+    pub fn create_new_partitions(
+        &self,
+        topics: &[NewPartitions],
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Result<Vec<Result<(), KafkaError>>, KafkaError> {
+        let assignment = |brokers: &Vec<i32>| CreatePartitionsAssignment {
+            broker_ids: brokers.clone(),
+        };
+        let topic = |topic: &NewPartitions| CreatePartitionsTopic {
+            name: topic.topic.as_str().into(),
+            count: topic.total_count,
+            assignments: (!topic.replica_assignments.is_empty())
+                .then(|| topic.replica_assignments.iter().map(assignment).collect()),
         };
         let request = CreatePartitionsRequest {
             topics: topics.iter().map(topic).collect(),
-            timeout_ms: milliseconds(timeout),
+            timeout_ms: self.operation_timeout(timeout),
             validate_only,
         };
         match self.handle.request(
-            Route::Controller,
+            self.route(Route::Controller),
             Request::CreatePartitions(request),
             timeout,
         )? {
             Response::CreatePartitions(response) => {
-                Ok(in_order(topics.iter().map(|(name, _)| *name), |name| {
+                Ok(in_order(topics.iter().map(|topic| &*topic.topic), |name| {
                     let found = response.results.iter().find(|topic| &*topic.name == name)?;
                     Some(told(found.error_code, found.error_message.as_ref()))
                 }))
@@ -215,20 +311,114 @@ impl Admin {
     ) -> Result<crate::Metadata, KafkaError> {
         self.handle.metadata(topics, timeout)
     }
+    /// Topics with their ids. A topic that isn't there is not created.
+    pub fn describe_topics(
+        &self,
+        topics: &[&str],
+        timeout: Duration,
+    ) -> Result<TopicDescriptions, KafkaError> {
+        if topics.is_empty() {
+            return Ok(TopicDescriptions::default());
+        }
+        let topic = |name: &&str| MetadataRequestTopic {
+            name: Some((*name).into()),
+            ..Default::default()
+        };
+        let request = MetadataRequest {
+            topics: Some(topics.iter().map(topic).collect()),
+            allow_auto_topic_creation: false,
+            include_topic_authorized_operations: self.options.authorized_operations,
+            ..Default::default()
+        };
+        let route = self.route(Route::Any);
+        let response = self
+            .handle
+            .request(route, Request::Metadata(request), timeout)?;
+        let Response::Metadata(response) = response else {
+            return Err(unexpected(&response));
+        };
+        let known: Vec<TopicDescription> = response
+            .topics
+            .into_iter()
+            .map(|topic| TopicDescription {
+                id: topic.topic_id.0,
+                authorized_operations: topic.topic_authorized_operations,
+                topic: TopicMetadata::from(topic),
+            })
+            .collect();
+        let described = |name: &&str| {
+            let found = known.iter().find(|found| &*found.topic.name == *name);
+            match found {
+                Some(found) if found.topic.error == ErrCode::NO_ERROR => Ok(found.clone()),
+                Some(found) => Err(KafkaError::from(found.topic.error)),
+                None => Err(KafkaError::from(ErrCode::BAD_MSG)),
+            }
+        };
+        let nodes = response.brokers.into_iter().map(|broker| BrokerInfo {
+            id: broker.node_id,
+            host: broker.host,
+            port: broker.port,
+            rack: broker.rack,
+        });
+        Ok(TopicDescriptions {
+            nodes: nodes.collect(),
+            topics: topics.iter().map(described).collect(),
+        })
+    }
+    /// The cluster's id, brokers and controller.
+    pub fn describe_cluster(&self, timeout: Duration) -> Result<ClusterDescription, KafkaError> {
+        let request = DescribeClusterRequest {
+            include_cluster_authorized_operations: self.options.authorized_operations,
+            ..Default::default()
+        };
+        let route = self.route(Route::Any);
+        let response = self
+            .handle
+            .request(route, Request::DescribeCluster(request), timeout)?;
+        let Response::DescribeCluster(response) = response else {
+            return Err(unexpected(&response));
+        };
+        told(response.error_code, response.error_message.as_ref())?;
+        Ok(ClusterDescription {
+            cluster_id: response.cluster_id,
+            controller_id: response.controller_id,
+            nodes: response
+                .brokers
+                .into_iter()
+                .map(|broker| BrokerInfo {
+                    id: broker.broker_id,
+                    host: broker.host,
+                    port: broker.port,
+                    rack: broker.rack,
+                })
+                .collect(),
+            authorized_operations: response.cluster_authorized_operations,
+        })
+    }
     /// Groups, of these states or of any.
     pub fn list_groups(
         &self,
         states: &[&str],
         timeout: Duration,
     ) -> Result<Vec<GroupListing>, KafkaError> {
+        self.list_groups_of(states, &[], timeout)
+    }
+    /// The same; of these types (`classic`, `consumer`) besides, or of any.
+    pub fn list_groups_of(
+        &self,
+        states: &[&str],
+        types: &[&str],
+        timeout: Duration,
+    ) -> Result<Vec<GroupListing>, KafkaError> {
         let request = ListGroupsRequest {
             states_filter: states.iter().map(|state| (*state).into()).collect(),
-            ..Default::default()
+            types_filter: types.iter().map(|kind| (*kind).into()).collect(),
         };
-        match self
-            .handle
-            .request(Route::Any, Request::ListGroups(request), timeout)?
-        {
+        match self.handle.request(
+            self.route(Route::Any),
+            Request::ListGroups(request),
+            timeout,
+        )? {
             Response::ListGroups(response) if response.error_code.0 == 0 => Ok(response
                 .groups
                 .into_iter()
@@ -252,7 +442,11 @@ impl Admin {
         Ok(groups
             .iter()
             .map(|group| {
-                let info = self.handle.describe_group((*group).into(), timeout)?;
+                let info = self.handle.describe_group(
+                    (*group).into(),
+                    self.options.authorized_operations,
+                    timeout,
+                )?;
                 if info.error == ErrCode::NO_ERROR {
                     Ok(info)
                 } else {
@@ -271,7 +465,7 @@ impl Admin {
             let request = DeleteGroupsRequest {
                 groups_names: vec![(*group).into()],
             };
-            let route = Route::GroupCoordinator((*group).into());
+            let route = self.route(Route::GroupCoordinator((*group).into()));
             match self
                 .handle
                 .request(route, Request::DeleteGroups(request), timeout)?
@@ -317,9 +511,9 @@ impl Admin {
                 topics,
                 ..Default::default()
             }],
-            ..Default::default()
+            require_stable: self.options.require_stable_offsets,
         };
-        let route = Route::GroupCoordinator(group.into());
+        let route = self.route(Route::GroupCoordinator(group.into()));
         let response = self
             .handle
             .request(route, Request::OffsetFetch(request), timeout)?;
@@ -379,7 +573,7 @@ impl Admin {
             topics: topics.collect(),
             ..Default::default()
         };
-        let route = Route::GroupCoordinator(group.into());
+        let route = self.route(Route::GroupCoordinator(group.into()));
         let response = self
             .handle
             .request(route, Request::OffsetCommit(request), timeout)?;
@@ -422,7 +616,7 @@ impl Admin {
             group_id: group.into(),
             topics: topics.collect(),
         };
-        let route = Route::GroupCoordinator(group.into());
+        let route = self.route(Route::GroupCoordinator(group.into()));
         let response = self
             .handle
             .request(route, Request::OffsetDelete(request), timeout)?;
@@ -487,11 +681,14 @@ impl Admin {
         };
         let request = DescribeConfigsRequest {
             resources: resources.iter().map(resource).collect(),
+            include_synonyms: true,
             ..Default::default()
         };
-        let response =
-            self.handle
-                .request(Route::Any, Request::DescribeConfigs(request), timeout)?;
+        let response = self.handle.request(
+            self.route(Route::Any),
+            Request::DescribeConfigs(request),
+            timeout,
+        )?;
         let Response::DescribeConfigs(response) = response else {
             return Err(unexpected(&response));
         };
@@ -509,6 +706,14 @@ impl Admin {
                         source: config.config_source,
                         is_read_only: config.read_only,
                         is_sensitive: config.is_sensitive,
+                        synonyms: config
+                            .synonyms
+                            .into_iter()
+                            .map(|synonym| {
+                                let value = synonym.value.map(|value| value.as_str().into());
+                                (synonym.name.as_str().into(), value, synonym.source)
+                            })
+                            .collect(),
                     })
                     .collect())
             })
@@ -517,6 +722,16 @@ impl Admin {
 }
 
 impl Admin {
+    fn route(&self, usual: Route) -> Route {
+        self.options.broker.map_or(usual, Route::Node)
+    }
+
+    fn operation_timeout(&self, timeout: Duration) -> i32 {
+        self.options
+            .operation_timeout
+            .map_or_else(|| milliseconds(timeout), milliseconds)
+    }
+
     fn delete_records_of(
         &self,
         before: &TopicPartition,
@@ -532,7 +747,7 @@ impl Admin {
         };
         let request = DeleteRecordsRequest {
             topics: vec![topic],
-            timeout_ms: milliseconds(timeout),
+            timeout_ms: self.operation_timeout(timeout),
         };
         let route = Route::Leader(before.topic.clone(), before.partition);
         let response = self
@@ -576,6 +791,7 @@ impl Admin {
         };
         let request = ListOffsetsRequest {
             replica_id: -1,
+            isolation_level: self.options.read_committed.into(),
             topics: vec![topic],
             ..Default::default()
         };
@@ -601,10 +817,19 @@ impl Admin {
 }
 
 fn creatable(topic: &NewTopic) -> CreatableTopic {
+    let assignments: Vec<CreatableReplicaAssignment> = (0..)
+        .zip(&topic.replica_assignments)
+        .map(|(partition_index, brokers)| CreatableReplicaAssignment {
+            partition_index,
+            broker_ids: brokers.clone(),
+        })
+        .collect();
+    // Who says where each partition is has said how many there are.
+    let chosen = |number| if assignments.is_empty() { number } else { -1 };
     CreatableTopic {
         name: topic.name.as_str().into(),
-        num_partitions: topic.num_partitions,
-        replication_factor: topic.replication_factor,
+        num_partitions: chosen(topic.num_partitions),
+        replication_factor: chosen(topic.replication_factor.into()) as i16,
         configs: topic
             .config
             .iter()
@@ -613,7 +838,7 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
                 value: Some(value.as_str().into()),
             })
             .collect(),
-        ..Default::default()
+        assignments,
     }
 }
 

@@ -1,11 +1,14 @@
 //! Answers about the cluster, in librdkafka's shapes.
 
-use crate::ErrCode;
+use crate::{ErrCode, TopicPartition, offset};
 use bytes::Bytes;
 use ottla_client::BrokerAddress;
 use ottla_protocol::{
-    Str,
-    messages::{MetadataResponse, describe_groups::DescribedGroup},
+    Str, VersionedMessage,
+    messages::{
+        ConsumerProtocolAssignment, MetadataResponse, consumer_protocol_assignment,
+        describe_groups::DescribedGroup, metadata::MetadataResponseTopic,
+    },
 };
 
 /// A broker.
@@ -17,6 +20,8 @@ pub struct BrokerInfo {
     pub host: Str,
     /// Port.
     pub port: i32,
+    /// Its rack, if it has one and told it.
+    pub rack: Option<Str>,
 }
 
 /// A partition.
@@ -98,31 +103,13 @@ pub struct GroupInfo {
     pub protocol: Str,
     /// The members.
     pub members: Vec<GroupMember>,
+    /// Bits of Kafka's `AclOperation` numbers; `i32::MIN` if they weren't asked for.
+    pub authorized_operations: i32,
 }
 
-impl From<MetadataResponse> for Metadata {
-    fn from(response: MetadataResponse) -> Self {
-        let brokers: Vec<BrokerInfo> = response
-            .brokers
-            .into_iter()
-            .map(|broker| BrokerInfo {
-                id: broker.node_id,
-                host: broker.host,
-                port: broker.port,
-            })
-            .collect();
-        let orig = brokers
-            .iter()
-            .find(|broker| broker.id == response.controller_id)
-            .or(brokers.first());
-        let (orig_broker_id, orig_broker_name) = match orig {
-            Some(broker) => (
-                broker.id,
-                format!("{}:{}/{}", broker.host, broker.port, broker.id),
-            ),
-            None => (-1, String::new()),
-        };
-        let topics = response.topics.into_iter().map(|topic| TopicMetadata {
+impl From<MetadataResponseTopic> for TopicMetadata {
+    fn from(topic: MetadataResponseTopic) -> Self {
+        Self {
             name: topic.name.unwrap_or_default(),
             error: topic.error_code.into(),
             is_internal: topic.is_internal,
@@ -137,15 +124,61 @@ impl From<MetadataResponse> for Metadata {
                     isrs: partition.isr_nodes,
                 })
                 .collect(),
-        });
+        }
+    }
+}
+
+impl From<MetadataResponse> for Metadata {
+    fn from(response: MetadataResponse) -> Self {
+        let brokers: Vec<BrokerInfo> = response
+            .brokers
+            .into_iter()
+            .map(|broker| BrokerInfo {
+                id: broker.node_id,
+                host: broker.host,
+                port: broker.port,
+                rack: broker.rack,
+            })
+            .collect();
+        let orig = brokers
+            .iter()
+            .find(|broker| broker.id == response.controller_id)
+            .or(brokers.first());
+        let (orig_broker_id, orig_broker_name) = match orig {
+            Some(broker) => (
+                broker.id,
+                format!("{}:{}/{}", broker.host, broker.port, broker.id),
+            ),
+            None => (-1, String::new()),
+        };
         Self {
-            topics: topics.collect(),
+            topics: response.topics.into_iter().map(Into::into).collect(),
             brokers,
             controller_id: response.controller_id,
             cluster_id: response.cluster_id,
             orig_broker_id,
             orig_broker_name,
         }
+    }
+}
+
+impl GroupMember {
+    /// The partitions that a consumer was given; empty if the bytes are something else.
+    pub fn assigned_partitions(&self) -> Vec<TopicPartition> {
+        let read = ConsumerProtocolAssignment::from_bytes(self.assignment.clone());
+        read.map_or_else(
+            |_| Vec::new(),
+            |assignment| {
+                let of_topic = |topic: consumer_protocol_assignment::TopicPartition| {
+                    let partitions = topic.partitions.into_iter();
+                    partitions.map(move |partition| {
+                        TopicPartition::new(topic.topic.clone(), partition, offset::INVALID)
+                    })
+                };
+                let topics = assignment.assigned_partitions.into_iter();
+                topics.flat_map(of_topic).collect()
+            },
+        )
     }
 }
 
@@ -156,11 +189,13 @@ impl GroupInfo {
                 id: -1,
                 host: Str::new(),
                 port: 0,
+                rack: None,
             },
             |broker| BrokerInfo {
                 id: broker.node,
                 host: broker.host,
                 port: broker.port,
+                rack: broker.rack,
             },
         );
         Self {
@@ -170,6 +205,7 @@ impl GroupInfo {
             state: group.group_state,
             protocol_type: group.protocol_type,
             protocol: group.protocol_data,
+            authorized_operations: group.authorized_operations,
             members: group
                 .members
                 .into_iter()

@@ -61,6 +61,8 @@ pub enum Event {
     Log(LogLine),
     /// Statistics as JSON, every `statistics.interval.ms`, in librdkafka's format. Main queue.
     Statistics(String),
+    /// What [`Queue::push`](crate::Queue::push) was given.
+    Application(Box<dyn std::any::Any + Send>),
     /// [`Queue::wake`](crate::Queue::wake) was called: whoever polls is to look around.
     Wakeup,
 }

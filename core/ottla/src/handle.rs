@@ -350,11 +350,12 @@ impl Handle {
     pub(crate) fn describe_group(
         &self,
         group: Str,
+        include_authorized_operations: bool,
         timeout: Duration,
     ) -> Result<crate::GroupInfo, KafkaError> {
         let request = DescribeGroupsRequest {
             groups: vec![group.clone()],
-            ..Default::default()
+            include_authorized_operations,
         };
         let route = Route::GroupCoordinator(group);
         let response = self.request(route, Request::DescribeGroups(request), timeout)?;
@@ -1043,7 +1044,7 @@ impl Handle {
         };
         groups
             .into_iter()
-            .map(|group| self.describe_group(group, timeout))
+            .map(|group| self.describe_group(group, false, timeout))
             .collect()
     }
 }

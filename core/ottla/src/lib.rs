@@ -75,7 +75,8 @@ mod shared;
 mod statistics;
 
 pub use admin::{
-    Admin, ConfigEntry, ConfigResource, GroupListing, ListedOffset, NewTopic, OffsetSpec,
+    Admin, AdminOptions, ClusterDescription, ConfigEntry, ConfigResource, GroupListing,
+    ListedOffset, NewPartitions, NewTopic, OffsetSpec, TopicDescription, TopicDescriptions,
 };
 pub use answers::{BrokerInfo, GroupInfo, GroupMember, Metadata, PartitionMetadata, TopicMetadata};
 pub use broker::{Broker, promote};

@@ -224,6 +224,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Puts something of the caller's own into the queue (or where it forwards to), as [`Event::Application`]; whoever polls gets it.
+    pub fn push(&self, event: Box<dyn std::any::Any + Send>) {
+        self.shared().push(self.index, Event::Application(event));
+        self.handle.driver().wake();
+    }
+
     /// Makes a poll of this queue return, now or the next time, with [`Event::Wakeup`].
     pub fn wake(&self) {
         let mut queues = lock(&self.shared().queues);

@@ -313,6 +313,7 @@ fn topics_groups_and_offsets_are_administered() {
         num_partitions,
         replication_factor: 1,
         config: vec![("retention.ms".into(), "1000000".into())],
+        replica_assignments: Vec::new(),
     };
     let made = admin
         .create_topics(&[new("a", 3), new("a b", 1)], false, WAIT)
