@@ -81,6 +81,7 @@ fn create(dir: &Path, topic: &str, partitions: i32, settings: &[(&str, &str)]) -
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect(),
+        replica_assignments: Vec::new(),
     };
     let results = admin
         .create_topics(&[topic], false, PATIENCE)

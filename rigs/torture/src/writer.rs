@@ -64,6 +64,7 @@ fn create_topic(config: &Config) -> Result<(), KafkaError> {
             ("segment.bytes".into(), "32768".into()),
             ("index.interval.bytes".into(), "512".into()),
         ],
+        replica_assignments: Vec::new(),
     };
     let admin = Admin::new(config.clone())?;
     for result in admin.create_topics(&[topic], false, WAIT)? {
