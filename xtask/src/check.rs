@@ -1,4 +1,4 @@
-//! `cargo xtask check [--wasm]`: what must hold before a commit, without running a test.
+//! `cargo xtask check [--no-wasm]`: what must hold before a commit, without running a test.
 
 use crate::shell::{Outcome, cargo, command, has, output, run, step, target_dir};
 
@@ -14,9 +14,9 @@ const BELOW_THE_DRIVER: [&str; 5] = [
 /// Runs the command.
 pub fn main(args: &[String]) -> Outcome {
     let wasm = match args {
-        [] => false,
-        [flag] if flag == "--wasm" => true,
-        _ => return Err("usage: cargo xtask check [--wasm]".into()),
+        [] => true,
+        [flag] if flag == "--no-wasm" => false,
+        _ => return Err("usage: cargo xtask check [--no-wasm]".into()),
     };
     step("format");
     run(cargo().args(["fmt", "--all", "--check"]))?;
@@ -65,12 +65,10 @@ fn wasm32() -> Outcome {
             .args(packages));
     }
     let debian = std::path::Path::new("/usr/bin/cargo");
-    if !debian.exists()
-        || !std::path::Path::new("/usr/src/rust-web").exists() && !has("/usr/bin/rustc")
-    {
+    if !debian_has_sources() {
         crate::setup::optional_packages(&["rustc-web", "cargo-web", "rust-web-src", "lld"]);
     }
-    if !debian.exists() {
+    if !debian_has_sources() || !debian.exists() {
         println!(
             "skipped: wasm32 (no standard library for it: rustup target add {TARGET}, or apt-get install rustc-web cargo-web rust-web-src lld)"
         );
@@ -91,4 +89,14 @@ fn wasm32() -> Outcome {
         .env("RUSTC", "/usr/bin/rustc")
         .env_remove("RUSTUP_TOOLCHAIN")
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld"))
+}
+
+/// Whether Debian's compiler is there with the sources of its standard library.
+fn debian_has_sources() -> bool {
+    has("/usr/bin/rustc")
+        && std::fs::read_dir("/usr/src").is_ok_and(|mut entries| {
+            entries.any(|entry| {
+                entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("rustc-1."))
+            })
+        })
 }

@@ -37,7 +37,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "check",
-        "check [--wasm]: format, generated files, lints, docs; with --wasm the crates below the driver for wasm32, too",
+        "check [--no-wasm]: format, generated files, lints, docs, and the crates below the driver for wasm32",
         check::main,
     ),
     (
