@@ -22,8 +22,9 @@ class Partition {
   /** Whether it still belongs to this member; while the group takes it away, its handler has to come to an end. */
   isAssigned = true
   isRevoked = false
-  /** The pauses between tries of a handler that fails. */
+  /** The pauses between tries of a handler that fails, and whether one is taken now. */
   backoff = null
+  isWaiting = false
 
   constructor (topic, partition) {
     this.topic = topic
@@ -32,7 +33,7 @@ class Partition {
 }
 
 class Runner {
-  #native
+  #native = null
   #properties
   #options
   #subscription
@@ -199,11 +200,24 @@ class Runner {
     if (!this.#isRunning || partition === undefined || batch.epoch !== partition.epoch) return this.#native.tell('credit')
     this.#emit(this.#events.FETCH, { numberOfBatches: 1, duration: batch.waited, nodeId: batch.node })
     partition.queue.push(batch)
-    this.#schedule(partition)
+    if (this.#isHeld(partition)) this.#giveBack(batch)
+    else this.#schedule(partition)
+  }
+
+  /** Whether its batches have to wait. */
+  #isHeld (partition) {
+    return partition.isWaiting || this.#isPaused(partition.topic, partition.partition)
+  }
+
+  /** Makes room for another batch: this one is done, or waits for so long that others mustn't wait for it. */
+  #giveBack (batch) {
+    if (batch.isGivenBack) return
+    batch.isGivenBack = true
+    this.#native.tell('credit')
   }
 
   #schedule (partition) {
-    if (partition.isBusy || partition.queue.length === 0 || this.#ready.includes(partition)) return
+    if (partition.isBusy || partition.queue.length === 0 || this.#isHeld(partition) || this.#ready.includes(partition)) return
     this.#ready.push(partition)
     this.#next()
   }
@@ -213,6 +227,7 @@ class Runner {
     while (this.#busy < limit && this.#isRunning) {
       const partition = this.#ready.shift()
       if (partition === undefined) return
+      if (this.#isHeld(partition)) continue
       const batch = partition.queue.shift()
       if (batch === undefined) continue
       partition.isBusy = true
@@ -220,7 +235,7 @@ class Runner {
       this.#process(partition, batch).catch((error) => this.#failed(partition, error)).finally(() => {
         partition.isBusy = false
         this.#busy--
-        this.#native.tell('credit')
+        this.#giveBack(batch)
         this.#schedule(partition)
         this.#next()
         if (this.#busy === 0) for (const resolve of this.#idle.splice(0)) resolve()
@@ -349,10 +364,11 @@ class Runner {
       partition.backoff = null
       return void this.#onCrash(error?.retriable === false ? error : exceeded)
     }
-    if (this.#isPaused(topic, number)) return
-    this.#native.tell('pause', topic, [number], true)
+    this.#hold(partition)
+    partition.isWaiting = true
     setTimeout(() => {
-      if (this.#isRunning && !this.#isPaused(topic, number)) this.#native.tell('pause', topic, [number], false)
+      partition.isWaiting = false
+      if (this.#isRunning && partition.isAssigned && !this.#isPaused(topic, number)) this.#goOn(partition)
     }, retryTime)
   }
 
@@ -397,8 +413,19 @@ class Runner {
 
   /** Gives up what waits of a partition. */
   #drop (partition) {
-    for (let left = partition.queue.length; left > 0; left--) this.#native.tell('credit')
+    for (const batch of partition.queue) this.#giveBack(batch)
     partition.queue = []
+  }
+
+  /** Nothing of a partition is to come, but what is on its way; that, and what waits here, waits on. */
+  #hold (partition) {
+    this.#native.tell('pause', partition.topic, [partition.partition], true)
+    for (const batch of partition.queue) this.#giveBack(batch)
+  }
+
+  #goOn (partition) {
+    this.#native.tell('pause', partition.topic, [partition.partition], false)
+    this.#schedule(partition)
   }
 
   /** Offsets -1 and -2 are the end and the beginning. */
@@ -421,17 +448,7 @@ class Runner {
     this.#paused.set(topic, paused)
     if (numbers === undefined) paused.all = true
     else for (const number of numbers) paused.partitions.add(number)
-    for (const partition of this.#assignedOf(topic, numbers)) {
-      this.#native.tell('pause', topic, [partition.partition], true)
-      // What waits here comes again after resume.
-      const [first] = partition.queue
-      if (first !== undefined && !partition.isBusy) this.seek(topic, partition.partition, first.firstOffset)
-      else if (first !== undefined) {
-        this.#drop(partition)
-        partition.queue = []
-        this.seek(topic, partition.partition, partition.resolved)
-      }
-    }
+    for (const partition of this.#assignedOf(topic, numbers)) this.#hold(partition)
   }
 
   resume (topic, numbers) {
@@ -445,7 +462,7 @@ class Runner {
       }
       for (const number of numbers) paused.partitions.delete(number)
     }
-    for (const { partition } of this.#assignedOf(topic, numbers)) this.#native.tell('pause', topic, [partition], false)
+    for (const partition of this.#assignedOf(topic, numbers)) if (!partition.isWaiting) this.#goOn(partition)
   }
 
   paused () {

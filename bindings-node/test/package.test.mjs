@@ -1,60 +1,13 @@
 // The package against embedded brokers: node --test test/*.test.mjs
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { after, test } from 'node:test'
+import { dirname } from 'node:path'
+import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { AssignerProtocol, CompressionTypes, Kafka, KafkaJSProtocolError, Partitioners, logLevel } from 'ottla'
-
-const directory = mkdtempSync(join(tmpdir(), 'ottla-node-'))
-after(() => rmSync(directory, { recursive: true, force: true }))
-
-let places = 0
-const kafkaAt = (place) => new Kafka({ brokers: [place], logLevel: logLevel.NOTHING })
-/** A broker in memory lives as long as somebody uses it: an administrator that stays connected. */
-const memory = async (query = '') => kept(`memory:node-${places++}${query}`)
-async function kept (place) {
-  const kafka = kafkaAt(place)
-  await kafka.admin().connect()
-  return kafka
-}
-
-/** Sends messages with a producer that is connected for that long. */
-async function send (kafka, topic, messages, options = {}) {
-  const producer = kafka.producer()
-  await producer.connect()
-  try {
-    return await producer.send({ topic, messages, ...options })
-  } finally {
-    await producer.disconnect()
-  }
-}
-
-/** Waits until something holds. */
-async function until (holds, what = 'it') {
-  const end = Date.now() + 10_000
-  while (!await holds()) {
-    assert.ok(Date.now() < end, `${what} within ten seconds`)
-    await delay(5)
-  }
-}
-
-/** A running consumer of `topic` that collects its messages. */
-async function collect (kafka, topic, { groupId = 'g', run = {}, options = {} } = {}) {
-  const consumer = kafka.consumer({ groupId, ...options })
-  await consumer.connect()
-  await consumer.subscribe({ topics: [topic], fromBeginning: true })
-  const seen = []
-  const eachMessage = async ({ topic, partition, message }) => {
-    seen.push({ topic, partition, message, value: message.value?.toString() ?? null })
-  }
-  await consumer.run({ eachMessage, ...run })
-  return { consumer, seen }
-}
+import { AssignerProtocol, CompressionTypes, Kafka, KafkaJSProtocolError, Partitioners } from 'ottla'
+import { collect, directory, kafkaAt, kept, memory, send, until } from './helpers.mjs'
 
 for (const place of ['memory:node-basic', `file://${directory}/basic`]) {
   test(`what is sent is read: ${place.split(':')[0]}`, async () => {
