@@ -30,6 +30,8 @@ pub struct Instance {
     /// What it was made with.
     pub conf: Box<Conf>,
     name: OnceLock<CString>,
+    /// Log lines from before the handle had its name.
+    early_lines: Mutex<Vec<ottla::LogLine>>,
     opened: OnceLock<Opened>,
     /// Taken while opening.
     opening: Mutex<()>,
@@ -144,12 +146,22 @@ impl Instance {
         config.set_logger(callbacks.log.map(|_| {
             let logger = move |line: &ottla::LogLine| {
                 // SAFETY: the handle, which calls this, ends before the instance that owns it.
-                unsafe { &*ptr::with_exposed_provenance::<Instance>(address) }.log(line);
+                let instance = unsafe { &*ptr::with_exposed_provenance::<Instance>(address) };
+                if instance.name.get().is_some() {
+                    instance.log(line);
+                } else {
+                    lock(&instance.early_lines).push(line.clone());
+                }
             };
             Arc::new(logger) as ottla::config::Logger
         }));
-        let handle = Handle::new(self.role, config)?;
-        let _ = self.name.set(c_string(handle.name()));
+        let handle = Handle::new(self.role, config);
+        if let Ok(handle) = &handle {
+            let _ = self.name.set(c_string(handle.name()));
+        }
+        let early = std::mem::take(&mut *lock(&self.early_lines));
+        early.iter().for_each(|line| self.log(line));
+        let handle = handle?;
         let queue = |queue| Arc::new(QueueState::new(queue));
         let opened = Opened {
             main: queue(handle.main_queue()),
@@ -231,6 +243,7 @@ pub unsafe extern "C" fn rd_kafka_new(
                 role,
                 conf: Box::new(own),
                 name: OnceLock::new(),
+                early_lines: Mutex::default(),
                 opened: OnceLock::new(),
                 opening: Mutex::new(()),
                 topics: Mutex::default(),

@@ -181,8 +181,9 @@ unsafe fn batch(
     count as isize
 }
 
-/// Calls a function with each message until none is left.
+/// Calls a function with each message until none is left, or with `max` of them (0: no limit).
 unsafe fn each(
+    max: c_int,
     queue: &QueueState,
     instance: &Instance,
     wait: Duration,
@@ -202,7 +203,7 @@ unsafe fn each(
             rd_kafka_message_destroy(message);
         }
         count += 1;
-        if yielded() {
+        if yielded() || count == max {
             return count;
         }
         wait = Duration::ZERO;
@@ -272,8 +273,8 @@ pub unsafe extern "C" fn rd_kafka_consume_batch(
     })
 }
 
-/// Calls a function with a started partition's messages: waits for the first, then gives all that are there. The messages stay the
-/// library's. Returns how many, or -1.
+/// Calls a function with a started partition's messages: waits for the first, then gives all that are there, or as many as the
+/// topic's `consume.callback.max.messages`. The messages stay the library's. Returns how many, or -1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_consume_callback(
     rkt: *mut Topic,
@@ -291,6 +292,7 @@ pub unsafe extern "C" fn rd_kafka_consume_callback(
             };
             match partition_queue(topic, partition) {
                 Ok(queue) => each(
+                    topic.consume_callback_max(),
                     &queue,
                     topic.instance(),
                     timeout(timeout_ms),
@@ -364,6 +366,7 @@ pub unsafe extern "C" fn rd_kafka_consume_callback_queue(
                 return -1;
             };
             each(
+                0,
                 queue.state(),
                 queue.instance(),
                 timeout(timeout_ms),

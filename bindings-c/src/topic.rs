@@ -63,6 +63,12 @@ impl Topic {
         }
     }
 
+    /// `consume.callback.max.messages`.
+    pub(crate) fn consume_callback_max(&self) -> c_int {
+        let max = self.config.get("consume.callback.max.messages");
+        max.ok().and_then(|max| max.parse().ok()).unwrap_or(0)
+    }
+
     #[cold]
     fn intern(&self) -> Result<TopicHandle, KafkaError> {
         let handle = self

@@ -1825,8 +1825,8 @@ RD_EXPORT rd_kafka_message_t *rd_kafka_consume(rd_kafka_topic_t *rkt, int32_t pa
 RD_EXPORT ssize_t rd_kafka_consume_batch(rd_kafka_topic_t *rkt, int32_t partition, int timeout_ms, rd_kafka_message_t **rkmessages, size_t rkmessages_size);
 
 /**
- * Calls a function with a started partition's messages: waits for the first, then gives all that are there. The messages stay the
- * library's. Returns how many, or -1.
+ * Calls a function with a started partition's messages: waits for the first, then gives all that are there, or as many as the
+ * topic's `consume.callback.max.messages`. The messages stay the library's. Returns how many, or -1.
  */
 RD_EXPORT int rd_kafka_consume_callback(rd_kafka_topic_t *rkt, int32_t partition, int timeout_ms, void (*consume_cb)(rd_kafka_message_t *rkmessage, void *opaque), void *commit_opaque);
 

@@ -121,7 +121,9 @@ impl Client {
                 }
             }
             Tag::Application(id) => {
-                if let Ok(Response::Metadata(response)) = &result {
+                let mut result = result;
+                if let Ok(Response::Metadata(response)) = &mut result {
+                    self.metadata.drop_blacklisted(response);
                     self.metadata.learn(response.clone(), false);
                     self.metadata_changed(now);
                 }

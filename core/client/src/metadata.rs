@@ -9,6 +9,7 @@ use ottla_protocol::messages::metadata::{
 };
 use ottla_protocol::{ErrorCode, Request, Str, Uuid};
 use ottla_record::Now;
+use regex_lite::Regex;
 
 /// A topic of more partitions than this is taken for a damaged answer.
 const MAX_PARTITIONS: usize = 1 << 20;
@@ -84,6 +85,9 @@ pub struct Metadata {
     /// Refreshes in a row that left something unknown.
     incomplete: u32,
     refresh_ms: i32,
+    max_age_ms: u32,
+    /// Topics that count as if they weren't there.
+    blacklist: Vec<Regex>,
     fast_ms: u32,
     fast_max_ms: u32,
     create: bool,
@@ -104,6 +108,13 @@ impl Metadata {
             due: Some(now.mono_us),
             incomplete: 0,
             refresh_ms: config.topic_metadata_refresh_interval_ms,
+            max_age_ms: config.metadata_max_age_ms,
+            // The configuration checked them.
+            blacklist: config
+                .topic_blacklist
+                .iter()
+                .filter_map(|pattern| Regex::new(pattern).ok())
+                .collect(),
             fast_ms: config.topic_metadata_refresh_fast_interval_ms,
             fast_max_ms: config
                 .retry_backoff_max_ms
@@ -183,8 +194,9 @@ impl Metadata {
     }
 
     /// Takes in the answer to [`Self::poll_request`].
-    pub(crate) fn request_answered(&mut self, now: Now, response: MetadataResponse) {
+    pub(crate) fn request_answered(&mut self, now: Now, mut response: MetadataResponse) {
         self.under_way = false;
+        self.drop_blacklisted(&mut response);
         let everything = self.consumed.is_none();
         self.learn(response, everything);
         if self.is_incomplete() {
@@ -195,6 +207,18 @@ impl Metadata {
         }
         if self.refresh_ms > 0 {
             self.refresh_at(now.after_ms(i64::from(self.refresh_ms)));
+        }
+        // What is known counts for so long only, even if nothing else asks for news.
+        self.refresh_at(now.after_ms(i64::from(self.max_age_ms)));
+    }
+
+    /// Takes topics out of an answer that count as if they weren't there (`topic.blacklist`).
+    pub(crate) fn drop_blacklisted(&self, response: &mut MetadataResponse) {
+        if !self.blacklist.is_empty() {
+            let listed = |name: &Str| self.blacklist.iter().any(|pattern| pattern.is_match(name));
+            response
+                .topics
+                .retain(|topic| !topic.name.as_ref().is_some_and(listed));
         }
     }
 
@@ -384,6 +408,36 @@ mod tests {
         assert_eq!(metadata.poll_timeout(), Some(now.after_ms(300_000)));
         metadata.refresh_soon(now);
         assert_eq!(metadata.poll_timeout(), Some(now.after_ms(100)));
+    }
+
+    #[test]
+    fn what_is_known_ages() {
+        let config = ClientConfig {
+            topic_metadata_refresh_interval_ms: -1,
+            metadata_max_age_ms: 7_000,
+            ..ClientConfig::default()
+        };
+        let now = Now::new(0, 0);
+        let mut metadata = Metadata::new(&config, now);
+        assert!(metadata.poll_request(now).is_some());
+        metadata.request_answered(now, answer(&[]));
+        assert_eq!(metadata.poll_timeout(), Some(now.after_ms(7_000)));
+    }
+
+    #[test]
+    fn blacklisted_topics_are_not_there() {
+        let config = ClientConfig {
+            topic_blacklist: vec!["^secret".into(), "[.]tmp$".into()],
+            ..ClientConfig::default()
+        };
+        let now = Now::new(0, 0);
+        let mut metadata = Metadata::new(&config, now);
+        metadata.consume(now, None);
+        assert!(metadata.poll_request(now).is_some());
+        let names = ["secrets", "a.tmp", "a.tmp.b", "not.secret"];
+        let topics = names.map(|name| (name, ErrorCode::NONE, &[1][..]));
+        metadata.request_answered(now, answer(&topics));
+        assert_eq!(metadata.topic_names(), ["a.tmp.b", "not.secret"]);
     }
 
     #[test]

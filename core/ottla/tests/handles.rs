@@ -383,3 +383,36 @@ fn topics_groups_and_offsets_are_administered() {
         ErrCode::UNKNOWN_TOPIC_OR_PART
     );
 }
+
+/// `metadata.max.age.ms` makes new topics known, and `topic.blacklist` hides some.
+#[test]
+fn patterns_find_new_topics_but_no_blacklisted_ones() {
+    let servers = "memory:ageing";
+    let consumer = config(servers)
+        .with("group.id", "g")
+        .and_then(|c| c.with("auto.offset.reset", "earliest"))
+        .and_then(|c| c.with("topic.metadata.refresh.interval.ms", "-1"))
+        .and_then(|c| c.with("metadata.max.age.ms", "50"))
+        .and_then(|c| c.with("topic.blacklist", "hidden$,^no"))
+        .unwrap();
+    let consumer = Handle::new(Role::Consumer, consumer).unwrap();
+    consumer.subscribe(&["^new.*"]).unwrap();
+    assert!(
+        consumer
+            .consumer_queue()
+            .poll(Duration::from_millis(200))
+            .is_none()
+    );
+    let producer = producer(servers);
+    produce(&producer, "new.hidden", &["x"]);
+    produce(&producer, "new.seen", &["y"]);
+    assert_eq!(consume(&consumer, 1), ["y"]);
+    let assigned: Vec<_> = consumer.assignment().into_iter().map(|p| p.topic).collect();
+    assert_eq!(assigned, ["new.seen"]);
+    let names = |handle: &Handle| -> Vec<String> {
+        let topics = handle.metadata(None, WAIT).unwrap().topics;
+        topics.iter().map(|topic| topic.name.to_string()).collect()
+    };
+    assert!(names(&producer).contains(&"new.hidden".to_owned()));
+    assert!(!names(&consumer).contains(&"new.hidden".to_owned()));
+}

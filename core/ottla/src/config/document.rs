@@ -12,7 +12,7 @@ handle's configuration are the defaults of all its topics. An unknown name or a 
 go together are an error when the handle is made.
 
 The column *P/C* says whether a property is for producers, consumers or both (`*`). Where nothing else is said, a property does what the
-text says. **Kept** means: it is checked and kept, but does nothing, for the reason given. **Refused** means: setting it is an error.
+text says. **No effect** means: it is checked and kept, but does nothing, for the reason given. **Refused** means: setting it is an error.
 
 <!-- Made from core/ottla/src/config/rows/ by `cargo xtask gen`; a test compares. -->
 ";
@@ -56,12 +56,12 @@ fn write_row(text: &mut String, row: &Property) {
     match row.effect {
         Effect::Effective => {}
         Effect::Kept(reason) => {
-            let _ = write!(description, " **Kept**: {reason}.");
+            let _ = write!(description, " **No effect**: {reason}.");
         }
         Effect::KeptWithWarning(reason) => {
             let _ = write!(
                 description,
-                " **Kept**, with a warning in the log: {reason}."
+                " **No effect**, with a warning in the log: {reason}."
             );
         }
         Effect::Refused(reason) => {

@@ -66,7 +66,7 @@ impl Config {
             receive_message_max_bytes: self.number("receive.message.max.bytes"),
             max_in_flight: self.number("max.in.flight"),
             topic_metadata_refresh_interval_ms: self.number("topic.metadata.refresh.interval.ms"),
-            metadata_max_age_ms: self.number("metadata.max.age.ms"),
+            metadata_max_age_ms: self.metadata_max_age_ms(),
             topic_metadata_refresh_fast_interval_ms: self
                 .number("topic.metadata.refresh.fast.interval.ms"),
             topic_metadata_propagation_max_ms: self.number("topic.metadata.propagation.max.ms"),
@@ -241,6 +241,15 @@ impl Config {
             .collect()
     }
 
+    /// As in librdkafka: three times the interval of refreshes, unless it was set.
+    fn metadata_max_age_ms(&self) -> u32 {
+        let refresh: i32 = self.number("topic.metadata.refresh.interval.ms");
+        match u32::try_from(refresh) {
+            Ok(refresh) if refresh > 0 && !self.is_set("metadata.max.age.ms") => refresh * 3,
+            _ => self.number("metadata.max.age.ms"),
+        }
+    }
+
     fn linger_us(&self) -> u64 {
         (self.number::<f64>("linger.ms") * 1000.0) as u64
     }
@@ -257,7 +266,10 @@ impl Config {
         for row in self.set_rows() {
             let name = row.name;
             if row.deprecated {
-                warnings.push(warn(format!("Configuration property {name} is deprecated")));
+                warnings.push(warn(format!(
+                    "Configuration property {name} is deprecated: {}",
+                    row.doc
+                )));
             }
             if !row.applies_to.includes(role) {
                 let (whose, this) = match role {
@@ -424,6 +436,93 @@ mod tests {
         assert!(refused(consumer, &[("fetch.max.bytes", "1000")]));
         assert!(refused(consumer, &[("receive.message.max.bytes", "1000")]));
         assert!(refused(consumer, &[("group.protocol", "consumer")]));
+    }
+
+    /// Another value than the default.
+    fn other_value(row: &crate::config::Property) -> String {
+        use crate::config::Kind;
+        match row.kind {
+            Kind::Integer { min, max, .. } => match row.default.parse::<i64>() {
+                Ok(default) if default == min => max,
+                _ => min,
+            }
+            .to_string(),
+            Kind::Float { min, .. } => min.to_string(),
+            Kind::Boolean => (row.default != "true").to_string(),
+            Kind::Choice(words) => {
+                let other = words.iter().find(|(_, means)| *means != row.default);
+                other.expect("two words").0.into()
+            }
+            Kind::Flags(words) => words[0].into(),
+            Kind::Patterns => "^x".into(),
+            _ => match row.name {
+                "metadata.broker.list" => "memory:another",
+                "partitioner" => "murmur2",
+                "partition.assignment.strategy" => "cooperative-sticky",
+                "ottla.broker.cluster.id" => "AAAAAAAAAAAAAAAAAAAAAQ",
+                _ => "x",
+            }
+            .into(),
+        }
+    }
+
+    /// A property changes what a handle is made from (or is an error there), or is in this list, or says why it has no effect.
+    #[test]
+    fn every_property_has_an_effect_or_a_reason() {
+        const ELSEWHERE: &[(&str, &str)] = &[
+            ("builtin.features", "is there to be read"),
+            (
+                "consume.callback.max.messages",
+                "rd_kafka_consume_callback asks the topic's configuration",
+            ),
+        ];
+        let made_of = |config: &Config, role| match config.settings(role) {
+            Ok(made) => format!(
+                "{:?}",
+                (
+                    made.client,
+                    made.place,
+                    made.broker,
+                    made.statistics_interval_ms,
+                    made.log_level,
+                    made.log_queue
+                )
+            ),
+            Err(error) => error.to_string(),
+        };
+        let mut without = Vec::new();
+        for row in properties() {
+            if let Effect::Kept(why) | Effect::KeptWithWarning(why) | Effect::Refused(why) =
+                row.effect
+            {
+                assert!(!why.is_empty(), "{}", row.name);
+                continue;
+            }
+            let by_function = matches!(
+                row.kind,
+                crate::config::Kind::Function | crate::config::Kind::Alias(_)
+            );
+            if by_function || ELSEWHERE.iter().any(|(name, _)| *name == row.name) {
+                continue;
+            }
+            let value = other_value(row);
+            let differs = [Role::Producer, Role::Consumer].into_iter().any(|role| {
+                let mut changed = memory();
+                let set = match row.scope {
+                    Scope::Topic => changed.topic_mut().set(row.name, &value),
+                    _ => changed.set(row.name, &value),
+                };
+                set.unwrap_or_else(|error| panic!("{}: {error}", row.name));
+                made_of(&changed, role) != made_of(&memory(), role)
+            });
+            if !differs {
+                without.push(row.name);
+            }
+        }
+        assert!(
+            without.is_empty(),
+            "neither an effect nor a reason: {without:?}"
+        );
     }
 
     #[test]

@@ -43,7 +43,8 @@ const FEATURES: &[&str] = &[
     "http",
     "oidc",
 ];
-const ONE_BROKER: &str = "an embedded broker answers at once, or not at all";
+const ONE_BROKER: &str =
+    "an embedded broker has one address, and beginning anew leads to the same broker";
 
 pub(super) const ROWS: &[P] = &[
     P::flags("builtin.features", FEATURES, "gzip,snappy,regex,lz4,zstd")
@@ -75,8 +76,7 @@ pub(super) const ROWS: &[P] = &[
     P::integer("topic.metadata.refresh.interval.ms", -1, 3_600_000, "300000")
         .doc("How often topics and partitions are looked up again, so that new ones are found. -1: only when something is missing."),
     P::integer("metadata.max.age.ms", 1, 86_400_000, "900000")
-        .kept("what is known of the cluster is kept until the next look-up")
-        .doc("How long what is known of the cluster counts as known."),
+        .doc("How long what is known of the cluster counts as known: by then it is looked up again, even with `topic.metadata.refresh.interval.ms=-1`. Unless set, three times `topic.metadata.refresh.interval.ms`."),
     P::integer("topic.metadata.refresh.fast.interval.ms", 1, 60_000, "100")
         .doc("How often to look again while a topic or leader is unknown."),
     P::integer("topic.metadata.refresh.fast.cnt", 0, 1000, "10").deprecated().kept(NO_LONGER).doc("Old."),
@@ -86,8 +86,7 @@ pub(super) const ROWS: &[P] = &[
     P::integer("topic.metadata.propagation.max.ms", 0, 3_600_000, "30000")
         .doc("How long a topic that the broker doesn't know may still be on its way: records for it wait so long before they fail with `_UNKNOWN_TOPIC`."),
     P::patterns("topic.blacklist")
-        .kept("no pattern is applied to what the broker tells")
-        .doc("Regular expressions of topics to be treated as if they weren't there."),
+        .doc("Regular expressions of topics to be treated as if they weren't there: they are missing in metadata, and subscriptions by pattern don't see them."),
     P::flags("debug", DEBUG, "")
         .medium()
         .kept("the library writes no such lines yet")

@@ -27,8 +27,7 @@ pub(super) const ROWS: &[P] = &[
         .doc("Each record is written exactly once and in order, whatever is tried again. Sets `max.in.flight` to 5 at most and needs `acks=all` and `retries`."),
     P::boolean("enable.gapless.guarantee", "false")
         .producer()
-        .kept("a batch that failed doesn't make the producer fail")
-        .doc("A record that can't be delivered makes the producer fail for good. Needs `enable.idempotence`."),
+        .doc("A record that can't be delivered makes the producer fail for good, with the fatal error `_GAPLESS_GUARANTEE`; purging is no failure. Needs `enable.idempotence`."),
     P::integer("queue.buffering.max.messages", 0, 2_147_483_647, "100000")
         .producer()
         .high()

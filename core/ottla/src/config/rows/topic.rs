@@ -86,6 +86,5 @@ pub(super) const ROWS: &[P] = &[
     P::integer("consume.callback.max.messages", 0, 1_000_000, "0")
         .topic()
         .consumer()
-        .kept("a poll gives to callbacks what is there")
-        .doc("Records that one poll gives to the consume callback at most; 0 is no limit."),
+        .doc("Records that one `rd_kafka_consume_callback` gives to its function at most; 0 is no limit. Only C programs have that function."),
 ];
