@@ -10,6 +10,7 @@ use std::{
     fs,
     hint::black_box,
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,8 @@ struct Row {
     goal: Option<f64>,
     unit: Unit,
     median: f64,
-    /// The other figure of the same runs: messages per wall-clock second, or the 99th percentile.
+    /// The other figure of the same runs: messages per wall-clock second (or per CPU second), the 99th percentile, or how
+    /// many values the bytes are.
     beside: f64,
 }
 
@@ -67,6 +69,7 @@ pub fn main(args: &[String]) -> Outcome {
     output(command(&python).args(["-m", "pip", "install", "-q", "confluent-kafka==2.16.1"]))?;
     packages::build_node_addon()?;
 
+    let busy_before = load();
     let mut rows = machine(runs);
     let count = millions * 1_000_000;
     let data = dir.join("data");
@@ -260,17 +263,35 @@ pub fn main(args: &[String]) -> Outcome {
         rows.push(row(name, Some(2e6), Unit::PerSecond, &results));
     }
 
+    let busy = busy_before.max(load());
     if as_json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         println!(
             "{}",
-            serde_json::to_string_pretty(&json!({"value_bytes": SIZE, "runs": runs, "rows": rows}))
-                .unwrap_or_default()
+            serde_json::to_string_pretty(
+                &json!({"value_bytes": SIZE, "runs": runs, "load": busy, "rows": rows})
+            )
+            .unwrap_or_default()
         );
     } else {
         print(&rows, runs);
+        // The programs themselves keep about one processor busy.
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        if busy > processors as f64 {
+            println!(
+                "The load was up to {busy:.1} on {processors} processors: other work took its share of the wall-clock figures; \
+                 go by those per CPU second."
+            );
+        }
     }
     Ok(())
+}
+
+/// The system's load average of the last minute; 0 where it has none.
+fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split(' ').next();
+    first.and_then(|load| load.parse().ok()).unwrap_or(0.0)
 }
 
 /// What this machine does at best with the same bytes: copying them, CRC-32C over them, writing them to a file.
@@ -297,6 +318,7 @@ fn machine(runs: usize) -> Vec<Row> {
             median: median(&mut rates),
             beside: 0.0,
         }
+        .of_values()
     };
     let rows = vec![
         measure("machine: copy 1 MiB pieces", &mut || {
@@ -376,6 +398,14 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 impl Row {
+    /// For bytes: how many values that is, to be held beside messages.
+    fn of_values(self) -> Self {
+        Self {
+            beside: self.median * 1e9 / SIZE as f64,
+            ..self
+        }
+    }
+
     fn reached(&self) -> Option<bool> {
         let goal = self.goal?;
         Some(if self.unit == Unit::Microseconds {
@@ -390,12 +420,10 @@ impl Row {
             Unit::PerCpuSecond => ("messages per CPU second", "messages per second"),
             Unit::PerSecond => ("messages per second", "messages per CPU second"),
             Unit::Microseconds => ("microseconds, p50", "microseconds, p99"),
-            Unit::GigabytesPerSecond => ("GB/s", ""),
+            Unit::GigabytesPerSecond => ("GB/s", "values per second"),
         };
         let mut value = json!({"name": self.name.trim(), "unit": unit, "median": self.median});
-        if !beside.is_empty() {
-            value[beside] = json!(self.beside);
-        }
+        value[beside] = json!(self.beside);
         if let Some(goal) = self.goal {
             value["goal"] = json!(goal);
             value["reached"] = json!(self.reached());
@@ -430,7 +458,12 @@ fn print(rows: &[Row], runs: usize) {
                 format!("p99 {:.1} µs", row.beside),
                 row.goal.map(|goal| format!("{goal:.0} µs")),
             ),
-            Unit::GigabytesPerSecond => (format!("{:.1}", row.median), "GB/s", String::new(), None),
+            Unit::GigabytesPerSecond => (
+                format!("{:.1}", row.median),
+                "GB/s",
+                format!("{} values/s", millions(row.beside)),
+                None,
+            ),
         };
         let mark = match row.reached() {
             Some(true) => "✓",
