@@ -35,7 +35,9 @@ fn files(dir: &Path, suffix: &str, of: impl Fn(&str) -> bool) -> Outcome<Vec<Pat
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_default();
-        if partition.is_dir() && name != "__cluster_metadata-0" && of(&name) {
+        // Of a topic that Kafka was deleting when it stopped nothing matters any more.
+        let counts = name != "__cluster_metadata-0" && !name.ends_with("-delete");
+        if partition.is_dir() && counts && of(&name) {
             let files = list(&partition)?.into_iter();
             found.extend(files.filter(|path| text(path).ends_with(suffix)));
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     install_c, packages, setup,
-    shell::{Outcome, cargo, command, run, step, target_dir},
+    shell::{Outcome, cargo, command, has, run, step, target_dir},
     torture,
 };
 use std::time::Instant;
@@ -11,7 +11,7 @@ use std::time::Instant;
 type Suite = (&'static str, &'static str, fn() -> Outcome);
 
 /// The suites in the order in which they run: the fast ones that find most come first.
-const SUITES: [Suite; 6] = [
+const SUITES: [Suite; 7] = [
     (
         "rust",
         "unit, integration and documentation tests of the workspace",
@@ -30,6 +30,11 @@ const SUITES: [Suite; 6] = [
     ("c", "the C library: its tests, and Debian's kcat on it", c),
     ("python", "the wheel: types and tests", python),
     ("node", "the npm package: types and tests", node),
+    (
+        "jvm",
+        "Kafka's tools, a JVM Kafka and its clients on Ottla's directory, and Ottla on theirs",
+        jvm,
+    ),
 ];
 
 /// Runs all suites, or those that are named.
@@ -127,4 +132,39 @@ fn python() -> Outcome {
 fn node() -> Outcome {
     packages::build_node_addon()?;
     run(command("npm").args(["--prefix", "bindings-node", "test", "--silent"]))
+}
+
+/// Kafka's classes come from Maven, as dependencies of `tests/jvm/pom.xml`.
+fn jvm() -> Outcome {
+    if let Some(missing) = ["java", "mvn"].iter().find(|program| !has(program)) {
+        let why = format!("{missing} is missing (Debian: openjdk-17-jdk-headless, maven)");
+        if std::env::var_os("CI").is_some() {
+            return Err(why);
+        }
+        eprintln!("jvm: skipped, since {why}");
+        return Ok(());
+    }
+    let built = target_dir().join("jvm");
+    let classpath = built.join("classpath");
+    run(command("mvn")
+        .args([
+            "--batch-mode",
+            "--quiet",
+            "--file",
+            "tests/jvm/pom.xml",
+            "compile",
+            "dependency:build-classpath",
+        ])
+        .arg(format!("-Dottla.target={}", built.display()))
+        .arg(format!("-Dmdep.outputFile={}", classpath.display())))?;
+    let classes = std::fs::read_to_string(&classpath)
+        .map_err(|error| format!("{}: {error}", classpath.display()))?;
+    let own = built.join("classes");
+    run(cargo()
+        .args(["test", "--quiet", "--package", "ottla-cli", "--test", "jvm"])
+        .env(
+            "OTTLA_JVM_CLASSPATH",
+            format!("{}:{}", own.display(), classes.trim()),
+        )
+        .env("OTTLA_JVM_WORK", target_dir().join("test/jvm")))
 }

@@ -27,6 +27,8 @@ pub(crate) struct Adopted {
     pub(crate) registry: Registry,
     /// Whether the registry on storage says something else.
     pub(crate) is_new: bool,
+    /// Whether a JVM Kafka had the directory since Ottla did.
+    pub(crate) kafka_ran: bool,
     /// The first producer id that a JVM Kafka has not handed out.
     pub(crate) next_producer_id: i64,
 }
@@ -68,6 +70,7 @@ pub(crate) fn adopt(storage: &dyn Storage, node_id: i32) -> Result<Adopted, Brok
     Ok(Adopted {
         registry,
         is_new,
+        kafka_ran: !unchanged,
         next_producer_id,
     })
 }

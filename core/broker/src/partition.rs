@@ -100,9 +100,11 @@ impl Partition {
         self.high_watermark
     }
 
-    /// Exclusive end for `read_committed`. There are no transactions yet, so none is open.
+    /// Exclusive end for `read_committed`: where the oldest open transaction begins. Only a JVM Kafka that had this directory can
+    /// have left one, and only it ends them.
     pub(crate) fn last_stable_offset(&self) -> i64 {
-        self.high_watermark
+        let undecided = self.log.first_undecided_offset();
+        undecided.map_or(self.high_watermark, |first| first.min(self.high_watermark))
     }
 
     pub(crate) fn is_failed(&self) -> bool {

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use ottla_log::{
     LogConfig, LogError, OpenOptions, PartitionLog, StorageError,
     data_dir::{self, Offsets, partition_dir},
+    join, names,
 };
 use ottla_protocol::{ErrorCode, Str, Uuid};
 use ottla_record::Now;
@@ -259,6 +260,9 @@ impl Broker {
                 partitions: Vec::new(),
             });
             for number in 0..stored.partitions {
+                if adopted.kafka_ran {
+                    self.forget_durable_mark(&partition_dir(&stored.name, number))?;
+                }
                 let partition = self.open_partition(now, index, number, Some(checkpoints))?;
                 self.attach(index, partition);
             }
@@ -268,6 +272,16 @@ impl Broker {
             self.write_registry()?;
         } else if adopted.is_new {
             self.write_registry()?;
+        }
+        Ok(())
+    }
+
+    /// A JVM Kafka writes, compacts and cuts logs without telling Ottla's mark of what is durable and whole.
+    fn forget_durable_mark(&self, dir: &str) -> Result<(), BrokerError> {
+        let path = join(dir, names::DURABLE_MARK);
+        if self.storage.exists(&path)? {
+            self.storage.remove_file(&path)?;
+            self.storage.sync_dir(dir)?;
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ mod recovery;
 mod segment;
 mod shortening;
 mod storage;
+mod transactions;
 
 pub use config::LogConfig;
 pub use epochs::LeaderEpochs;
@@ -40,3 +41,4 @@ pub use storage::{
     DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path,
     join, read_file, write_file, write_file_unsynced,
 };
+pub use transactions::AbortedTransaction;

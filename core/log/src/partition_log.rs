@@ -11,6 +11,7 @@ use crate::{
     producer_state::ProducerState,
     segment::Segment,
     storage::{Storage, StorageError, Syncer, join, write_file_unsynced},
+    transactions::AbortedTransaction,
 };
 use alloc::{
     string::{String, ToString},
@@ -45,6 +46,8 @@ pub struct PartitionLog {
     /// The one of them that goes next.
     pub(crate) oldest_read_end: usize,
     pub(crate) producers: ProducerState,
+    /// In the order of their markers.
+    pub(crate) aborted: Vec<AbortedTransaction>,
     pub(crate) epochs: LeaderEpochs,
     pub(crate) stopped: Option<String>,
 }
@@ -99,6 +102,8 @@ pub struct ReadSlice {
     pub bytes: usize,
     /// Base offset of the first batch, or the offset that was asked for if there is none.
     pub base_offset: i64,
+    /// The offset behind the last batch, or the offset that was asked for if there is none.
+    pub end_offset: i64,
 }
 
 /// Work for another thread: makes everything durable that was appended before it was handed out.
@@ -174,6 +179,7 @@ impl PartitionLog {
             read_ends: [ReadEnd::NONE; 4],
             oldest_read_end: 0,
             producers: ProducerState::default(),
+            aborted: Vec::new(),
             epochs: LeaderEpochs::default(),
             stopped: None,
         })
@@ -307,7 +313,11 @@ impl PartitionLog {
         self.write_side_file(LEADER_EPOCHS, contents.as_bytes())
     }
 
-    fn write_side_file(&mut self, name: &str, contents: &[u8]) -> Result<(), StorageError> {
+    pub(crate) fn write_side_file(
+        &mut self,
+        name: &str,
+        contents: &[u8],
+    ) -> Result<(), StorageError> {
         let path = join(&self.dir, name);
         let syncer = write_file_unsynced(self.storage.as_ref(), &path, contents)?;
         self.unsynced.syncers.push(syncer);
@@ -331,6 +341,7 @@ impl PartitionLog {
         let up_to = up_to.min(self.log_end_offset);
         let mut slice = ReadSlice {
             base_offset: from,
+            end_offset: from,
             ..ReadSlice::default()
         };
         if from >= up_to || (max_bytes == 0 && !min_one) {
@@ -398,6 +409,7 @@ impl PartitionLog {
             slice.bytes = walked.bytes;
             next_offset = walked.next_offset.unwrap_or(from);
         }
+        slice.end_offset = next_offset;
         let segment = segment.base_offset();
         self.note_read_end(ReadEnd {
             offset: next_offset,

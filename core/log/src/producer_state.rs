@@ -1,6 +1,7 @@
 //! What a partition knows of its idempotent producers (KIP-98): their last batches, so that a repeated one is recognised and
 //! a gap refused; and its snapshot file.
 
+use crate::transactions::AbortedTransaction;
 use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
@@ -87,6 +88,8 @@ impl Producer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerState {
     producers: BTreeMap<i64, Producer>,
+    /// Open transactions: first offset → producer id.
+    open: BTreeMap<i64, i64>,
 }
 
 /// The sequence number `by` after `sequence`: 2³¹−1 is followed by 0.
@@ -149,6 +152,14 @@ impl ProducerState {
             .or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
         producer.last_timestamp = header.max_timestamp;
+        let first_offset = &mut producer.current_txn_first_offset;
+        if header.attributes.is_control() {
+            self.open.remove(first_offset);
+            *first_offset = -1;
+        } else if header.attributes.is_transactional() && *first_offset < 0 {
+            *first_offset = header.base_offset;
+            self.open.insert(header.base_offset, header.producer_id);
+        }
         if header.base_sequence < 0 {
             return; // a transaction marker: it has an epoch, and no sequence
         }
@@ -159,6 +170,28 @@ impl ProducerState {
             offset_delta: header.last_offset_delta,
             timestamp: header.max_timestamp,
         });
+    }
+
+    /// The first offset of the oldest transaction that is open.
+    pub fn first_undecided_offset(&self) -> Option<i64> {
+        self.open.first_key_value().map(|(offset, _)| *offset)
+    }
+
+    /// The transaction that a control batch ends, told before [`Self::appended`] is: as it is indexed if the batch is an abort.
+    pub fn ended_by(&self, header: &BatchHeader) -> Option<AbortedTransaction> {
+        let producer = self.producers.get(&header.producer_id)?;
+        let first_offset = producer.current_txn_first_offset;
+        if !header.attributes.is_control() || first_offset < 0 {
+            return None;
+        }
+        let mut open = self.open.keys().copied();
+        let next = open.find(|offset| *offset != first_offset);
+        Some(AbortedTransaction {
+            producer_id: header.producer_id,
+            first_offset,
+            last_offset: header.last_offset(),
+            last_stable_offset: next.unwrap_or(header.next_offset()),
+        })
     }
 
     /// Forgets producers that have written nothing since `before_ms`.
@@ -263,7 +296,12 @@ impl ProducerState {
             producer.coordinator_epoch = number(at + 34, 4)? as i32;
             producer.current_txn_first_offset = number(at + 38, 8)?;
         }
-        Some(Self { producers })
+        let open = producers
+            .iter()
+            .map(|(id, producer)| (producer.current_txn_first_offset, *id))
+            .filter(|(offset, _)| *offset >= 0)
+            .collect();
+        Some(Self { producers, open })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     producer_state::ProducerState,
     segment::Segment,
     storage::{Storage, join, read_file},
+    transactions::Ended,
 };
 use alloc::{
     borrow::ToOwned,
@@ -92,6 +93,8 @@ impl PartitionLog {
         let mut epochs = stored_epochs.clone().unwrap_or_default();
         let mut unsynced = UnsyncedFiles::default();
         let mut log_end_offset = bases[0];
+        // From here on the transaction indexes are made again.
+        let mut transactions_from = i64::MAX;
         for (i, (&base, &size)) in files.iter().enumerate() {
             let is_last = i + 1 == files.len();
             let below = bases.get(i + 1).copied().unwrap_or(i64::MAX);
@@ -151,6 +154,9 @@ impl PartitionLog {
                 &config,
                 now.wall_ms,
                 |header| {
+                    if !whole && header.attributes.is_transactional() {
+                        transactions_from = transactions_from.min(base);
+                    }
                     // Epochs lie outside of a batch's checksum; those of durable batches are in their file.
                     if stored_epochs.is_none() || header.base_offset >= durable {
                         epochs.appended(header.partition_leader_epoch, header.base_offset);
@@ -205,6 +211,7 @@ impl PartitionLog {
             read_ends: [ReadEnd::NONE; 4],
             oldest_read_end: 0,
             producers: ProducerState::default(),
+            aborted: Vec::new(),
             epochs,
             stopped: None,
         };
@@ -220,7 +227,9 @@ impl PartitionLog {
         }
         log.epochs.truncate_end(log.log_end_offset);
         log.epochs.truncate_start(log.log_start_offset);
-        log.restore_producers()?;
+        let entries = log.storage.list(dir)?;
+        let trusted_to = log.load_aborted(&entries, transactions_from)?;
+        log.restore_producers(trusted_to)?;
         Ok((log, recovery))
     }
 
@@ -246,6 +255,7 @@ impl PartitionLog {
         ) = (offset, offset, offset);
         self.epochs = LeaderEpochs::default();
         self.producers = ProducerState::default();
+        self.aborted = Vec::new();
         self.unsynced.dir = true;
         self.unsaved = true;
         Ok(())
@@ -263,7 +273,8 @@ impl PartitionLog {
     }
 
     /// Producer state: the newest good snapshot, and the batches after it. Damaged snapshots and those beyond the end are removed.
-    pub(crate) fn restore_producers(&mut self) -> Result<(), LogError> {
+    /// The transaction indexes of segments from `trusted_to` on are made again.
+    pub(crate) fn restore_producers(&mut self, trusted_to: i64) -> Result<(), LogError> {
         let storage = self.storage.clone();
         let mut snapshots: Vec<i64> = storage
             .list(&self.dir)?
@@ -273,18 +284,43 @@ impl PartitionLog {
         let mut from = self.segments[0].base_offset();
         while let Some(offset) = snapshots.pop() {
             let path = join(&self.dir, &crate::names::file_name(offset, SNAPSHOT));
-            if offset <= self.log_end_offset
-                && let Some(bytes) = read_file(storage.as_ref(), &path, LIMIT)?
-                && let Some(state) = ProducerState::from_snapshot(&bytes)
-            {
-                (self.producers, from) = (state, offset);
-                break;
+            if offset <= self.log_end_offset {
+                if offset > trusted_to {
+                    continue;
+                }
+                if let Some(bytes) = read_file(storage.as_ref(), &path, LIMIT)?
+                    && let Some(state) = ProducerState::from_snapshot(&bytes)
+                {
+                    (self.producers, from) = (state, offset);
+                    break;
+                }
             }
             storage.remove_file(&path)?;
             self.unsaved = true;
         }
         let mut producers = core::mem::take(&mut self.producers);
-        self.for_each_header(from, |header| producers.appended(header))?;
+        for i in self.segment_of(from)..self.segments.len() {
+            let segment = &mut self.segments[i];
+            let is_indexed_again = segment.base_offset() >= trusted_to;
+            let mut ended = Vec::new();
+            if let Some(placed) = segment.find(storage.as_ref(), from)? {
+                segment.each_header(storage.as_ref(), placed.position, |placed| {
+                    if is_indexed_again
+                        && let Some(transaction) = producers.ended_by(&placed.header)
+                    {
+                        ended.push(Ended {
+                            position: placed.position,
+                            transaction,
+                        });
+                    }
+                    producers.appended(&placed.header);
+                })?;
+            }
+            if is_indexed_again {
+                self.index_aborted(i, ended)?;
+                self.unsynced.dir = true;
+            }
+        }
         self.producers = producers;
         Ok(())
     }

@@ -690,6 +690,19 @@ impl Segment {
         self.walk_past_damage(storage, position, each)
     }
 
+    /// The batch that begins at `position`.
+    pub fn batch_at(
+        &mut self,
+        storage: &dyn Storage,
+        position: u64,
+    ) -> Result<RecordBatch, LogError> {
+        self.file(storage)?;
+        match &self.file {
+            Some(file) => read_batch(file.as_ref(), &self.path, position, self.size),
+            None => Err(not_open(&self.path).into()),
+        }
+    }
+
     /// The first record at or after `from` whose timestamp is at least `timestamp`: its timestamp and offset.
     pub fn find_time(
         &mut self,

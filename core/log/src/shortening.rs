@@ -70,6 +70,8 @@ impl PartitionLog {
         }
         self.segments.drain(..count);
         self.epochs.truncate_start(self.log_start_offset);
+        let start = self.log_start_offset;
+        self.aborted.retain(|row| row.last_offset >= start);
         self.unsaved = true;
         Ok(())
     }
@@ -120,6 +122,7 @@ impl PartitionLog {
         self.epochs.truncate_end(self.log_end_offset);
         self.write_epochs()?;
         self.producers = ProducerState::default();
-        self.restore_producers()
+        self.truncate_aborted(last)?;
+        self.restore_producers(i64::MAX)
     }
 }

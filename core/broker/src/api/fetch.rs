@@ -6,7 +6,8 @@ use ottla_log::LogError;
 use ottla_protocol::{
     ErrorCode, Records, Response, Str, Uuid,
     messages::fetch::{
-        FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+        AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
+        PartitionData,
     },
 };
 use ottla_record::Now;
@@ -259,6 +260,15 @@ fn read_one(
                 LogError::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
                 _ => ErrorCode::KAFKA_STORAGE_ERROR,
             })?;
+        if let Some(told) = &mut data.aborted_transactions {
+            let aborted = partition
+                .log
+                .aborted_transactions(target.fetch_offset, slice.end_offset);
+            told.extend(aborted.map(|aborted| AbortedTransaction {
+                producer_id: aborted.producer_id,
+                first_offset: aborted.first_offset,
+            }));
+        }
         data.records = slice.chunks.into_iter().collect::<Records>();
     }
     Ok(data)
@@ -335,8 +345,13 @@ mod tests {
     use super::*;
     use crate::{
         BrokerConfig, ConnId, Durability,
-        testing::{CONN, Harness, batch, fetch_partition, fetch_request, fetched, values},
+        testing::{
+            CONN, Harness, START_MS, batch, fetch_partition, fetch_request, fetched, keyed_batch,
+            values,
+        },
     };
+    use bytes::Bytes;
+    use ottla_log::{LogConfig, OpenOptions, PartitionLog};
     use ottla_protocol::{
         Request,
         messages::{
@@ -344,6 +359,7 @@ mod tests {
             fetch::{FetchTopic, ForgottenTopic},
         },
     };
+    use ottla_record::{BatchHeader, FinishOptions, control::EndTxnMarker};
     use std::string::String;
 
     fn os() -> Harness {
@@ -680,6 +696,66 @@ mod tests {
         let closed = ask(&mut h, in_session(id, 4, &[], &[0, 1]));
         assert_eq!((closed.error_code, closed.session_id), (ErrorCode::NONE, 0));
         assert_eq!(code(&mut h, id, 5), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+    }
+
+    /// What a JVM Kafka leaves: an aborted transaction, a committed one, one that is open, and records behind it.
+    #[test]
+    fn read_committed_ends_at_an_open_transaction_and_names_the_aborted() {
+        let h = os();
+        let (mut log, _) = PartitionLog::open(
+            h.storage.clone(),
+            "t-0",
+            LogConfig::default(),
+            h.now,
+            OpenOptions::default(),
+        )
+        .unwrap();
+        let mut put = |bytes: Bytes| {
+            let header = BatchHeader::parse(&bytes).unwrap();
+            log.append(bytes, &header, 0, h.now).unwrap();
+        };
+        let of = |producer_id| FinishOptions {
+            producer_id,
+            producer_epoch: 0,
+            base_sequence: 0,
+            transactional: true,
+            ..FinishOptions::default()
+        };
+        let marker = |producer_id, committed| {
+            let coordinator_epoch = 0;
+            let marker = EndTxnMarker {
+                committed,
+                coordinator_epoch,
+            };
+            marker.to_batch(producer_id, 0, START_MS, 0, 0).unwrap()
+        };
+        let some = |options| keyed_batch(None, &["v"], options).to_bytes();
+        put(some(of(1)));
+        put(some(of(2)));
+        put(marker(1, false));
+        put(marker(2, true));
+        put(some(of(3)));
+        put(batch(&["behind"]).to_bytes());
+        drop(log);
+        let mut h = h.restart(false);
+        let mut read = |isolation_level, offset| {
+            let Request::Fetch(mut request) = fetch_request("t", 0, offset, 0) else {
+                panic!()
+            };
+            request.isolation_level = isolation_level;
+            let data = fetched(h.ask(11, Request::Fetch(request)));
+            let aborted = data.aborted_transactions.map(|all| {
+                let of = |t: &AbortedTransaction| (t.producer_id, t.first_offset);
+                all.iter().map(of).collect::<Vec<_>>()
+            });
+            let records = crate::testing::read(&data.records).len();
+            assert_eq!((data.high_watermark, data.last_stable_offset), (6, 4));
+            (records, aborted)
+        };
+        assert_eq!(read(0, 0), (6, None));
+        assert_eq!(read(1, 0), (4, Some(vec![(1, 0)])));
+        assert_eq!(read(1, 3), (1, Some(vec![])), "behind the abort");
+        assert_eq!(read(1, 4), (0, Some(vec![])));
     }
 
     #[test]
