@@ -161,10 +161,16 @@ impl Kafka {
     pub fn write(&self) -> Outcome {
         self.client(&["write", &self.bootstrap()]).map(drop)
     }
+
+    /// Produces more into the topics that are there, in transactions too.
+    pub fn write_more(&self) -> Outcome {
+        self.client(&["more", &self.bootstrap()]).map(drop)
+    }
 }
 
 impl Running {
-    fn log(&self) -> String {
+    /// What it has logged.
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -186,6 +192,12 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) -> Outcome {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        killed.map(drop).map_err(|error| error.to_string())
     }
 
     /// Stops it cleanly; what it logged.

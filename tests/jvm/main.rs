@@ -51,7 +51,7 @@ fn prove() -> Outcome {
     copy(&dir, &killed)?;
     writing::clean(&dir)?;
     let written = records::read(&dir, Isolation::Uncommitted)?;
-    writing::check(&written)?;
+    writing::check(&dir, &written)?;
     println!(
         "  {} records in {} partitions",
         written.count(),
@@ -135,9 +135,28 @@ fn prove() -> Outcome {
     let broker = kafka.start(&dir)?;
     let theirs = kafka.read("read_uncommitted")?;
     written.must_be(&theirs, "what Ottla wrote", "what Kafka's client read")?;
-    jvm::no_complaints(&broker.stop()?)?;
     println!("  {} records", theirs.count());
-    Ok(())
+
+    step("Ottla opens what a killed JVM Kafka left");
+    kafka.write_more()?;
+    let uncommitted = kafka.read("read_uncommitted")?;
+    let committed = kafka.read("read_committed")?;
+    jvm::no_complaints(&broker.log())?;
+    broker.kill()?;
+    let ours = records::read(&dir, Isolation::Uncommitted)?;
+    uncommitted.must_be(&ours, "what Kafka's client read", "what Ottla read")?;
+    let ours_committed = records::read(&dir, Isolation::Committed)?;
+    committed.must_be(
+        &ours_committed,
+        "what Kafka's client read",
+        "what Ottla read as committed",
+    )?;
+    println!(
+        "  {} records, {} of them committed",
+        ours.count(),
+        ours_committed.count()
+    );
+    dump::every_file(&jvm, &dir)
 }
 
 fn step(what: &str) {

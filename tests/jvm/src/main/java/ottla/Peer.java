@@ -41,6 +41,10 @@ public final class Peer {
             case "read" -> read(args[1], args[2]);
             case "offsets" -> offsets(args[1], args[2]);
             case "write" -> write(args[1]);
+            case "more" -> {
+                more(args[1]);
+                transactions(args[1]);
+            }
             default -> throw new IllegalArgumentException(args[0]);
         }
     }
@@ -171,14 +175,14 @@ public final class Peer {
             ConfigResource plain = new ConfigResource(ConfigResource.Type.TOPIC, "plain");
             admin.incrementalAlterConfigs(Map.of(plain, List.of(
                 new AlterConfigOp(new ConfigEntry("retention.ms", "123456789012"), AlterConfigOp.OpType.SET)))).all().get();
-            more(bootstrap, admin);
+            more(bootstrap);
             transactions(bootstrap);
             compacted(bootstrap, admin);
             open(bootstrap);
         }
     }
 
-    private static void more(String bootstrap, Admin admin) throws Exception {
+    private static void more(String bootstrap) throws Exception {
         try (KafkaProducer<byte[], byte[]> producer = producer(bootstrap, null)) {
             for (String topic : List.of("plain", "headers", "codec.zstd")) {
                 for (int i = 0; i < 300; i++) {
