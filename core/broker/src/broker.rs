@@ -10,6 +10,7 @@ use ottla_record::{Codecs, Now};
 
 use crate::{
     api,
+    cleaner::Cleaner,
     config::{BrokerConfig, Durability},
     context::{ConnId, Handled, ReplyTo, RequestContext},
     fetch_sessions::FetchSessions,
@@ -107,12 +108,13 @@ pub struct Broker {
     pub(crate) groups: GroupCoordinator,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) housekeeping: Housekeeping,
+    pub(crate) cleaner: Cleaner,
     /// State of the compression codecs, kept between batches.
     pub(crate) codecs: Codecs,
     connections: HashMap<ConnId, Str>,
     /// What open had to cut off, by partition directory.
     pub(crate) recoveries: Vec<(String, Recovery)>,
-    outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
     last_sync_id: u64,
     syncing: HashMap<SyncId, PartitionIndex>,
     /// Partitions with records to sync and no sync under way.
@@ -159,6 +161,7 @@ impl Broker {
         Self {
             sessions: FetchSessions::new(config.fetch_session_slots),
             housekeeping: Housekeeping::new(&config, now),
+            cleaner: Cleaner::open(&*storage),
             config,
             storage,
             identity,
@@ -316,6 +319,7 @@ impl Broker {
             self.groups.handle_timeout(now);
         }
         self.keep_house(now);
+        self.clean(now);
         self.settle(now);
     }
 
@@ -328,6 +332,7 @@ impl Broker {
             self.purgatory.next_deadline_us(),
             self.groups.poll_timeout(),
             self.housekeeping.next_us(),
+            self.cleaner.next_us(),
         ]
         .into_iter()
         .flatten()
@@ -357,6 +362,9 @@ impl Broker {
             return;
         };
         partition.count_appended(bytes);
+        if self.cleaner.is_idle() && partition.log.config().compact && self.config.cleaner.enable {
+            self.cleaner.check_in(self.config.cleaner.backoff_ms, now);
+        }
         self.housekeeping.note_appended(&self.config, now);
         match self.config.durability {
             Durability::Os => {

@@ -2,7 +2,7 @@
 
 use ottla_protocol::Str;
 
-use crate::{groups::GroupConfig, topic_config::TopicConfig};
+use crate::{cleaner::CleanerConfig, groups::GroupConfig, topic_config::TopicConfig};
 
 /// When an acknowledged record is safe from a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct BrokerConfig {
     pub high_watermark_checkpoint_interval_ms: i64,
     /// Largest size to which a produced batch may decompress, in bytes; default 128 MiB. Kafka has no such bound.
     pub max_decompressed_bytes: usize,
+    /// Compaction.
+    pub cleaner: CleanerConfig,
     /// Consumer groups. `partitions` is `offsets.topic.num.partitions`, 4 by default (Kafka: 50).
     pub groups: GroupConfig,
 }
@@ -74,6 +76,7 @@ impl Default for BrokerConfig {
             recovery_checkpoint_interval_ms: 60 * 1000,
             high_watermark_checkpoint_interval_ms: 5 * 1000,
             max_decompressed_bytes: 128 << 20,
+            cleaner: CleanerConfig::default(),
             groups: GroupConfig {
                 partitions: 4,
                 initial_rebalance_delay_ms: 0,

@@ -22,6 +22,7 @@ pub(crate) struct Housekeeping {
     recovery_checkpoint_us: Option<u64>,
     high_watermark_checkpoint_us: Option<u64>,
     flush_us: Option<u64>,
+    removal_us: Option<u64>,
 }
 
 impl Housekeeping {
@@ -32,6 +33,7 @@ impl Housekeeping {
             recovery_checkpoint_us: None,
             high_watermark_checkpoint_us: None,
             flush_us: None,
+            removal_us: None,
         }
     }
 
@@ -52,12 +54,18 @@ impl Housekeeping {
         self.flush_us = Some(self.flush_us.map_or(at_us, |other| other.min(at_us)));
     }
 
+    /// Segments were deleted: their files are to be removed some time.
+    pub(crate) fn remove_deleted_at(&mut self, now: Now) {
+        self.removal_us = Some(now.mono_us);
+    }
+
     pub(crate) fn next_us(&self) -> Option<u64> {
         [
             Some(self.retention_us),
             self.recovery_checkpoint_us,
             self.high_watermark_checkpoint_us,
             self.flush_us,
+            self.removal_us,
         ]
         .into_iter()
         .flatten()
@@ -76,6 +84,9 @@ impl Broker {
         }
         if due(self.housekeeping.flush_us) {
             self.flush_due(now);
+        }
+        if due(self.housekeeping.removal_us) {
+            self.remove_deleted(now);
         }
         if due(self.housekeeping.high_watermark_checkpoint_us) {
             self.housekeeping.high_watermark_checkpoint_us = None;
@@ -101,18 +112,30 @@ impl Broker {
                 .get(partition.topic)
                 .is_some_and(|topic| topic.config.cleanup_delete);
             let high_watermark = partition.high_watermark();
-            if deletes
-                && partition
-                    .log
-                    .delete_old_segments(now, high_watermark)
-                    .is_err()
-            {
+            let done = partition
+                .log
+                .delete_below_start()
+                .and_then(|()| match deletes {
+                    true => partition.log.delete_old_segments(now, high_watermark),
+                    false => Ok(0),
+                });
+            if done.is_err() {
                 failed.push(index);
             }
         }
+        self.housekeeping.remove_deleted_at(now);
         failed
             .into_iter()
             .for_each(|index| self.fail_partition(index));
+    }
+
+    /// Removes the files of deleted segments whose time has come. What can't be removed goes when the log is opened again.
+    fn remove_deleted(&mut self, now: Now) {
+        let next = self.partitions.iter_mut().filter_map(|(_, partition)| {
+            let next = partition.log.remove_deleted(now);
+            next.ok().flatten()
+        });
+        self.housekeeping.removal_us = next.min();
     }
 
     /// `flush.ms`: asks for syncs that are due and finds when the next one is.

@@ -11,6 +11,7 @@ mod adoption;
 mod api;
 mod append;
 mod broker;
+mod cleaner;
 mod config;
 mod context;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod topic_config;
 mod topics;
 
 pub use broker::{Broker, BrokerError};
+pub use cleaner::{CleanerConfig, CompactionId, CompactionJob, CompactionStep};
 pub use config::{BrokerConfig, Durability};
 pub use context::{ConnId, ReplyTo, RequestContext};
 pub use groups::GroupConfig;

@@ -51,6 +51,7 @@ pub(crate) fn open(
     let mut broker = Broker::assemble(config, storage, identity, producer_ids, random, groups, now);
     broker.open_topics(now, &checkpoints, adopted)?;
     broker.sync_what_was_recovered();
+    broker.open_cleaner(now);
     replay_offsets(&mut broker)?;
     let Broker { groups, topics, .. } = &mut broker;
     groups.replay_finished(now, |name| topics.by_name(name).is_some());

@@ -1,11 +1,15 @@
 //! All that the broker asks of the world.
 
+use alloc::string::String;
 use core::fmt;
 
 use ottla_log::SyncJob;
 use ottla_protocol::{Request, Response, Str};
 
-use crate::context::ConnId;
+use crate::{
+    cleaner::{CompactionId, CompactionJob},
+    context::ConnId,
+};
 
 /// A request as it reaches the broker: header fields and the typed body.
 #[derive(Clone, Debug)]
@@ -47,6 +51,16 @@ pub enum Output {
         /// What to sync.
         job: SyncJob,
     },
+    /// Do this piece of a compaction, on whatever thread, and hand what comes of it to [`crate::Broker::handle_compacted`].
+    /// At most one is under way. Dropping it is allowed: then nothing is compacted any more.
+    Compact {
+        /// For `handle_compacted`.
+        id: CompactionId,
+        /// What to do.
+        job: CompactionJob,
+    },
+    /// Something that whoever is responsible for this broker should know: a line for a log.
+    Warn(String),
     /// Close the connection: it sent what can't be answered. `handle_disconnect` need not be called for it.
     Disconnect(ConnId),
 }
@@ -70,6 +84,12 @@ impl fmt::Debug for Output {
                 .debug_struct("Sync")
                 .field("id", id)
                 .finish_non_exhaustive(),
+            Self::Compact { id, job } => f
+                .debug_struct("Compact")
+                .field("id", id)
+                .field("job", job)
+                .finish(),
+            Self::Warn(text) => f.debug_tuple("Warn").field(text).finish(),
             Self::Disconnect(conn) => f.debug_tuple("Disconnect").field(conn).finish(),
         }
     }

@@ -1,6 +1,6 @@
 //! One partition as its leader sees it: the log, the high watermark, and who waits for it to move.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
 
 use ottla_log::PartitionLog;
 use ottla_protocol::{ErrorCode, Str};
@@ -63,6 +63,10 @@ pub(crate) struct Partition {
     segments: usize,
     /// With `flush.ms`: when the oldest record that is not synced was appended.
     pub(crate) unsynced_since_us: Option<u64>,
+    /// It has a batch that compaction can't read.
+    pub(crate) uncleanable: bool,
+    /// What kept the last compaction from being done.
+    pub(crate) cleaner_problem: Option<String>,
 }
 
 impl Partition {
@@ -92,6 +96,8 @@ impl Partition {
             fetch_waiters: Vec::new(),
             segments: 1,
             unsynced_since_us: None,
+            uncleanable: false,
+            cleaner_problem: None,
         }
     }
 

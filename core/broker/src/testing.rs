@@ -32,6 +32,7 @@ pub(crate) struct Harness {
     pub(crate) answers: VecDeque<(ConnId, i32, Response)>,
     pub(crate) syncs: VecDeque<(SyncId, SyncJob)>,
     pub(crate) disconnected: Vec<ConnId>,
+    pub(crate) warnings: Vec<alloc::string::String>,
 }
 
 pub(crate) const CONN: ConnId = ConnId(1);
@@ -63,6 +64,7 @@ impl Harness {
             answers: VecDeque::new(),
             syncs: VecDeque::new(),
             disconnected: Vec::new(),
+            warnings: Vec::new(),
         };
         harness.broker.handle_connect(now, CONN, "127.0.0.1");
         harness.drain();
@@ -93,6 +95,10 @@ impl Harness {
                     self.answers.push_back((conn, correlation_id, response));
                 }
                 Output::Sync { id, job } => self.syncs.push_back((id, job)),
+                Output::Compact { id, job } => {
+                    self.broker.handle_compacted(self.now, id, job.run());
+                }
+                Output::Warn(text) => self.warnings.push(text),
                 Output::Disconnect(conn) => self.disconnected.push(conn),
             }
         }

@@ -21,7 +21,7 @@ pub enum TopicCompression {
 pub struct TopicConfig {
     /// `cleanup.policy` has `delete`.
     pub cleanup_delete: bool,
-    /// `cleanup.policy` has `compact`. Stored and shown; logs are not compacted yet.
+    /// `cleanup.policy` has `compact`.
     pub cleanup_compact: bool,
     /// `compression.type`.
     pub compression: TopicCompression,
@@ -29,14 +29,16 @@ pub struct TopicConfig {
     pub gzip_level: i32,
     /// `compression.zstd.level`, -131072..=22.
     pub zstd_level: i32,
-    /// `delete.retention.ms`; used by compaction only.
+    /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
-    /// `min.compaction.lag.ms`; used by compaction only.
+    /// `min.compaction.lag.ms`.
     pub min_compaction_lag_ms: i64,
-    /// `max.compaction.lag.ms`; used by compaction only.
+    /// `max.compaction.lag.ms`.
     pub max_compaction_lag_ms: i64,
-    /// `min.cleanable.dirty.ratio` in millionths; used by compaction only.
+    /// `min.cleanable.dirty.ratio` in millionths.
     pub min_cleanable_dirty_ratio_ppm: u32,
+    /// `file.delete.delay.ms`.
+    pub file_delete_delay_ms: i64,
     /// `flush.messages`: with `Durability::Os`, a sync after this many records.
     pub flush_messages: i64,
     /// `flush.ms`: with `Durability::Os`, a sync when the oldest unsynced record is this old.
@@ -81,6 +83,7 @@ impl Default for TopicConfig {
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: i64::MAX,
             min_cleanable_dirty_ratio_ppm: 500_000,
+            file_delete_delay_ms: 60_000,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
             index_interval_bytes: 4096,
@@ -145,10 +148,6 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "compression.lz4.level",
         "lz4 has one level here; leave it out",
-    ),
-    (
-        "file.delete.delay.ms",
-        "segments are removed at once and readers keep what they hold; leave it out",
     ),
     (
         "follower.replication.throttled.replicas",
@@ -249,7 +248,7 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         name: "cleanup.policy",
         broker_name: "log.cleanup.policy",
         config_type: ConfigType::List,
-        doc: "delete, compact or both; empty keeps everything. Not yet effective: compact (it is stored; logs are not compacted yet).",
+        doc: "delete, compact or both; empty keeps everything.",
         get: |c| match (c.cleanup_compact, c.cleanup_delete) {
             (true, true) => "compact,delete".to_string(),
             (true, false) => "compact".to_string(),
@@ -333,7 +332,16 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         delete_retention_ms,
         0,
         i64::MAX,
-        "Not yet effective: how long compaction keeps tombstones."
+        "How long compaction keeps tombstones after it has met them first."
+    ),
+    number_key!(
+        "file.delete.delay.ms",
+        "log.segment.delete.delay.ms",
+        Long,
+        file_delete_delay_ms,
+        0,
+        i64::MAX,
+        "How long the files of a deleted segment stay, as .deleted, before they are removed."
     ),
     number_key!(
         "flush.messages",
@@ -369,7 +377,7 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         max_compaction_lag_ms,
         1,
         i64::MAX,
-        "Not yet effective: the longest time a record stays uncompacted."
+        "The longest time a record stays uncompacted, where it can be."
     ),
     number_key!(
         "max.message.bytes",
@@ -423,7 +431,7 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         name: "min.cleanable.dirty.ratio",
         broker_name: "log.cleaner.min.cleanable.ratio",
         config_type: ConfigType::Double,
-        doc: "Not yet effective: share of uncompacted bytes from which on a log is compacted.",
+        doc: "A log is compacted when more than this share of its bytes was not yet.",
         get: |c| format!("{:?}", f64::from(c.min_cleanable_dirty_ratio_ppm) / 1e6),
         set: |c, v| match v.parse::<f64>() {
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => {
@@ -440,7 +448,7 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         min_compaction_lag_ms,
         0,
         i64::MAX,
-        "Not yet effective: the shortest time a record stays uncompacted."
+        "The shortest time a record stays uncompacted."
     ),
     number_key!(
         "min.insync.replicas",

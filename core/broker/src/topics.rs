@@ -376,6 +376,10 @@ impl Broker {
             retention_bytes: config.retention_bytes,
             log_append_time: config.log_append_time,
             compact: config.cleanup_compact,
+            delete_retention_ms: config.delete_retention_ms,
+            min_compaction_lag_ms: config.min_compaction_lag_ms,
+            max_compaction_lag_ms: config.max_compaction_lag_ms,
+            file_delete_delay_ms: config.file_delete_delay_ms,
             producer_id_expiration_ms: self.config.producer_id_expiration_ms,
         }
     }
@@ -478,6 +482,7 @@ impl Broker {
             self.abandon_waiters(partition, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
             self.partitions.remove(partition);
         }
+        self.forget_cleaned(&topic.name, &topic.partitions);
         Some(topic)
     }
 

@@ -3,7 +3,8 @@
 //!
 //! A request runs on the caller's thread under the broker's lock. Answers to the caller come back from the same call; answers to
 //! others (a long poll that wakes, a group that is complete) are put into their mailboxes once the lock is free. Syncs are done by
-//! the broker's thread, all that is due at a time: while it waits for the disk, appends go on and share the next one.
+//! the broker's thread, all that is due at a time: while it waits for the disk, appends go on and share the next one. Logs are
+//! compacted by another thread, which is there only while there is something to compact: nobody waits for it.
 
 use crate::{
     clock::now,
@@ -12,7 +13,8 @@ use crate::{
     fork,
 };
 use ottla_broker::{
-    Broker, BrokerConfig, BrokerError, ConnId, Durability, Output, RequestEnvelope, SyncId,
+    Broker, BrokerConfig, BrokerError, CompactionId, CompactionJob, ConnId, Durability, Output,
+    RequestEnvelope, SyncId,
 };
 use ottla_log::{MemoryStorage, Storage, StorageError, StorageErrorKind, SyncJob};
 use ottla_protocol::Response;
@@ -69,6 +71,8 @@ pub(crate) trait Mailbox: Send + Sync {
     fn deliver(&self, correlation_id: i32, response: Response);
     /// The connection is closed from the broker's side.
     fn disconnected(&self);
+    /// Something is wrong with the broker that people should know of. Comes on a thread of the broker's.
+    fn warn(&self, text: &str);
 }
 
 /// A broker that is open in this process. A clone is the same one; with the last the broker closes.
@@ -106,6 +110,11 @@ struct State {
     broker: Broker,
     /// Syncs for the thread to do.
     syncs: Vec<(SyncId, SyncJob)>,
+    /// The compaction that is to go on.
+    compaction: Option<(CompactionId, CompactionJob)>,
+    /// Whether there is a thread that looks for it.
+    cleans: bool,
+    cleaner: Option<JoinHandle<()>>,
     /// Until when the thread sleeps at most, in monotonic microseconds.
     sleeps_until: u64,
     closing: bool,
@@ -151,6 +160,8 @@ impl EmbeddedBroker {
         let place = match place {
             Place::Memory(_) => {
                 config.durability = Durability::Os;
+                // Readers share the memory; nothing has to be kept for them.
+                config.topic_defaults.file_delete_delay_ms = 0;
                 place.clone()
             }
             Place::Directory(dir) => Place::Directory(make_directory(dir)?),
@@ -215,13 +226,14 @@ impl EmbeddedBroker {
 enum Later {
     Answer(Arc<dyn Mailbox>, i32, Response),
     Disconnect(Arc<dyn Mailbox>),
+    Warn(Vec<Arc<dyn Mailbox>>, String),
 }
 
 impl Shared {
     /// Does what the broker wants, after an input: answers, syncs, a new deadline for its thread. Frees the lock before anything
     /// goes to others.
     fn settle(
-        &self,
+        self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
         own: Option<ConnId>,
         answer: &mut dyn FnMut(i32, Response),
@@ -249,11 +261,19 @@ impl Shared {
                     );
                 }
                 Output::Sync { id, job } => state.syncs.push((id, job)),
+                Output::Compact { id, job } => state.compaction = Some((id, job)),
+                Output::Warn(text) => {
+                    let all = lock(&self.mailboxes).values().cloned().collect();
+                    later.push(Later::Warn(all, text));
+                }
                 Output::Disconnect(conn) => {
                     let mailbox = lock(&self.mailboxes).remove(&conn);
                     later.extend(mailbox.map(Later::Disconnect));
                 }
             }
+        }
+        if state.compaction.is_some() && !state.cleans && !state.closing {
+            self.start_cleaner(&mut state);
         }
         let due = state.broker.poll_timeout().unwrap_or(u64::MAX);
         let asleep = state.sleeps_until > 0;
@@ -272,12 +292,44 @@ impl Shared {
                     mailbox.deliver(correlation_id, response)
                 }
                 Later::Disconnect(mailbox) => mailbox.disconnected(),
+                Later::Warn(mailboxes, text) => {
+                    mailboxes.iter().for_each(|mailbox| mailbox.warn(&text));
+                }
             }
         }
     }
 
+    /// Starts a thread for the compaction that waits.
+    fn start_cleaner(self: &Arc<Self>, state: &mut State) {
+        let of_thread = self.clone();
+        let thread = thread::Builder::new()
+            .name("ottla-cleaner".into())
+            .spawn(move || of_thread.run_cleaner());
+        // Without a thread logs grow until one can be started: the next output tries again.
+        if let Ok(thread) = thread {
+            state.cleans = true;
+            state.cleaner = Some(thread);
+        }
+    }
+
+    /// The cleaner's thread: compacts until there is nothing to do at once.
+    fn run_cleaner(self: &Arc<Self>) {
+        loop {
+            let mut state = lock(&self.state);
+            let Some((id, job)) = state.compaction.take().filter(|_| !state.closing) else {
+                state.cleans = false;
+                return;
+            };
+            drop(state);
+            let step = job.run();
+            let mut state = lock(&self.state);
+            state.broker.handle_compacted(now(), id, step);
+            self.settle(state, None, &mut |_, _| {});
+        }
+    }
+
     /// The broker's thread: timers, and syncs that others wait for.
-    fn run(&self) {
+    fn run(self: &Arc<Self>) {
         loop {
             let mut state = lock(&self.state);
             let now_us = now().mono_us;
@@ -329,6 +381,9 @@ impl Open {
             state: Mutex::new(State {
                 broker,
                 syncs: Vec::new(),
+                compaction: None,
+                cleans: false,
+                cleaner: None,
                 sleeps_until: 0,
                 closing: false,
             }),
@@ -360,6 +415,10 @@ impl Drop for Open {
         self.shared.wake.notify_one();
         if let Some(thread) = crate::embedded::lock(&self.thread).take() {
             let _ = thread.join();
+        }
+        let cleaner = crate::embedded::lock(&self.shared.state).cleaner.take();
+        if let Some(cleaner) = cleaner {
+            let _ = cleaner.join();
         }
         let mut state = crate::embedded::lock(&self.shared.state);
         // An error here means an unclean stop: the next opening recovers.

@@ -40,6 +40,9 @@ pub trait EventSink: Send + Sync {
     }
     /// It may be time for what the application wants at intervals.
     fn handle_timeout(&self, _client: &Client, _now_us: u64) {}
+    /// Something is wrong with the broker that people should know of: a line for the log. Comes on a thread of the broker's,
+    /// which holds no lock.
+    fn warn(&self, _text: &str) {}
     /// Somebody wants to be told of fetched records as soon as they are there, though nobody waits for them in a call.
     fn is_eager(&self) -> bool {
         true
@@ -99,6 +102,10 @@ impl Mailbox for Letterbox {
 
     fn disconnected(&self) {
         self.mail.put(Letter::Disconnected(self.conn), true);
+    }
+
+    fn warn(&self, text: &str) {
+        self.sink.warn(text);
     }
 }
 

@@ -20,6 +20,14 @@ pub struct LogConfig {
     /// Whether `cleanup.policy` has `compact`: then offsets may be missing anywhere; otherwise a segment that doesn't begin
     /// where the one before it ends is damage if it was written after the last sync.
     pub compact: bool,
+    /// `delete.retention.ms`: how long compaction keeps tombstones and markers after it has met them first. 1 day.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: so long a segment is left alone, by its largest timestamp. 0.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a record must not wait for compaction for longer. i64::MAX: it may wait for ever.
+    pub max_compaction_lag_ms: i64,
+    /// `file.delete.delay.ms`: when the files of deleted segments are removed. 1 minute.
+    pub file_delete_delay_ms: i64,
     /// `producer.id.expiration.ms`: an idle producer's state is dropped after this. 1 day.
     pub producer_id_expiration_ms: i64,
 }
@@ -35,7 +43,23 @@ impl Default for LogConfig {
             retention_bytes: -1,
             log_append_time: false,
             compact: false,
+            delete_retention_ms: 24 * 3_600_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            file_delete_delay_ms: 60_000,
             producer_id_expiration_ms: 24 * 3_600_000,
+        }
+    }
+}
+
+impl LogConfig {
+    /// The age at which a segment is closed: with compaction a record must not be in it for longer than
+    /// `max.compaction.lag.ms` (KIP-354).
+    pub(crate) fn roll_ms(&self) -> i64 {
+        if self.compact {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
         }
     }
 }

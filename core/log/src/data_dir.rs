@@ -20,6 +20,8 @@ pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 /// First offsets that consumers may read.
 pub const LOG_STARTS: &str = "log-start-offset-checkpoint";
+/// First offsets that compaction has not seen yet.
+pub const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 /// Written last on a clean stop, removed at the start.
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// Who the directory belongs to.

@@ -122,6 +122,45 @@ pub fn append_sealed(
     Ok(file.syncer())
 }
 
+/// Makes `mark`, or none, the only one there is. It is when the returned syncer is through; `None` if there is no file.
+pub fn keep_only(
+    storage: &dyn Storage,
+    dir: &str,
+    mark: Option<(u64, Mark)>,
+) -> Result<Option<Arc<dyn Syncer>>, StorageError> {
+    let path = join(dir, DURABLE_MARK);
+    if !storage.exists(&path)? {
+        return Ok(None);
+    }
+    let mut file = storage.open(&path, OpenHow::Existing)?;
+    let bytes = mark.map_or(vec![0; RECORD], |(sequence, mark)| {
+        slot_bytes(sequence, &mark)
+    });
+    for slot in [0, SLOT_B] {
+        if file.len() >= (slot + RECORD) as u64 {
+            file.write_at(slot as u64, &bytes)?;
+        }
+    }
+    Ok(Some(file.syncer()))
+}
+
+/// Makes what was written down of a segment count for nothing, durably.
+pub fn disown(storage: &dyn Storage, dir: &str, base_offset: i64) -> Result<(), StorageError> {
+    if !storage.exists(&join(dir, DURABLE_MARK))? {
+        return Ok(());
+    }
+    let nothing = Sealed {
+        base_offset,
+        size: u64::MAX,
+        next_offset: base_offset,
+        max_timestamp: (-1, -1),
+        contiguous: false,
+        index_crc: 0,
+        time_index_crc: 0,
+    };
+    append_sealed(storage, dir, &nothing)?.sync()
+}
+
 /// Writes the file anew, with the last mark and its number. Its contents are durable when this returns, its name with the
 /// directory's next sync.
 pub fn rewrite(

@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod compaction;
 mod config;
 pub mod conformance;
 mod damage;

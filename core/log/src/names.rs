@@ -21,6 +21,18 @@ pub const DURABLE_MARK: &str = "durable-mark";
 /// Topic id.
 pub const PARTITION_METADATA: &str = "partition.metadata";
 
+/// What stands behind the names of files that are not in use yet, or no more.
+pub mod suffix {
+    /// Not in use any more: removed after `file.delete.delay.ms`, or when the log is opened.
+    pub const DELETED: &str = ".deleted";
+    /// Written by a compaction that isn't done.
+    pub const CLEANED: &str = ".cleaned";
+    /// The work of a compaction that is done, about to take the place of older files.
+    pub const SWAP: &str = ".swap";
+    /// A small file that is being written.
+    pub const TMP: &str = ".tmp";
+}
+
 /// The file name that begins with an offset: 20 digits and the suffix.
 pub fn file_name(offset: i64, suffix: &str) -> String {
     format!("{offset:020}{suffix}")

@@ -2,6 +2,7 @@
 //! storage goes through the [`Storage`] it was opened with, time comes in with each call.
 
 use crate::{
+    compaction::LogFiles,
     config::LogConfig,
     durable_mark::{self, Mark},
     epochs::LeaderEpochs,
@@ -50,6 +51,7 @@ pub struct PartitionLog {
     pub(crate) aborted: Vec<AbortedTransaction>,
     pub(crate) epochs: LeaderEpochs,
     pub(crate) stopped: Option<String>,
+    pub(crate) files: LogFiles,
 }
 
 /// Side files and directories that were written and not yet synced.
@@ -112,7 +114,7 @@ pub struct SyncJob {
     /// The log end that will be durable.
     pub up_to: i64,
     /// Where that is: the segment's base offset, and the position in it.
-    end: (i64, u64),
+    pub(crate) end: (i64, u64),
     syncers: Vec<Arc<dyn Syncer>>,
     storage: Arc<dyn Storage>,
     dirs: Vec<String>,
@@ -182,6 +184,7 @@ impl PartitionLog {
             aborted: Vec::new(),
             epochs: LeaderEpochs::default(),
             stopped: None,
+            files: LogFiles::default(),
         })
     }
 
@@ -543,13 +546,18 @@ impl PartitionLog {
 
     /// Writes down that all up to there is durable. Should that fail, the next start has more to read, no more than that.
     pub(crate) fn write_mark(&mut self, mark: Mark) {
-        if self.marked.1 == Some(mark) {
+        if self.marked.1 == Some(mark) || !self.may_mark(mark.segment) {
             return;
         }
         let sequence = self.marked.0 + 1;
         if durable_mark::write_mark(self.storage.as_ref(), &self.dir, sequence, &mark).is_ok() {
             self.marked = (sequence, Some(mark));
         }
+    }
+
+    /// Whether a mark may point into a segment: not into one that a compaction is about to replace.
+    fn may_mark(&self, segment: i64) -> bool {
+        segment >= 0 && self.files.pinned_below.is_none_or(|end| segment >= end)
     }
 
     /// A mark beyond the log's end, which was cut, must not speak for what is written there next.
@@ -600,6 +608,7 @@ impl PartitionLog {
     }
 
     fn try_close(&mut self) -> Result<(), LogError> {
+        self.overtake_compaction()?;
         if self.unsaved || self.segments.iter().any(|segment| segment.stale_files) {
             let storage = self.storage.as_ref();
             self.segments

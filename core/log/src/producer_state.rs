@@ -1,6 +1,7 @@
 //! What a partition knows of its idempotent producers (KIP-98): their last batches, so that a repeated one is recognised and
 //! a gap refused; and its snapshot file.
 
+use crate::compaction::LastBatch;
 use crate::transactions::AbortedTransaction;
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -199,6 +200,17 @@ impl ProducerState {
         self.producers.retain(|_, producer| {
             producer.last_timestamp >= before_ms || producer.current_txn_first_offset >= 0
         });
+    }
+
+    /// Of each producer its epoch and the last offset of its newest batch, if it has written one in this epoch.
+    pub(crate) fn last_batches(&self) -> impl Iterator<Item = (i64, LastBatch)> + '_ {
+        self.producers.iter().map(|(&id, producer)| {
+            let last = LastBatch {
+                epoch: producer.epoch,
+                last_offset: producer.batches.back().map(|batch| batch.last_offset),
+            };
+            (id, last)
+        })
     }
 
     /// Number of producers.

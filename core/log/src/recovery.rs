@@ -1,6 +1,7 @@
 //! Opening a log: after a clean stop from its indexes and snapshot, after an unclean one by reading what may be torn.
 
 use crate::{
+    compaction,
     config::LogConfig,
     durable_mark::DurableMark,
     epochs::LeaderEpochs,
@@ -191,6 +192,15 @@ impl PartitionLog {
                 break;
             }
         }
+        // With compaction holes are normal, as Kafka's leaves them; but not behind the last record.
+        while let [.., before, last] = &segments[..]
+            && last.size() == 0
+            && last.base_offset() > before.next_offset().max(durable)
+        {
+            log_end_offset = before.next_offset();
+            delete_from(storage.as_ref(), dir, &[last.base_offset()])?;
+            segments.pop();
+        }
         let mut log = Self {
             storage,
             dir: dir.to_owned(),
@@ -214,6 +224,7 @@ impl PartitionLog {
             aborted: Vec::new(),
             epochs,
             stopped: None,
+            files: compaction::LogFiles::default(),
         };
         if log.log_start_offset > log.log_end_offset {
             log.restart_at(options.log_start_offset, now)?;
@@ -351,18 +362,7 @@ impl PartitionLog {
 
 /// The log files by base offset with their sizes, after what an interrupted change left was put in order.
 fn sort_out(storage: &dyn Storage, dir: &str) -> Result<BTreeMap<i64, u64>, LogError> {
-    let entries = storage.list(dir)?;
-    for entry in &entries {
-        let path = join(dir, &entry.name);
-        if [".deleted", ".cleaned", ".tmp"]
-            .iter()
-            .any(|suffix| entry.name.ends_with(suffix))
-        {
-            storage.remove_file(&path)?;
-        } else if let Some(name) = entry.name.strip_suffix(".swap") {
-            storage.rename(&path, &join(dir, name))?;
-        }
-    }
+    compaction::settle(storage, dir)?;
     let entries = storage.list(dir)?;
     let logs: BTreeMap<i64, u64> = entries
         .iter()

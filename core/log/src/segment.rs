@@ -7,7 +7,10 @@ use crate::{
     error::LogError,
     headers::{HeaderReader, Placed},
     index::{OffsetIndex, TimeIndex},
-    names::{INDEX, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, damaged_at, file_name},
+    names::{
+        INDEX, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, damaged_at, file_name,
+        suffix::{CLEANED, DELETED},
+    },
     storage::{
         OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, join, read_file,
         write_file_unsynced,
@@ -57,6 +60,8 @@ pub struct Segment {
     /// The largest timestamp of the first batch: the segment's age counts from it.
     first_timestamp: Option<i64>,
     bytes_since_index: u64,
+    /// The largest timestamp of any header, among so many bytes, if no record has one and somebody asked.
+    timestamp_of_headers: Option<(u64, i64)>,
     /// When it was created, for segments without timestamps.
     created_ms: i64,
     /// Whether anything was appended since the last sync of the file began.
@@ -96,6 +101,7 @@ impl Segment {
             max_timestamp: (-1, -1),
             first_timestamp: None,
             bytes_since_index: 0,
+            timestamp_of_headers: None,
             created_ms: now_ms,
             dirty: false,
         }
@@ -168,9 +174,102 @@ impl Segment {
         Ok(Some(segment))
     }
 
-    /// A segment of which nothing is known but its name, to be deleted.
+    /// A segment of which nothing is known but its name, to be deleted or written anew.
     pub fn unread(dir: &str, base_offset: i64) -> Self {
         Self::empty(dir, base_offset, 0)
+    }
+
+    /// The same, created at another time.
+    #[must_use]
+    pub fn created_at(mut self, ms: i64) -> Self {
+        self.created_ms = ms;
+        self
+    }
+
+    /// The log file of a segment that compaction writes: it has the suffix `.cleaned`, and is empty at first.
+    pub fn begin_cleaned(
+        &mut self,
+        storage: &dyn Storage,
+    ) -> Result<&mut dyn StorageFile, StorageError> {
+        if self.file.is_none() {
+            let mut file =
+                storage.open(&format!("{}{CLEANED}", self.path), OpenHow::OpenOrCreate)?;
+            file.truncate(0)?;
+            self.file = Some(file);
+        }
+        self.file(storage)
+    }
+
+    /// Writes the indexes of a segment that compaction wrote, and makes its files durable, though not yet their names.
+    pub fn finish_cleaned(&mut self, storage: &dyn Storage) -> Result<(), StorageError> {
+        let file = self.begin_cleaned(storage)?;
+        file.sync()?;
+        file.seal();
+        self.write_indexes_with(storage, CLEANED)?
+            .iter()
+            .try_for_each(|index| index.sync())
+    }
+
+    /// Renames the log and its indexes from one suffix to another, the log last.
+    pub fn rename_files(
+        &self,
+        storage: &dyn Storage,
+        from: &str,
+        to: &str,
+    ) -> Result<(), StorageError> {
+        [INDEX, TIME_INDEX, LOG].iter().try_for_each(|kind| {
+            let path = self.path_with(kind);
+            storage.rename(&format!("{path}{from}"), &format!("{path}{to}"))
+        })
+    }
+
+    /// Removes the log and its indexes of a suffix, the log first, as far as they are there and it can be done.
+    pub fn remove_files(&self, storage: &dyn Storage, suffix: &str) {
+        for kind in [LOG, INDEX, TIME_INDEX] {
+            let _ = storage.remove_file(&format!("{}{suffix}", self.path_with(kind)));
+        }
+    }
+
+    /// Gives the segment's files the suffix `.deleted`, the log first, and says which there are now. Reads that have some of
+    /// its bytes keep them.
+    pub fn retire(
+        &mut self,
+        storage: &dyn Storage,
+        with_snapshot: bool,
+    ) -> Result<Vec<String>, StorageError> {
+        self.file = None;
+        let mut gone = Vec::new();
+        for kind in [LOG, INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT] {
+            if kind == SNAPSHOT && !with_snapshot {
+                continue;
+            }
+            let path = self.path_with(kind);
+            let deleted = format!("{path}{DELETED}");
+            match storage.rename(&path, &deleted) {
+                Ok(()) => gone.push(deleted),
+                Err(error) if error.kind == StorageErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(gone)
+    }
+
+    /// The largest timestamp of its first batch.
+    pub fn first_timestamp(&mut self, storage: &dyn Storage) -> Result<Option<i64>, LogError> {
+        if self.first_timestamp.is_none() && self.size > 0 {
+            let first = self.headers(storage)?.at(0)?;
+            self.first_timestamp = first.map(|first| first.header.max_timestamp);
+        }
+        Ok(self.first_timestamp.filter(|timestamp| *timestamp >= 0))
+    }
+
+    /// Bytes of the larger one of its indexes.
+    pub fn index_bytes(&self) -> u64 {
+        if !self.indexed {
+            return self.size / REMADE_INTERVAL * 12; // about that, as they were not read yet
+        }
+        let (index, times) = (self.index.as_bytes(), self.time_index.as_bytes());
+        index.len().max(times.len()) as u64
     }
 
     /// Reads the log file and makes the indexes again.
@@ -267,13 +366,13 @@ impl Segment {
         Ok((segment, damage))
     }
 
-    /// Counts a batch that now lies at the end.
-    fn note(&mut self, header: &BatchHeader, config: &LogConfig) {
+    /// Counts a batch that now lies at the end. One without records, as compaction leaves them, has no time.
+    pub fn note(&mut self, header: &BatchHeader, config: &LogConfig) {
         let bytes = header.size_in_bytes() as u64;
         let last_offset = header.last_offset();
         self.contiguous &= header.base_offset == self.next_offset;
         self.next_offset = header.next_offset();
-        if header.max_timestamp > self.max_timestamp.0 {
+        if header.max_timestamp > self.max_timestamp.0 && header.record_count > 0 {
             self.max_timestamp = (header.max_timestamp, last_offset);
         }
         self.first_timestamp.get_or_insert(header.max_timestamp);
@@ -316,7 +415,7 @@ impl Segment {
             _ => now_ms.saturating_sub(self.created_ms),
         };
         self.size + header.size_in_bytes() as u64 > config.segment_bytes.min(SEGMENT_LIMIT)
-            || age > config.segment_ms
+            || age > config.roll_ms()
             || self.index.is_full(config.segment_index_bytes)
             || self.time_index.is_full(config.segment_index_bytes)
             || header.last_offset() > last_offset
@@ -336,9 +435,18 @@ impl Segment {
         &mut self,
         storage: &dyn Storage,
     ) -> Result<[Arc<dyn Syncer>; 2], StorageError> {
+        self.write_indexes_with(storage, "")
+    }
+
+    fn write_indexes_with(
+        &mut self,
+        storage: &dyn Storage,
+        suffix: &str,
+    ) -> Result<[Arc<dyn Syncer>; 2], StorageError> {
         self.time_index
             .push(self.max_timestamp.0, self.max_timestamp.1);
-        let (index, time_index) = (self.path_with(INDEX), self.path_with(TIME_INDEX));
+        let index = format!("{}{suffix}", self.path_with(INDEX));
+        let time_index = format!("{}{suffix}", self.path_with(TIME_INDEX));
         let syncers = [
             write_file_unsynced(storage, &index, self.index.as_bytes())?,
             write_file_unsynced(storage, &time_index, self.time_index.as_bytes())?,
@@ -430,7 +538,7 @@ impl Segment {
                 time_index.push(largest.0, largest.1);
                 last_entry = placed.position;
             }
-            if placed.header.max_timestamp > largest.0 {
+            if placed.header.max_timestamp > largest.0 && placed.header.record_count > 0 {
                 largest = (placed.header.max_timestamp, placed.header.last_offset());
             }
         })?;
@@ -862,10 +970,28 @@ impl Segment {
         self.max_timestamp
     }
 
-    /// Its largest timestamp, or for records without any the time at which the file was last written.
-    pub fn newest_ms(&self, storage: &dyn Storage) -> Result<i64, StorageError> {
+    /// Its largest timestamp. Where compaction has left no record, that of those which were there; for records without any, the
+    /// time at which the file was last written.
+    pub fn newest_ms(&mut self, storage: &dyn Storage) -> Result<i64, StorageError> {
         if self.max_timestamp.0 >= 0 {
-            Ok(self.max_timestamp.0)
+            return Ok(self.max_timestamp.0);
+        }
+        let of_headers = match self.timestamp_of_headers {
+            Some((size, timestamp)) if size == self.size => timestamp,
+            _ => {
+                let mut largest = -1;
+                let walked = self.each_header(storage, 0, |placed| {
+                    largest = placed.header.max_timestamp.max(largest);
+                });
+                if let Err(LogError::Storage(error)) = walked {
+                    return Err(error);
+                }
+                self.timestamp_of_headers = Some((self.size, largest));
+                largest
+            }
+        };
+        if of_headers >= 0 {
+            Ok(of_headers)
         } else {
             storage.modified_ms(&self.path)
         }

@@ -9,31 +9,45 @@ use crate::{
 use ottla_record::Now;
 
 impl PartitionLog {
-    /// Moves the log's start up to `offset` (DeleteRecords); whole segments below it go. An offset beyond the end is an error,
-    /// one below the start changes nothing.
+    /// Moves the log's start up to `offset` (DeleteRecords); whole segments below it go, or, while a compaction reads them, when
+    /// that is done. An offset beyond the end is an error, one below the start changes nothing.
     pub fn advance_start(&mut self, offset: i64) -> Result<(), LogError> {
         self.check_running()?;
         if offset > self.log_end_offset {
             return Err(self.out_of_range(offset));
         }
         self.log_start_offset = self.log_start_offset.max(offset);
+        self.delete_below_start()
+    }
+
+    /// Deletes whole segments below the log's start, unless a compaction reads them.
+    pub fn delete_below_start(&mut self) -> Result<(), LogError> {
+        self.check_running()?;
         let gone = self
             .segments
             .partition_point(|s| s.base_offset() <= self.log_start_offset)
             .saturating_sub(1);
-        self.delete_segments(gone)
+        if gone > 0 && !self.is_compacting() {
+            self.delete_segments(gone)?;
+        }
+        Ok(())
     }
 
-    /// Deletes whole segments that retention by time or size lets go, below `up_to` (the high watermark) only. Returns how many.
+    /// Deletes whole segments that retention by time or size lets go, below `up_to` (the high watermark) only. Returns how
+    /// many. While a compaction runs none go.
     pub fn delete_old_segments(&mut self, now: Now, up_to: i64) -> Result<usize, LogError> {
         self.check_running()?;
+        if self.is_compacting() {
+            return Ok(0);
+        }
         let mut size = self.size_bytes();
         let mut gone = 0;
-        for (i, segment) in self.segments.iter().enumerate() {
+        for i in 0..self.segments.len() {
             let end = self
                 .segments
                 .get(i + 1)
                 .map_or(self.log_end_offset, Segment::base_offset);
+            let segment = &mut self.segments[i];
             let too_old = self.config.retention_ms >= 0
                 && now
                     .wall_ms
@@ -58,13 +72,19 @@ impl PartitionLog {
         Ok(gone)
     }
 
-    /// Deletes the first `count` segments.
+    /// Deletes the first `count` segments; their files are removed later.
     fn delete_segments(&mut self, count: usize) -> Result<(), LogError> {
         for i in 0..count {
-            if let Err(error) = self.segments[i].delete(self.storage.as_ref()) {
-                // Those that are still there stay ours, and are deleted the next time.
-                self.segments.drain(..i);
-                return Err(error.into());
+            match self.segments[i].retire(self.storage.as_ref(), true) {
+                Ok(gone) => self
+                    .files
+                    .deleted
+                    .extend(gone.into_iter().map(|path| (None, path))),
+                Err(error) => {
+                    // Those that are still there stay ours, and are deleted the next time.
+                    self.segments.drain(..i);
+                    return Err(error.into());
+                }
             }
             self.unsynced.dir = true;
         }
@@ -74,6 +94,15 @@ impl PartitionLog {
         self.aborted.retain(|row| row.last_offset >= start);
         self.unsaved = true;
         Ok(())
+    }
+
+    /// Removes the files of deleted segments `file.delete.delay.ms` after this was first called for them. Returns when it is to
+    /// be called again, in monotonic microseconds. A file that can't be removed is removed when the log is opened again.
+    pub fn remove_deleted(&mut self, now: Now) -> Result<Option<u64>, LogError> {
+        let delay_ms = self.config.file_delete_delay_ms;
+        Ok(self
+            .files
+            .remove_deleted(self.storage.as_ref(), delay_ms, now)?)
     }
 
     /// Cuts off all from `offset` on, as a follower does to agree with its leader: whole batches, so the end may be lower.
@@ -90,6 +119,7 @@ impl PartitionLog {
     }
 
     fn try_truncate(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
+        self.overtake_compaction()?;
         self.read_ends = [ReadEnd::NONE; 4];
         self.unsaved = true;
         self.unsynced.dir = true;

@@ -48,6 +48,9 @@ struct DiskState {
     /// `None` is a directory.
     now: BTreeMap<String, Option<Contents>>,
     durable: BTreeMap<String, Option<Contents>>,
+    /// Renames to names that were free, since the last sync of the directory: each is there as a whole or not at all, as file
+    /// systems with a journal have it. (Else no rename at all could ever be safe.)
+    moves: Vec<(String, String)>,
     /// Changes and syncs until the power goes.
     left: u64,
     done: u64,
@@ -92,6 +95,26 @@ impl Disk {
         work(&self.0.lock().unwrap())
     }
 
+    /// A disk with these files, all durable.
+    fn holding(found: &MemoryStorage, left: u64) -> Self {
+        let disk = Self::new(left, true);
+        let mut names = BTreeMap::from([(DIR.to_string(), None)]);
+        for entry in found.list(DIR).unwrap_or_default() {
+            let path = format!("{DIR}/{}", entry.name);
+            let file = found.open(&path, OpenHow::ReadOnly).unwrap();
+            let bytes = file.read_exact(0, entry.len as usize).unwrap().to_vec();
+            let state = FileState {
+                now: bytes.clone(),
+                durable: bytes,
+            };
+            names.insert(path, Some(Arc::new(Mutex::new(state))));
+        }
+        let mut state = disk.0.lock().unwrap();
+        (state.now, state.durable) = (names.clone(), names);
+        drop(state);
+        disk
+    }
+
     /// What is there after the power came back: each directory entry and each file is as it was synced, or as it was last, or
     /// in between.
     fn after_power_cut(&self, random: &mut Random) -> Arc<MemoryStorage> {
@@ -100,8 +123,15 @@ impl Disk {
         let mut paths: Vec<&String> = state.durable.keys().chain(state.now.keys()).collect();
         paths.sort();
         paths.dedup();
+        let mut fates: BTreeMap<&String, bool> = BTreeMap::new();
+        for (from, to) in &state.moves {
+            let known = fates.get(from).or(fates.get(to)).copied();
+            let fate = known.unwrap_or_else(|| random.flip());
+            fates.extend([(from, fate), (to, fate)]);
+        }
         for path in paths {
-            let entry = match random.flip() {
+            let as_synced = fates.get(path).copied().unwrap_or_else(|| random.flip());
+            let entry = match as_synced {
                 true => state.durable.get(path),
                 false => state.now.get(path),
             };
@@ -194,9 +224,15 @@ impl Storage for Disk {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
+        if !self.exists(from)? {
+            return Err(error(StorageErrorKind::NotFound));
+        }
         self.change(|state| {
             let entry = state.now.remove(from);
             let entry = entry.ok_or_else(|| error(StorageErrorKind::NotFound))?;
+            if !state.now.contains_key(to) {
+                state.moves.push((from.into(), to.into()));
+            }
             state.now.insert(to.into(), entry);
             Ok(())
         })
@@ -228,6 +264,7 @@ impl Storage for Disk {
         self.change(|state| {
             if state.honest {
                 let inside = |path: &String| parent(path) == dir;
+                state.moves.retain(|(from, _)| !inside(from));
                 state.durable.retain(|path, _| !inside(path));
                 let entries = state.now.iter().filter(|(path, _)| inside(path));
                 state
@@ -493,4 +530,283 @@ fn a_lying_disk_is_found_out() {
     let failures = sweep(1, 2, false);
     std::panic::set_hook(hook);
     assert!(failures.len() > 100, "{}", failures.len());
+}
+
+// Compaction.
+
+fn compacting() -> LogConfig {
+    LogConfig {
+        compact: true,
+        delete_retention_ms: 30,
+        ..config()
+    }
+}
+
+/// Offset, key, and the value if there is one.
+type Keyed = (i64, u64, Option<Vec<u8>>);
+
+#[derive(Clone, Default)]
+struct KeyedHistory {
+    appended: Vec<Keyed>,
+    synced: i64,
+    /// Up to where a compaction may have come.
+    cleaned: i64,
+    closed: bool,
+}
+
+fn keyed(
+    step: i64,
+    records: &[(u64, Option<Vec<u8>>)],
+    sequence: i32,
+) -> (Bytes, ottla_record::BatchHeader) {
+    let mut builder = ottla_record::BatchBuilder::new(256);
+    for (key, value) in records {
+        let key = key.to_string();
+        builder
+            .append(step, Some(key.as_bytes()), value.as_deref(), &[])
+            .unwrap();
+    }
+    let options = FinishOptions {
+        producer_id: 9,
+        producer_epoch: 0,
+        base_sequence: sequence,
+        ..FinishOptions::default()
+    };
+    let done = builder.finish(&options).unwrap();
+    (done.encoded, done.header)
+}
+
+/// Appends, syncs, compacts in pieces with appends between them, closes and opens again, until the storage fails.
+fn compaction_scenario(
+    disk: &Disk,
+    seed: u64,
+    history: &mut KeyedHistory,
+) -> Result<(), ottla_log::LogError> {
+    let mut random = Random(seed);
+    let storage = Arc::new(disk.clone());
+    let mut log = PartitionLog::create(storage.clone(), DIR, compacting(), now(0))?;
+    let mut checkpoint = 0;
+    for step in 0..45 {
+        let records: Vec<(u64, Option<Vec<u8>>)> = (0..1 + random.below(3))
+            .map(|_| {
+                let value = format!("value of step {step}").into_bytes();
+                (random.below(5), (random.below(4) > 0).then_some(value))
+            })
+            .collect();
+        let base = log.log_end_offset();
+        let (bytes, header) = keyed(step, &records, base as i32);
+        history.appended.extend(
+            (base..)
+                .zip(&records)
+                .map(|(offset, (key, value))| (offset, *key, value.clone())),
+        );
+        log.append(bytes, &header, 0, now(step))?;
+        match random.below(12) {
+            0..4 => {
+                if let Some(job) = log.sync_targets()? {
+                    job.run()?;
+                    log.mark_synced(job.up_to);
+                    history.synced = log.synced_offset();
+                }
+            }
+            4 | 5 => log.roll(now(step))?,
+            6..10 => {
+                let at = now(step * 10);
+                let found = log.cleanable(Some(checkpoint), history.synced, at)?;
+                if found.is_due(0) {
+                    history.cleaned = history.cleaned.max(found.first_uncleanable_offset);
+                    let mut compaction = log.compact(&found, 1 << 16, 5, at)?;
+                    while compaction.finished().is_none() {
+                        if compaction.wants_log() {
+                            log.install(&mut compaction)?;
+                        } else {
+                            compaction.step(400)?;
+                        }
+                    }
+                    checkpoint = compaction.finished().unwrap().first_dirty_offset;
+                    log.remove_deleted(at)?;
+                }
+            }
+            10 => {
+                log.close()?;
+                history.synced = log.log_end_offset();
+                log = open_compacting(storage.clone(), true, history.synced)?;
+                assert_eq!(log.log_end_offset(), history.synced);
+            }
+            _ => {}
+        }
+    }
+    log.close()?;
+    history.synced = log.log_end_offset();
+    history.closed = true;
+    Ok(())
+}
+
+fn open_compacting(
+    storage: Arc<dyn Storage>,
+    clean: bool,
+    recovery_point: i64,
+) -> Result<PartitionLog, ottla_log::LogError> {
+    let options = OpenOptions {
+        clean,
+        recovery_point,
+        log_start_offset: 0,
+    };
+    Ok(PartitionLog::open(storage, DIR, compacting(), now(0), options)?.0)
+}
+
+fn read_keyed(log: &mut PartitionLog) -> Result<Vec<Keyed>, String> {
+    let mut found = Vec::new();
+    let mut from = log.log_start_offset();
+    loop {
+        let slice = log
+            .read(from, 300, true, i64::MAX)
+            .map_err(|error| error.to_string())?;
+        if slice.bytes == 0 {
+            return match from == log.log_end_offset() {
+                true => Ok(found),
+                false => Err(format!(
+                    "nothing at {from}, the end is {}, there are {} segments of {} bytes",
+                    log.log_end_offset(),
+                    log.segment_count(),
+                    log.size_bytes()
+                )),
+            };
+        }
+        for batch in ottla_record::Batches::new(slice.chunks) {
+            let batch = batch.map_err(|error| error.to_string())?;
+            batch.check_crc().map_err(|error| error.to_string())?;
+            let mut records = batch.records(ottla_record::Limits::default()).unwrap();
+            while let Some(record) = records.next_record() {
+                let record = record.map_err(|error| error.to_string())?;
+                if record.offset >= from {
+                    let key = std::str::from_utf8(record.key.unwrap())
+                        .unwrap()
+                        .parse()
+                        .unwrap();
+                    found.push((record.offset, key, record.value.map(<[u8]>::to_vec)));
+                }
+            }
+            from = from.max(batch.header().next_offset());
+        }
+    }
+}
+
+/// Whether nothing is wrong with what a reader of the whole log sees: what was never appended, what is out of order, what
+/// should not have been cleaned, and above all, for each key, another value than the last one.
+fn check_keyed(
+    log: &mut PartitionLog,
+    history: &KeyedHistory,
+    cleaned: i64,
+    before: Option<&Vec<Keyed>>,
+) -> Result<Vec<Keyed>, String> {
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    if end < history.synced || start > 0 && history.synced > 0 {
+        return Err(format!("{start} to {end}, synced {}", history.synced));
+    }
+    let found = read_keyed(log)?;
+    if !found.windows(2).all(|two| two[0].0 < two[1].0) {
+        return Err(format!("out of order: {found:?}"));
+    }
+    if let Some(wrong) = found.iter().find(|r| !history.appended.contains(r)) {
+        return Err(format!("never appended: {wrong:?}"));
+    }
+    // Of what was not synced any may be missing: in a compacted log a lost end of a segment is not told from a hole.
+    let appended: Vec<Keyed> = history.appended[..end as usize]
+        .iter()
+        .filter(|r| r.0 < history.synced || before.unwrap_or(&found).contains(r))
+        .cloned()
+        .collect();
+    if let Some(lost) = appended
+        .iter()
+        .find(|r| r.0 >= cleaned && !found.contains(r))
+    {
+        return Err(format!("lost: {lost:?}, cleaned up to {cleaned}"));
+    }
+    for key in 0..5 {
+        let last = |all: &[Keyed]| {
+            let mut of_key = all.iter().filter(|r| r.1 == key);
+            of_key.next_back().and_then(|(_, _, value)| value.clone())
+        };
+        if last(&found) != last(&appended) {
+            return Err(format!(
+                "key {key}: {:?} instead of {:?}",
+                last(&found),
+                last(&appended)
+            ));
+        }
+    }
+    if end > 0 {
+        let next = |sequence| keyed(0, &[(0, None)], sequence).1;
+        let state = log.producers();
+        if state.check(&next(end as i32)) != SequenceCheck::Accept
+            || state.check(&next(end as i32 + 1)) == SequenceCheck::Accept
+        {
+            return Err(format!("producer state is not that of offset {end}"));
+        }
+    }
+    Ok(found)
+}
+
+fn check_compacted(storage: Arc<dyn Storage>, history: &KeyedHistory) -> Result<(), String> {
+    let describe = |error: ottla_log::LogError| error.to_string();
+    let mut log =
+        open_compacting(storage.clone(), history.closed, history.synced).map_err(describe)?;
+    let before = check_keyed(&mut log, history, history.cleaned, None)?;
+    let entries = storage.list(DIR).unwrap();
+    if let Some(left) = entries.iter().find(|entry| {
+        [".cleaned", ".swap", ".deleted"]
+            .iter()
+            .any(|suffix| entry.name.ends_with(suffix))
+    }) {
+        return Err(format!("{} is left", left.name));
+    }
+    // It can be gone on with.
+    log.roll(now(900)).map_err(describe)?;
+    let end = log.log_end_offset();
+    let found = log.cleanable(None, end, now(900)).map_err(describe)?;
+    log.compact_now(&found, 1 << 16, now(900))
+        .map_err(describe)?;
+    check_keyed(&mut log, history, end, Some(&before))
+        .map_err(|why| format!("cleaned again: {why}"))?;
+    Ok(())
+}
+
+#[test]
+fn compaction_loses_nothing_at_any_operation() {
+    let mut swaps = 0;
+    for seed in 1..=3 {
+        let whole = Disk::new(u64::MAX, true);
+        compaction_scenario(&whole, seed, &mut KeyedHistory::default()).unwrap();
+        let operations = whole.look(|state| state.done);
+        for left in 0..=operations {
+            let disk = Disk::new(left, true);
+            let mut history = KeyedHistory::default();
+            let _ = compaction_scenario(&disk, seed, &mut history);
+            for state in 0..4 {
+                let mut random = Random(seed << 32 | left << 8 | (state + 1));
+                let found = disk.after_power_cut(&mut random);
+                let what = format!("seed {seed}, operation {left} of {operations}, state {state}");
+                let entries = found.list(DIR).unwrap_or_default();
+                let swap = entries.iter().any(|entry| entry.name.ends_with(".swap"));
+                let again =
+                    (swap && left % 3 == 0 && state == 0).then(|| Disk::holding(&found, u64::MAX));
+                check_compacted(found.clone(), &history)
+                    .unwrap_or_else(|why| panic!("{what}: {why}"));
+                // The power may go again while the log is opened.
+                let Some(opening) = again else { continue };
+                swaps += 1;
+                let copy = opening.after_power_cut(&mut random);
+                let _ = open_compacting(Arc::new(opening.clone()), history.closed, history.synced);
+                for left in 0..opening.look(|state| state.done) {
+                    let disk = Disk::holding(&copy, left);
+                    let _ = open_compacting(Arc::new(disk.clone()), history.closed, history.synced);
+                    let found = disk.after_power_cut(&mut random);
+                    check_compacted(found, &history)
+                        .unwrap_or_else(|why| panic!("{what}, opening stopped at {left}: {why}"));
+                }
+            }
+        }
+    }
+    assert!(swaps > 20, "{swaps}");
 }

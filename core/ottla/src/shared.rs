@@ -189,6 +189,14 @@ impl Shared {
 pub(crate) struct Sink(pub Arc<Shared>);
 
 impl EventSink for Sink {
+    fn warn(&self, text: &str) {
+        self.0.log(LogLine {
+            level: 3,
+            facility: "BROKER",
+            message: text.into(),
+        });
+    }
+
     fn event(&self, event: ClientEvent) {
         let shared = &self.0;
         match event {

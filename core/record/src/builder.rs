@@ -48,6 +48,7 @@ pub struct BatchBuilder {
     next_delta: i32,
     base_timestamp: i64,
     max_timestamp: i64,
+    delete_horizon: Option<i64>,
 }
 
 /// What [`BatchBuilder::finish`] writes into the header.
@@ -136,7 +137,17 @@ impl BatchBuilder {
             next_delta: 0,
             base_timestamp: -1,
             max_timestamp: -1,
+            delete_horizon: None,
         }
+    }
+
+    /// Gives the batch a delete horizon (KIP-534), in ms since the Unix epoch: the time from which on compaction may drop
+    /// its tombstones, or the batch itself if it is a transaction marker. It takes the place of the base timestamp, from which
+    /// the records' timestamps then count. For an empty builder.
+    #[must_use]
+    pub fn with_delete_horizon(mut self, at: i64) -> Self {
+        self.delete_horizon = Some(at);
+        self
     }
 
     /// Leaves the checksum to [`finish`](Self::finish). For a batch that will be compressed, where the checksum of the
@@ -173,7 +184,7 @@ impl BatchBuilder {
         headers: &[Header<'_>],
     ) -> Result<AppendedAt, RecordError> {
         if self.count == 0 {
-            self.base_timestamp = timestamp;
+            self.base_timestamp = self.delete_horizon.unwrap_or(timestamp);
             self.max_timestamp = timestamp;
         }
         let (key_raw, key) = nullable(key);
@@ -416,7 +427,8 @@ impl BatchBuilder {
                     None => TimestampType::CreateTime,
                 })
                 .with_transactional(options.transactional)
-                .with_control(options.control),
+                .with_control(options.control)
+                .with_delete_horizon(self.delete_horizon.is_some()),
             last_offset_delta: options
                 .last_offset_delta
                 .unwrap_or(self.next_delta.saturating_sub(1)),
@@ -669,6 +681,30 @@ mod tests {
         assert_eq!(finished.header.base_timestamp, -1);
         assert_eq!(finished.header.last_offset(), 14);
         assert!(read_back(&finished).is_empty());
+    }
+
+    #[test]
+    fn a_delete_horizon_takes_the_place_of_the_base_timestamp() {
+        for compression in [Compression::None, Compression::Gzip] {
+            let mut builder = BatchBuilder::new(0).with_delete_horizon(9_000);
+            for timestamp in [5, 3, 10_000] {
+                builder.append(timestamp, Some(b"key"), None, &[]).unwrap();
+            }
+            let options = FinishOptions {
+                compression,
+                ..FinishOptions::default()
+            };
+            let header = builder.finish(&options).unwrap();
+            assert_eq!(header.header.delete_horizon(), Some(9_000));
+            assert_eq!(header.header.max_timestamp, 10_000);
+            let batch = crate::RecordBatch::parse(header.encoded).unwrap();
+            batch.check_crc().unwrap();
+            let mut records = batch.records(crate::Limits::default()).unwrap();
+            for timestamp in [5, 3, 10_000] {
+                let record = records.next_record().unwrap().unwrap();
+                assert_eq!((record.timestamp, record.value), (timestamp, None));
+            }
+        }
     }
 
     #[test]

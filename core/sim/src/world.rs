@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ottla_broker::{
-    Broker, BrokerConfig, ConnId as BrokerConn, Durability, Output as BrokerOutput,
-    RequestEnvelope, SyncId,
+    Broker, BrokerConfig, CompactionId, CompactionJob, ConnId as BrokerConn, Durability,
+    Output as BrokerOutput, RequestEnvelope, SyncId,
 };
 use ottla_client::{
     Client, ConnId, ErrCode, Event, KafkaError, Output,
@@ -76,6 +76,7 @@ enum What {
     /// A client learns that a connection is gone.
     Gone(usize, u64, ConnId),
     Synced(u64, SyncId, SyncJob, Option<Result<(), StorageError>>),
+    Compacted(u64, CompactionId, CompactionJob),
     Stop(Stop),
     Open,
     Produce(usize),
@@ -446,6 +447,17 @@ impl World {
                 }
                 self.drain_broker();
             }
+            What::Compacted(opening, id, job) => {
+                if opening != self.opening {
+                    return;
+                }
+                if let Some(broker) = &mut self.broker {
+                    let step = job.run();
+                    trace!(self, "compacted {}: {:?}", id.0, step);
+                    broker.handle_compacted(now, id, step);
+                }
+                self.drain_broker();
+            }
             What::Stop(stop) => self.stop(stop),
             What::Open => self.open(),
             What::Produce(index) => self.produce(index),
@@ -538,6 +550,11 @@ impl World {
                     };
                     self.after(delay, What::Synced(self.opening, id, job, result));
                 }
+                BrokerOutput::Compact { id, job } => {
+                    let delay = self.random.below(self.slowest_sync_us) + 50;
+                    self.after(delay, What::Compacted(self.opening, id, job));
+                }
+                BrokerOutput::Warn(text) => trace!(self, "broker warns: {text}"),
                 BrokerOutput::Disconnect(conn) => {
                     trace!(self, "broker hangs up on {}", conn.0);
                     self.checker

@@ -90,6 +90,7 @@ fn delete(
         return Err(ErrorCode::KAFKA_STORAGE_ERROR);
     }
     let start = partition.log.log_start_offset();
+    broker.housekeeping.remove_deleted_at(now);
     // What is answered as deleted stays so after a crash.
     broker.housekeeping.note_appended(&broker.config, now);
     match broker.write_recovery_points() {

@@ -354,9 +354,14 @@ mod tests {
                 ("log.retention.ms", Some("604800000"), DEFAULT_CONFIG),
             ]
         );
-        let policy = ask(&mut h, TOPIC, "a", Some(&["cleanup.policy"]));
+        let unclean = ask(
+            &mut h,
+            TOPIC,
+            "a",
+            Some(&["unclean.leader.election.enable"]),
+        );
         assert!(
-            policy.configs[0]
+            unclean.configs[0]
                 .documentation
                 .as_ref()
                 .unwrap()

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::{Config, CustomPartitioner, Effect, Scope, TopicConfig, find, properties};
 use crate::{ErrCode, KafkaError, LogLine, Role};
-use ottla_broker::{BrokerConfig, Durability};
+use ottla_broker::{BrokerConfig, CleanerConfig, Durability};
 use ottla_client::producer::partitioner::{BoxedPartitioner, PartitionerKind};
 use ottla_client::{BootstrapServer, ClientConfig, IsolationLevel, OffsetReset};
 use ottla_driver::Place;
@@ -194,6 +194,13 @@ impl Config {
             },
             ..BrokerConfig::default()
         };
+        config.cleaner = CleanerConfig {
+            enable: self.flag("ottla.broker.log.cleaner.enable"),
+            dedupe_buffer_bytes: self.number("ottla.broker.log.cleaner.dedupe.buffer.size"),
+            io_max_bytes_per_second: self
+                .number("ottla.broker.log.cleaner.io.max.bytes.per.second"),
+            backoff_ms: self.number("ottla.broker.log.cleaner.backoff.ms"),
+        };
         config.groups.partitions = self.number("ottla.broker.offsets.topic.num.partitions");
         config.groups.initial_rebalance_delay_ms =
             self.number("ottla.broker.group.initial.rebalance.delay.ms");
@@ -366,7 +373,7 @@ mod tests {
         let config = Config::new()
             .with(
                 "bootstrap.servers",
-                "file:///tmp/x?durability=os&num.partitions=4&log.retention.ms=1000",
+                "file:///tmp/x?durability=os&num.partitions=4&log.retention.ms=1000&log.cleaner.backoff.ms=7",
             )
             .and_then(|c| c.with("ottla.broker.auto.create.topics.enable", "false"))
             .unwrap();
@@ -381,6 +388,8 @@ mod tests {
             (Durability::Os, 4, false)
         );
         assert_eq!(broker.topic_defaults.retention_ms, 1000);
+        assert_eq!(broker.cleaner.backoff_ms, 7);
+        assert_eq!(broker.cleaner.io_max_bytes_per_second, i64::MAX as u64);
         for bad in [
             "memory:?linger.ms=5",
             "memory:?num.partitions=0",
