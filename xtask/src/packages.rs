@@ -79,6 +79,9 @@ pub fn build_node_addon() -> Outcome {
 pub fn build_npm_package() -> Outcome<PathBuf> {
     build_node_addon()?;
     step("packing the npm package");
+    setup::programs(&[("strip", "binutils")])?;
+    // The debug information is most of it, and its users have no use for it.
+    run(command("strip").args(["--strip-debug", "bindings-node/ottla.node"]))?;
     let dist = dist_dir("tgz")?;
     output(
         command("npm")

@@ -2,6 +2,8 @@
 
 // KafkaJS's shapes.
 
+import type * as tls from 'node:tls'
+
 export interface RetryOptions {
   maxRetryTime?: number
   initialRetryTime?: number
@@ -47,6 +49,10 @@ export type BrokersFunction = () => string[] | Promise<string[]>
 export interface KafkaConfig {
   /** `memory:`, `memory:NAME` or `file:///path`, with settings of the broker as a query. */
   brokers: string[] | BrokersFunction
+  /** Refused unless false, as are `sasl` and `socketFactory`: an embedded broker has no sockets. */
+  ssl?: tls.ConnectionOptions | boolean
+  sasl?: object
+  socketFactory?: (args: any) => any
   clientId?: string
   connectionTimeout?: number
   authenticationTimeout?: number
@@ -70,6 +76,41 @@ export class Kafka {
 
 export interface InstrumentationEvent<T> { id: number, type: string, timestamp: number, payload: T }
 export type RemoveInstrumentationEventListener = () => void
+export type ConnectEvent = InstrumentationEvent<null>
+export type DisconnectEvent = InstrumentationEvent<null>
+/** Never fires, as the two below: an embedded broker has no network. */
+export type RequestEvent = InstrumentationEvent<{
+  apiKey: number
+  apiName: string
+  apiVersion: number
+  broker: string
+  clientId: string
+  correlationId: number
+  createdAt: number
+  duration: number
+  pendingDuration: number
+  sentAt: number
+  size: number
+}>
+export type RequestTimeoutEvent = InstrumentationEvent<{
+  apiKey: number
+  apiName: string
+  apiVersion: number
+  broker: string
+  clientId: string
+  correlationId: number
+  createdAt: number
+  pendingDuration: number
+  sentAt: number
+}>
+export type RequestQueueSizeEvent = InstrumentationEvent<{ broker: string, clientId: string, queueSize: number }>
+type ClientEventMap<Role extends string> =
+  { [Name in `${Role}.connect` | `${Role}.disconnect`]: InstrumentationEvent<null> } &
+  { [Name in `${Role}.network.request`]: RequestEvent } &
+  { [Name in `${Role}.network.request_timeout`]: RequestTimeoutEvent } &
+  { [Name in `${Role}.network.request_queue_size`]: RequestQueueSizeEvent }
+/** What a client tells: events by their names. */
+type Listeners<Map> = <Name extends keyof Map & string>(event: Name, listener: (event: Map[Name]) => void) => RemoveInstrumentationEventListener
 
 export interface PartitionMetadata {
   partitionErrorCode: number
@@ -89,6 +130,7 @@ export const Partitioners: {
 
 export interface ProducerConfig {
   createPartitioner?: ICustomPartitioner
+  /** `retries`, `initialRetryTime` and `maxRetryTime` count; pauses double, and differ by a fifth. */
   retry?: RetryOptions
   metadataMaxAge?: number
   allowAutoTopicCreation?: boolean
@@ -107,6 +149,7 @@ export interface SendOptions { acks?: number, timeout?: number, compression?: Co
 export interface ProducerRecord extends SendOptions { topic: string, messages: Message[] }
 export interface TopicMessages { topic: string, messages: Message[] }
 export interface ProducerBatch extends SendOptions { topicMessages?: TopicMessages[] }
+/** What became of a send's records of one partition. `offset` and `timestamp` belong to protocol versions that are gone: they are never there. */
 export interface RecordMetadata {
   topicName: string
   partition: number
@@ -114,6 +157,7 @@ export interface RecordMetadata {
   offset?: string
   timestamp?: string
   baseOffset?: string
+  /** In ms, if the topic has `LogAppendTime`; else -1. */
   logAppendTime?: string
   logStartOffset?: string
 }
@@ -133,7 +177,7 @@ export interface Producer {
   /** Rejects: transactions come with a later version. */
   transaction (): Promise<never>
   readonly events: ProducerEvents
-  on (event: ProducerEvents[keyof ProducerEvents], listener: (event: InstrumentationEvent<any>) => void): RemoveInstrumentationEventListener
+  on: Listeners<ClientEventMap<'producer'>>
   logger (): Logger
 }
 
@@ -256,6 +300,59 @@ export interface ConsumerEvents {
   REQUEST_TIMEOUT: 'consumer.network.request_timeout'
   REQUEST_QUEUE_SIZE: 'consumer.network.request_queue_size'
 }
+export type ConsumerHeartbeatEvent = InstrumentationEvent<{ groupId: string, memberId: string, groupGenerationId: number }>
+export type ConsumerCommitOffsetsEvent =
+  InstrumentationEvent<{ groupId: string, memberId: string, groupGenerationId: number, topics: TopicOffsets[] }>
+export interface IMemberAssignment { [topic: string]: number[] }
+export type ConsumerGroupJoinEvent = InstrumentationEvent<{
+  duration: number
+  groupId: string
+  isLeader: boolean
+  leaderId: string
+  groupProtocol: string
+  memberId: string
+  memberAssignment: IMemberAssignment
+}>
+/** Never fires: fetches run ahead of the handlers. */
+export type ConsumerFetchStartEvent = InstrumentationEvent<{ nodeId: number }>
+/** `duration`: how long the consumer waited for it, in ms. */
+export type ConsumerFetchEvent = InstrumentationEvent<{ numberOfBatches: number, duration: number, nodeId: number }>
+export interface IBatchProcessEvent {
+  topic: string
+  partition: number
+  highWatermark: string
+  offsetLag: string
+  offsetLagLow: string
+  batchSize: number
+  firstOffset: string
+  lastOffset: string
+}
+export type ConsumerStartBatchProcessEvent = InstrumentationEvent<IBatchProcessEvent>
+export type ConsumerEndBatchProcessEvent = InstrumentationEvent<IBatchProcessEvent & { duration: number }>
+export type ConsumerCrashEvent = InstrumentationEvent<{ error: Error, groupId: string, restart: boolean }>
+export type ConsumerRebalancingEvent = InstrumentationEvent<{ groupId: string, memberId: string }>
+/** Never fires: the assignors give a member nothing that it isn't subscribed to. */
+export type ConsumerReceivedUnsubcribedTopicsEvent = InstrumentationEvent<{
+  groupId: string
+  generationId: number
+  memberId: string
+  assignedTopics: string[]
+  topicsSubscribed: string[]
+  topicsNotSubscribed: string[]
+}>
+type ConsumerEventMap = ClientEventMap<'consumer'> & {
+  'consumer.heartbeat': ConsumerHeartbeatEvent
+  'consumer.commit_offsets': ConsumerCommitOffsetsEvent
+  'consumer.group_join': ConsumerGroupJoinEvent
+  'consumer.fetch_start': ConsumerFetchStartEvent
+  'consumer.fetch': ConsumerFetchEvent
+  'consumer.start_batch_process': ConsumerStartBatchProcessEvent
+  'consumer.end_batch_process': ConsumerEndBatchProcessEvent
+  'consumer.stop': InstrumentationEvent<null>
+  'consumer.crash': ConsumerCrashEvent
+  'consumer.rebalancing': ConsumerRebalancingEvent
+  'consumer.received_unsubscribed_topics': ConsumerReceivedUnsubcribedTopicsEvent
+}
 export interface Consumer {
   connect (): Promise<void>
   disconnect (): Promise<void>
@@ -269,7 +366,7 @@ export interface Consumer {
   resume (topics: { topic: string, partitions?: number[] }[]): void
   describeGroup (): Promise<GroupDescription>
   readonly events: ConsumerEvents
-  on (event: ConsumerEvents[keyof ConsumerEvents], listener: (event: InstrumentationEvent<any>) => void): RemoveInstrumentationEventListener
+  on: Listeners<ConsumerEventMap>
   logger (): Logger
 }
 
@@ -325,11 +422,20 @@ export interface Admin {
   describeCluster (): Promise<{ brokers: { nodeId: number, host: string, port: number }[], controller: number | null, clusterId: string }>
   describeConfigs (configs: { resources: { type: ConfigResourceTypes, name: string, configNames?: string[] }[], includeSynonyms?: boolean }):
     Promise<DescribeConfigResponse>
+  /** Deletes the records before each offset, -1 for all; rejects with `KafkaJSDeleteTopicRecordsError`. */
+  deleteTopicRecords (options: { topic: string, partitions: SeekEntry[] }): Promise<void>
+  /** Rejects, as do the five below, with `KafkaJSNotImplemented`: the embedded broker doesn't serve their requests yet. */
+  alterConfigs (configs: { validateOnly: boolean, resources: object[] }): Promise<never>
+  describeAcls (options: object): Promise<never>
+  createAcls (options: { acl: object[] }): Promise<never>
+  deleteAcls (options: { filters: object[] }): Promise<never>
+  alterPartitionReassignments (request: { topics: object[], timeout?: number }): Promise<never>
+  listPartitionReassignments (request: { topics?: TopicPartitions[], timeout?: number }): Promise<never>
   listGroups (): Promise<{ groups: { groupId: string, protocolType: string }[] }>
   describeGroups (groupIds: string[]): Promise<GroupDescriptions>
   deleteGroups (groupIds: string[]): Promise<DeleteGroupsResult[]>
   readonly events: AdminEvents
-  on (event: AdminEvents[keyof AdminEvents], listener: (event: InstrumentationEvent<any>) => void): RemoveInstrumentationEventListener
+  on: Listeners<ClientEventMap<'admin'>>
   logger (): Logger
 }
 
@@ -358,7 +464,10 @@ export class KafkaJSTopicMetadataNotLoaded extends KafkaJSMetadataNotLoaded { re
 export class KafkaJSStaleTopicMetadataAssignment extends KafkaJSError { readonly topic: string }
 export class KafkaJSServerDoesNotSupportApiKey extends KafkaJSNonRetriableError { readonly apiKey: number; readonly apiName: string }
 export class KafkaJSDeleteGroupsError extends KafkaJSError { readonly groups: DeleteGroupsResult[] }
-export class KafkaJSDeleteTopicRecordsError extends KafkaJSError { readonly topic: string }
+export class KafkaJSDeleteTopicRecordsError extends KafkaJSError {
+  readonly topic: string
+  readonly partitions: { partition: number, offset: string, error: KafkaJSError }[]
+}
 export class KafkaJSBrokerNotFound extends KafkaJSError {}
 export class KafkaJSPartialMessageError extends KafkaJSError {}
 export class KafkaJSSASLAuthenticationError extends KafkaJSError {}
