@@ -38,6 +38,29 @@ const RIGS: &[Rig] = &[
         |extent| torture("kill", extent, 30),
     ),
     (
+        "steps",
+        "death at every write, sync, rename, removal of a scenario",
+        |extent| sweep("steps", extent, 20),
+    ),
+    (
+        "syscalls",
+        "the same at every system call, with strace",
+        |extent| {
+            setup::optional_packages(&["strace"]);
+            sweep("syscalls", extent, 60)
+        },
+    ),
+    (
+        "flips",
+        "every byte of a data directory flipped, every side file cut and gone",
+        |extent| sweep("flips", extent, 41),
+    ),
+    (
+        "limits",
+        "full disks, too few descriptors, failed syncs, strangers' files",
+        |extent| torture("limits", extent, 1),
+    ),
+    (
         "power",
         "power cuts on ext4 and xfs, as root (300 each)",
         |extent| {
@@ -45,12 +68,12 @@ const RIGS: &[Rig] = &[
             torture("power", extent, 15)
         },
     ),
-    (
-        "states",
-        "simulated states of the disk after a crash (10,000,000 different ones)",
-        states,
-    ),
     ("sim", "seeds of the simulator (100,000)", sim),
+    (
+        "fuzz",
+        "the log's fuzz targets, a minute each, if cargo-fuzz is there",
+        fuzz,
+    ),
 ];
 
 /// The long form of all rigs, or of those that are named.
@@ -155,7 +178,9 @@ fn torture(rig: &str, extent: Extent, rounds_in_ci: u64) -> Outcome<Command> {
     build("ottla-torture")?;
     let mut command = command(target_dir().join("release/ottla-torture"));
     command.arg(rig);
-    let rounds = extent.rounds.or(extent.slice.then_some(rounds_in_ci));
+    let rounds = extent
+        .rounds
+        .or((extent.slice && rounds_in_ci > 0).then_some(rounds_in_ci));
     for (option, number) in [("--rounds", rounds), ("--minutes", extent.minutes)] {
         if let Some(number) = number {
             command.args([option, &number.to_string()]);
@@ -164,20 +189,6 @@ fn torture(rig: &str, extent: Extent, rounds_in_ci: u64) -> Outcome<Command> {
     // Every run is another one; the ledger says which.
     if !extent.slice {
         command.args(["--seed", &seed().to_string()]);
-    }
-    Ok(command)
-}
-
-fn states(extent: Extent) -> Outcome<Command> {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--release", "--package", "ottla-log"]);
-    command.args(["--test", "crash_states", "--", "--ignored", "--nocapture"]);
-    let states = extent
-        .rounds
-        .unwrap_or(if extent.slice { 200_000 } else { 10_000_000 });
-    command.env("OTTLA_CRASH_STATES", states.to_string());
-    if !extent.slice {
-        command.env("OTTLA_CRASH_FROM", seed().to_string());
     }
     Ok(command)
 }
@@ -192,6 +203,52 @@ fn sim(extent: Extent) -> Outcome<Command> {
     if !extent.slice {
         command.args(["--from", &seed().to_string()]);
     }
+    Ok(command)
+}
+
+/// A rig that sweeps over points, every so many of them in CI.
+fn sweep(rig: &str, extent: Extent, stride_in_ci: u64) -> Outcome<Command> {
+    let mut command = torture(
+        rig,
+        Extent {
+            rounds: None,
+            ..extent
+        },
+        0,
+    )?;
+    if extent.slice {
+        command.args(["--stride", &stride_in_ci.to_string()]);
+    }
+    Ok(command)
+}
+
+fn fuzz(extent: Extent) -> Outcome<Command> {
+    let there = command("cargo")
+        .args(["+nightly", "fuzz", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let mut command = command("bash");
+    command.arg("-c");
+    if extent.slice || !there {
+        let why = match extent.slice {
+            true => "not in CI",
+            false => "cargo-fuzz and a nightly toolchain are not installed",
+        };
+        command.arg(format!("echo 'skipped: fuzz: {why}'"));
+        return Ok(command);
+    }
+    let targets = ["record_batch", "segment", "index", "snapshot", "recovery"];
+    let seconds = extent.minutes.unwrap_or(targets.len() as u64) * 60 / targets.len() as u64;
+    command.arg(format!(
+        "found=0
+        for target in {}; do
+            cargo +nightly fuzz run $target -- -max_total_time={seconds} || {{ found=$((found + 1)); echo \"found: fuzz $target\"; }}
+        done
+        echo \"ledger: fuzz | {} seconds | $found | {}\"",
+        targets.join(" "),
+        seconds * targets.len() as u64,
+        targets.join(", "),
+    ));
     Ok(command)
 }
 

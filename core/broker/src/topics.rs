@@ -330,7 +330,7 @@ impl Broker {
                         "it belongs to topic id {found}, but {} has {id}",
                         topic.name
                     ),
-                    path: dir,
+                    path: ottla_log::join(&dir, ottla_log::names::PARTITION_METADATA),
                 });
             }
             None => data_dir::write_topic_id(&*self.storage, &dir, &id).map_err(failed)?,

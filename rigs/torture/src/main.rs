@@ -2,14 +2,19 @@
 //! explains them is `docs/internals/torture.md`.
 
 mod children;
+mod direct;
+mod dying;
+mod flips;
 mod history;
 mod kill;
+mod limits;
 mod mark;
 mod options;
 mod power;
 mod random;
 mod reader;
 mod report;
+mod steps;
 mod writer;
 
 use options::Options;
@@ -30,6 +35,26 @@ const RIGS: &[Rig] = &[
         kill::main,
     ),
     (
+        "steps",
+        "death at every operation of a scenario [--stride 1]",
+        steps::main,
+    ),
+    (
+        "syscalls",
+        "the same at every system call, with strace [--stride 1] [--only fsync]",
+        steps::syscalls,
+    ),
+    (
+        "flips",
+        "every byte of every file flipped, cut off, gone [--stride 1] [--only .index]",
+        flips::main,
+    ),
+    (
+        "limits",
+        "full disks, too few descriptors, failed syncs, strangers' files [--only NAME]",
+        limits::main,
+    ),
+    (
         "power",
         "power cuts on ext4 and xfs; as root [--rounds 300] [--only ext4]",
         power::main,
@@ -39,7 +64,12 @@ const RIGS: &[Rig] = &[
 /// A process that a rig starts: its name, and the function.
 type Role = (&'static str, fn(&Options) -> Result<(), String>);
 
-const ROLES: &[Role] = &[("writer", writer::main), ("reader", reader::main)];
+const ROLES: &[Role] = &[
+    ("writer", writer::main),
+    ("reader", reader::main),
+    ("scenario", steps::scenario),
+    ("sender", limits::sender),
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -84,16 +84,25 @@ impl Progress {
     pub fn goes_on(&mut self, done: u64, report: &Report) -> bool {
         if self.told.elapsed() > Duration::from_secs(5) {
             self.told = Instant::now();
-            let per_round = self.start.elapsed().as_secs_f64() / done.max(1) as f64;
-            eprintln!(
-                "{}: {done} of {}, {} found, {:.0} s to go",
-                self.what,
-                self.total,
-                report.found.len(),
-                per_round * (self.total - done) as f64
-            );
+            let (what, found) = (&self.what, report.found.len());
+            match self.total {
+                u64::MAX => eprintln!("{what}: {done}, {found} found"),
+                total => {
+                    let per_round = self.start.elapsed().as_secs_f64() / done.max(1) as f64;
+                    let left = per_round * total.saturating_sub(done) as f64;
+                    eprintln!("{what}: {done} of {total}, {found} found, {left:.0} s to go");
+                }
+            }
         }
         done < self.total && self.until.is_none_or(|until| Instant::now() < until)
+    }
+
+    /// Tells where it is, if it is time to.
+    pub fn tell(&mut self, where_: &str, report: &Report) {
+        if self.told.elapsed() > Duration::from_secs(5) {
+            self.told = Instant::now();
+            eprintln!("{}: {where_}, {} found", self.what, report.found.len());
+        }
     }
 
     /// Seconds since the beginning.
