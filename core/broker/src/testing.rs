@@ -53,7 +53,7 @@ impl Harness {
         )
     }
 
-    fn on(config: BrokerConfig, storage: Arc<MemoryStorage>, now: Now) -> Self {
+    pub(crate) fn on(config: BrokerConfig, storage: Arc<MemoryStorage>, now: Now) -> Self {
         let broker = Broker::open(config.clone(), storage.clone(), now, 42).unwrap();
         let mut harness = Self {
             broker,

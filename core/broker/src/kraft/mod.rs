@@ -16,3 +16,6 @@ pub use promotion::{PromoteError, Promoted, Promotion, promote};
 pub(crate) const METADATA_DIR: &str = "__cluster_metadata-0";
 /// The records with which a new metadata log begins, written by Kafka's storage format step and by [`promote`].
 pub(crate) const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
+
+#[cfg(test)]
+mod tests;
