@@ -61,7 +61,7 @@ pub fn main(args: &[String]) -> Outcome {
     let bootstrap = format!("file://{}?num.partitions={PARTITIONS}", data.display());
     println!("\n{lines} lines of {source} through {}\n", bootstrap);
     let node_modules = run_dir.join("node_modules");
-    link_package(&node_modules)?;
+    packages::link_node_package(&node_modules)?;
     let verify = run_dir.join("verify.mjs");
     fs::copy(root().join("demo/verify.mjs"), &verify)
         .map_err(|e| format!("{}: {e}", verify.display()))?;
@@ -254,15 +254,6 @@ fn count_lines(path: &Path) -> Outcome<u64> {
     let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let newlines = bytes.iter().filter(|&&b| b == b'\n').count() as u64;
     Ok(newlines + u64::from(bytes.last().is_some_and(|&b| b != b'\n')))
-}
-
-/// Lets `import 'ottla'` find the package as an installed one would be found.
-fn link_package(node_modules: &Path) -> Outcome {
-    fs::create_dir_all(node_modules).map_err(|e| format!("{}: {e}", node_modules.display()))?;
-    let link = node_modules.join("ottla");
-    let _ = fs::remove_file(&link);
-    std::os::unix::fs::symlink(root().join("bindings-node"), &link)
-        .map_err(|e| format!("{}: {e}", link.display()))
 }
 
 fn seconds_since_epoch() -> u64 {

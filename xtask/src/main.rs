@@ -8,6 +8,7 @@ mod generate;
 mod header;
 mod install_c;
 mod packages;
+mod scenarios;
 mod setup;
 mod shell;
 mod test;

@@ -4,7 +4,10 @@ use crate::{
     setup,
     shell::{Outcome, cargo, command, output, root, run, run_quietly, step, target_dir},
 };
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Builds the wheel; prints where it is.
 pub fn wheel(_args: &[String]) -> Outcome {
@@ -73,6 +76,15 @@ pub fn build_node_addon() -> Outcome {
     fs::copy(target_dir().join("release/libottla_node.so"), &addon)
         .map(drop)
         .map_err(|e| format!("{}: {e}", addon.display()))
+}
+
+/// Lets `import 'ottla'` find the package as an installed one would be found.
+pub fn link_node_package(node_modules: &Path) -> Outcome {
+    fs::create_dir_all(node_modules).map_err(|e| format!("{}: {e}", node_modules.display()))?;
+    let link = node_modules.join("ottla");
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(root().join("bindings-node"), &link)
+        .map_err(|e| format!("{}: {e}", link.display()))
 }
 
 /// The package's path, built anew.

@@ -1,7 +1,7 @@
 //! `cargo xtask test [SUITE …]`: every test of every language, and the simulator. CI runs just this.
 
 use crate::{
-    install_c, packages, setup,
+    install_c, packages, scenarios, setup,
     shell::{Outcome, cargo, command, has, run, step, target_dir},
     torture,
 };
@@ -11,7 +11,7 @@ use std::time::Instant;
 type Suite = (&'static str, &'static str, fn() -> Outcome);
 
 /// The suites in the order in which they run: the fast ones that find most come first.
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     (
         "rust",
         "unit, integration and documentation tests of the workspace",
@@ -34,6 +34,11 @@ const SUITES: [Suite; 7] = [
         "jvm",
         "Kafka's tools, a JVM Kafka and its clients on Ottla's directory, and Ottla on theirs",
         jvm,
+    ),
+    (
+        "scenarios",
+        "one list, written by each language and read by each (docs/internals/scenarios.md)",
+        scenarios::suite,
     ),
 ];
 

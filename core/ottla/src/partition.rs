@@ -87,7 +87,19 @@ pub mod offset {
     pub const INVALID: i64 = -1001;
     /// The offset `n` records before the end, but not before the beginning.
     pub const fn tail(n: i64) -> i64 {
-        -2000i64.saturating_sub(if n < 0 { 0 } else { n })
+        (-2000i64).saturating_sub(if n < 0 { 0 } else { n })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn tails_count_down_from_minus_2000() {
+            assert_eq!(
+                [super::tail(0), super::tail(5), super::tail(-1)],
+                [-2000, -2005, -2000]
+            );
+            assert_eq!(super::tail(i64::MAX), i64::MIN);
+        }
     }
 }
 

@@ -15,12 +15,17 @@ impl Consumer {
     /// Replaces the assignment. Each partition starts at its offset, which may be logical.
     ///
     /// Errors as in librdkafka: `_INVALID_ARG` for an offset that means nothing, for a partition that is named twice
-    /// and for [`offset::STORED`] without a group; `_STATE` while a cooperative group is being consumed.
+    /// and for [`offset::STORED`] without a group; `_STATE` while a cooperative group is being consumed. While
+    /// closing it assigns nothing.
     pub(crate) fn assign(
         &mut self,
         now: Now,
         partitions: &[PartitionOffset],
     ) -> Result<(), KafkaError> {
+        if self.is_closing() {
+            self.unassign(now);
+            return Ok(());
+        }
         self.check_usable()?;
         if self.is_cooperative_member() && !partitions.is_empty() {
             let why = "the assignment of a cooperative group is changed by incremental_assign";
@@ -40,6 +45,10 @@ impl Consumer {
         now: Now,
         partitions: &[PartitionOffset],
     ) -> Result<(), KafkaError> {
+        if self.is_closing() {
+            self.unassign(now);
+            return Ok(());
+        }
         self.check_usable()?;
         self.check_incremental("incremental_assign")?;
         if let Some(twice) = partitions
@@ -253,6 +262,12 @@ impl Consumer {
         }
         // Metadata that came before may have something to say about the new ones.
         self.cluster_version = None;
+    }
+
+    /// Whether the consumer closes. An assignment that the application answers then, because its event was on its way already, is
+    /// taken as none, as librdkafka does it.
+    fn is_closing(&self) -> bool {
+        self.closing && self.fatal.is_none()
     }
 
     pub(super) fn check_usable(&self) -> Result<(), KafkaError> {

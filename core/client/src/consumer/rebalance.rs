@@ -231,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn an_assignment_answered_while_closing_is_taken_as_none() {
+        let mut rig = Rig::subscribed_alone(|c| c.rebalance_events = true);
+        assert_eq!(rig.rebalance(), Some((RebalanceKind::Assign, 4)));
+        rig.consumer.close(rig.now);
+        assert_eq!(rig.consumer.assign(rig.now, &[tp("a", 0)]), Ok(()));
+        assert!(rig.consumer.assignment().is_empty());
+    }
+
+    #[test]
     fn cooperative_members_keep_what_they_can() {
         let mut rig = Rig::subscribed_alone(cooperative);
         assert_eq!(rig.consumer.rebalance_protocol(), "COOPERATIVE");
