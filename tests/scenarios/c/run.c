@@ -41,18 +41,21 @@ typedef struct {
         size_t size;
 } value_t;
 
+static unsigned char digit_of(char digit) {
+        const char *digits = "0123456789abcdef", *found = strchr(digits, digit);
+        if (!digit || !found)
+                die("not hexadecimal: %c", digit);
+        return (unsigned char)(found - digits);
+}
+
 static value_t value_of(const char *hex) {
         value_t value = {NULL, 0};
         if (!strcmp(hex, "-"))
                 return value;
         value.size = strlen(hex) / 2;
         value.bytes = malloc(value.size + 1);
-        for (size_t i = 0; i < value.size; i++) {
-                unsigned byte;
-                if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
-                        die("not hexadecimal: %s", hex);
-                value.bytes[i] = (unsigned char)byte;
-        }
+        for (size_t i = 0; i < value.size; i++)
+                value.bytes[i] = (unsigned char)(digit_of(hex[2 * i]) << 4 | digit_of(hex[2 * i + 1]));
         return value;
 }
 
