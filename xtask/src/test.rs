@@ -1,17 +1,17 @@
 //! `cargo xtask test [SUITE …]`: every test of every language, and the simulator. CI runs just this.
 
 use crate::{
-    install_c, packages, scenarios, setup,
-    shell::{Outcome, cargo, command, has, run, step, target_dir},
+    demo, install_c, packages, scenarios, setup,
+    shell::{Outcome, cargo, command, has, root, run, step, target_dir},
     torture,
 };
-use std::time::Instant;
+use std::{fs, io::Write, process::Stdio, time::Instant};
 
 /// A suite's name, what it covers, and how it runs.
 type Suite = (&'static str, &'static str, fn() -> Outcome);
 
 /// The suites in the order in which they run: the fast ones that find most come first.
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     (
         "rust",
         "unit, integration and documentation tests of the workspace",
@@ -39,6 +39,11 @@ const SUITES: [Suite; 8] = [
         "scenarios",
         "one list, written by each language and read by each (docs/internals/scenarios.md)",
         scenarios::suite,
+    ),
+    (
+        "demo",
+        "the demo, on a log of this machine and on standard input",
+        demo,
     ),
 ];
 
@@ -119,6 +124,28 @@ fn c() -> Outcome {
         .arg("tests/c/run")
         .arg(&prefix)
         .arg(target_dir().join("test")))
+}
+
+fn demo() -> Outcome {
+    demo::main(&[])?;
+    let text =
+        fs::read_to_string(root().join("CHANGELOG.md")).map_err(|error| error.to_string())?;
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut asked = command(program)
+        .args(["demo", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("the demo can't be started: {error}"))?;
+    if let Some(mut stdin) = asked.stdin.take() {
+        stdin
+            .write_all(text.as_bytes())
+            .map_err(|error| format!("the demo's standard input: {error}"))?;
+    }
+    match asked.wait() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the demo on standard input: {status}")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn python() -> Outcome {
