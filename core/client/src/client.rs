@@ -289,7 +289,7 @@ impl Client {
 
     /// Counters of everything, for `stats_cb`.
     pub fn statistics(&self) -> Statistics {
-        Statistics::of(&self.net, self.producer.as_ref())
+        Statistics::of(&self.net, self.producer.as_ref(), self.consumer.as_ref())
     }
 
     /// Requests sent and answers received so far.

@@ -26,6 +26,6 @@ pub use error::{ErrCode, KafkaError};
 pub use metadata::{BrokerAddress, Metadata, PartitionMetadata, TopicMetadata};
 pub use output::{ConnId, Event, Output, RequestId, Route};
 pub use statistics::{
-    BrokerCounters, BrokerStatistics, PartitionCounters, PartitionStatistics, ProducerCounters,
-    Statistics,
+    BrokerCounters, BrokerStatistics, ConsumedPartitionStatistics, PartitionCounters,
+    PartitionStatistics, ProducerCounters, Statistics,
 };

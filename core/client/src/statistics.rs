@@ -1,5 +1,6 @@
 //! Counters for the statistics that `statistics.interval.ms` makes the façade emit.
 
+use crate::consumer::Consumer;
 use crate::metadata::BrokerAddress;
 use crate::network::Network;
 use crate::producer::Producer;
@@ -26,6 +27,8 @@ pub struct BrokerCounters {
 pub struct BrokerStatistics {
     /// Node id; negative for a bootstrap address.
     pub node: i32,
+    /// Whether it is the one for the group.
+    pub coordinator: bool,
     /// Where it is.
     pub address: BrokerAddress,
     /// Whether requests can be sent.
@@ -68,6 +71,41 @@ pub struct PartitionStatistics {
     pub counters: PartitionCounters,
 }
 
+/// One partition that is consumed. Offsets are [`offset::INVALID`](crate::consumer::offset::INVALID) while they aren't known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumedPartitionStatistics {
+    /// The topic.
+    pub topic: Str,
+    /// The partition.
+    pub partition: i32,
+    /// Records that were fetched and wait for the application.
+    pub queued: usize,
+    /// Bytes of their batches.
+    pub queued_bytes: usize,
+    /// librdkafka's word for what is done about it: `active`, `offset-query`, `offset-wait`, `stopped`.
+    pub fetch_state: &'static str,
+    /// Where it is fetched next.
+    pub next_offset: i64,
+    /// The offset behind the last record that the application took.
+    pub position: i64,
+    /// The offset that the next commit without arguments commits.
+    pub stored: i64,
+    /// The leader epoch that goes with it; -1 if unknown.
+    pub stored_epoch: i32,
+    /// What the group has as committed.
+    pub committed: i64,
+    /// The end that the application was told of.
+    pub eof: Option<i64>,
+    /// The partition's first offset, as the last answer told it.
+    pub low: i64,
+    /// Its end, or with `read_committed` the end of what is committed.
+    pub high: i64,
+    /// Records fetched since it was assigned.
+    pub rx_messages: u64,
+    /// Bytes of their batches.
+    pub rx_bytes: u64,
+}
+
 /// What is counted of the producer as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProducerCounters {
@@ -106,10 +144,25 @@ pub struct Statistics {
     pub brokers: Vec<BrokerStatistics>,
     /// By partition that is produced to.
     pub partitions: Vec<PartitionStatistics>,
+    /// Producer id and epoch, -1 before they are known; `None` without idempotence.
+    pub producer_id: Option<(i64, i16)>,
+    /// By partition that is consumed.
+    pub consumed: Vec<ConsumedPartitionStatistics>,
+    /// Records that the application took.
+    pub rx_messages: u64,
+    /// Bytes of their batches.
+    pub rx_bytes: u64,
+    /// Where a consumer stands in its group, in librdkafka's words; `None` without a group.
+    pub join_state: Option<&'static str>,
 }
 
 impl Statistics {
-    pub(crate) fn of(net: &Network, producer: Option<&Producer>) -> Self {
+    pub(crate) fn of(
+        net: &Network,
+        producer: Option<&Producer>,
+        consumer: Option<&Consumer>,
+    ) -> Self {
+        let (rx_messages, rx_bytes) = consumer.map(Consumer::received).unwrap_or_default();
         let brokers: Vec<BrokerStatistics> = net.statistics().collect();
         Self {
             msg_cnt: producer.map_or(0, Producer::queued_messages),
@@ -121,6 +174,14 @@ impl Statistics {
                 .into_iter()
                 .flat_map(Producer::partitions)
                 .collect(),
+            producer_id: producer.and_then(Producer::producer_id),
+            consumed: consumer
+                .into_iter()
+                .flat_map(Consumer::partition_statistics)
+                .collect(),
+            rx_messages,
+            rx_bytes,
+            join_state: consumer.map(Consumer::join_state),
             brokers,
         }
     }

@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     offset_commit_events: bool,
     statistics_us: u64,
     next_statistics: AtomicU64,
+    /// When the handle was made, in monotonic microseconds.
+    pub born_us: u64,
 }
 
 /// The lock, even if a thread panicked with it.
@@ -98,6 +100,7 @@ impl Shared {
             rebalance_events: settings.client.rebalance_by_application,
             offset_commit_events: config.offset_commit_events,
             statistics_us: settings.statistics_interval_ms * 1000,
+            born_us: ottla_driver::now().mono_us,
             next_statistics: AtomicU64::new(match settings.statistics_interval_ms {
                 0 => u64::MAX,
                 ms => ottla_driver::now().mono_us + ms * 1000,
@@ -135,6 +138,11 @@ impl Shared {
         if let Some(hook) = hook {
             hook();
         }
+    }
+
+    /// Events that wait in the main queue.
+    pub fn main_queue_len(&self) -> usize {
+        lock(&self.queues)[MAIN].events.len()
     }
 
     /// Writes a log line, if it is important enough.

@@ -416,3 +416,90 @@ fn patterns_find_new_topics_but_no_blacklisted_ones() {
     assert!(names(&producer).contains(&"new.hidden".to_owned()));
     assert!(!names(&consumer).contains(&"new.hidden".to_owned()));
 }
+
+/// The next statistics of a handle, from now on.
+fn statistics(handle: &Handle) -> serde_json::Value {
+    let queue = handle.main_queue();
+    while queue.poll(Duration::ZERO).is_some() {}
+    loop {
+        if let Some(Event::Statistics(text)) = queue.poll(WAIT) {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+/// Statistics have librdkafka's shape, and say what is.
+#[test]
+fn statistics_tell_what_is() {
+    let servers = "memory:statistics-of-all";
+    let with = |config: Config| config.with("statistics.interval.ms", "20").unwrap();
+    let producer = with(config(servers))
+        .with("enable.idempotence", "true")
+        .unwrap();
+    let producer = Handle::new(Role::Producer, producer).unwrap();
+    produce(&producer, "t", &["a", "bb", "ccc"]);
+    let told = statistics(&producer);
+    assert_eq!(
+        (&told["type"], &told["txmsgs"]),
+        (&"producer".into(), &3.into())
+    );
+    let partition = &told["topics"]["t"]["partitions"]["0"];
+    assert_eq!(
+        (&partition["txmsgs"], &partition["msgq_cnt"]),
+        (&3.into(), &0.into())
+    );
+    assert!(partition["txbytes"].as_u64().unwrap() > 0);
+    assert!(partition.get("consumer_lag").is_none(), "{partition}");
+    let leader = partition["leader"].as_i64().unwrap();
+    let brokers = told["brokers"].as_object().unwrap();
+    let broker = brokers.values().find(|b| b["nodeid"] == leader).unwrap();
+    assert_eq!(
+        (&broker["state"], &broker["source"]),
+        (&"UP".into(), &"learned".into())
+    );
+    assert_eq!(broker["toppars"]["t-0"]["partition"], 0);
+    assert!(broker["tx"].as_u64() > Some(0) && told["tx"].as_u64() >= broker["tx"].as_u64());
+    assert_eq!(told["eos"]["idemp_state"], "Assigned");
+    assert!(told["eos"]["producer_id"].as_i64().unwrap() >= 0);
+    assert!(told.get("cgrp").is_none());
+
+    let consumer = with(config(servers))
+        .with("group.id", "g")
+        .and_then(|c| c.with("auto.offset.reset", "earliest"))
+        .and_then(|c| c.with("enable.auto.commit", "false"))
+        .unwrap();
+    let consumer = Handle::new(Role::Consumer, consumer).unwrap();
+    consumer.subscribe(&["t"]).unwrap();
+    assert_eq!(consume(&consumer, 3), ["a", "bb", "ccc"]);
+    consumer
+        .commit(Some(&[TopicPartition::new("t", 0, 1)]), WAIT)
+        .unwrap();
+    let told = statistics(&consumer);
+    let partition = &told["topics"]["t"]["partitions"]["0"];
+    for (name, value) in [
+        ("app_offset", 3),
+        ("stored_offset", 3),
+        ("committed_offset", 1),
+        ("lo_offset", 0),
+        ("hi_offset", 3),
+        ("consumer_lag", 2),
+        ("consumer_lag_stored", 0),
+        ("rxmsgs", 3),
+        ("fetchq_cnt", 0),
+    ] {
+        assert_eq!(partition[name], value, "{name}: {partition}");
+    }
+    assert_eq!(partition["fetch_state"], "active");
+    assert_eq!(
+        (&told["rxmsgs"], &told["type"]),
+        (&3.into(), &"consumer".into())
+    );
+    let group = &told["cgrp"];
+    assert_eq!(
+        (&group["state"], &group["join_state"]),
+        (&"up".into(), &"steady".into())
+    );
+    assert_eq!(group["assignment_size"], 1);
+    assert_eq!(told["brokers"]["GroupCoordinator"]["source"], "logical");
+    assert!(told.get("eos").is_none() && told.get("msg_max").is_none());
+}

@@ -225,6 +225,8 @@ pub(crate) struct Consumer {
     pub(super) cluster_version: Option<u64>,
     pub(super) in_flight: BTreeMap<u64, Purpose>,
     next_token: u64,
+    /// Records that the application took, and bytes of their batches.
+    pub(super) rx: (u64, u64),
     wants: VecDeque<Want>,
     events: VecDeque<ConsumerEvent>,
 }
@@ -255,6 +257,7 @@ impl Consumer {
             cluster_version: None,
             in_flight: BTreeMap::new(),
             next_token: 0,
+            rx: (0, 0),
             wants: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -430,6 +433,7 @@ impl Consumer {
                     if let Some(consumed) =
                         partition.take(&mut self.queued_records, &mut self.queued_bytes)
                     {
+                        self.count(&consumed);
                         return Some(consumed);
                     }
                 }
@@ -442,7 +446,16 @@ impl Consumer {
     pub(crate) fn poll_fetched_of(&mut self, now: Now, key: &TopicPartition) -> Option<Consumed> {
         self.application_polls(now);
         let partition = self.partitions.get_mut(key)?;
-        partition.take(&mut self.queued_records, &mut self.queued_bytes)
+        let consumed = partition.take(&mut self.queued_records, &mut self.queued_bytes)?;
+        self.count(&consumed);
+        Some(consumed)
+    }
+
+    fn count(&mut self, consumed: &Consumed) {
+        if let Consumed::Records(fetched) = consumed {
+            self.rx.0 += fetched.record_count() as u64;
+            self.rx.1 += fetched.size_in_bytes() as u64;
+        }
     }
 
     /// Whether [`Self::poll_fetched`] has something.

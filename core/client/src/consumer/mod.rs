@@ -24,6 +24,7 @@ mod rebalance;
 #[cfg(test)]
 mod scripted;
 mod start_offsets;
+mod statistics;
 mod subscription;
 
 pub use assignors::TopicPartition;

@@ -75,6 +75,8 @@ pub(super) struct Partition {
     pub(super) cluster_error: ErrCode,
     /// The version with which it is in a fetch under way.
     pub(super) in_fetch: Option<u32>,
+    /// Records that were taken out of the queue, and bytes of their batches.
+    pub(super) rx: (u64, u64),
 }
 
 impl Partition {
@@ -101,6 +103,7 @@ impl Partition {
             asked: false,
             tail_start: false,
             in_fetch: None,
+            rx: (0, 0),
             first_offset: offset::INVALID,
             cluster_error: ErrCode::NO_ERROR,
         }
@@ -152,6 +155,8 @@ impl Partition {
             Queued::Records(fetched) => {
                 self.queued_records -= fetched.record_count();
                 self.queued_bytes -= fetched.size_in_bytes();
+                self.rx.0 += fetched.record_count() as u64;
+                self.rx.1 += fetched.size_in_bytes() as u64;
                 if !self.forwarded {
                     *queued_records -= fetched.record_count();
                     *queued_bytes -= fetched.size_in_bytes();

@@ -458,6 +458,7 @@ impl Network {
             .iter()
             .map(|(peer, connection)| BrokerStatistics {
                 node: peer.node,
+                coordinator: peer.coordinator,
                 address: connection.address.clone(),
                 up: connection.is_up(),
                 in_flight: connection.in_flight.len(),

@@ -489,6 +489,15 @@ impl Producer {
         self.fatal.as_ref()
     }
 
+    /// The producer id and epoch for statistics; -1 and -1 before they are known, `None` without idempotence.
+    pub(crate) fn producer_id(&self) -> Option<(i64, i16)> {
+        match self.identity {
+            Identity::Anonymous => None,
+            Identity::Known(identity) => Some((identity.id, identity.epoch)),
+            Identity::Wanted { .. } | Identity::Asked => Some((-1, -1)),
+        }
+    }
+
     /// Counters for statistics.
     pub(crate) fn counters(&self) -> ProducerCounters {
         self.counters
