@@ -20,6 +20,7 @@ pub struct Event {
     text: Option<CString>,
     facility: Option<CString>,
     level: c_int,
+    context: &'static str,
     partitions: OwnedList,
     /// FETCH: the message.
     message: OwnedMessage,
@@ -86,6 +87,7 @@ impl Event {
             text: None,
             facility: None,
             level: 0,
+            context: "",
             partitions: OwnedList::none(),
             message: OwnedMessage(ptr::null_mut()),
             deliveries: None,
@@ -191,6 +193,7 @@ impl Event {
                 text: Some(c_string(&line.message)),
                 facility: Some(c_string(line.facility)),
                 level: line.level.into(),
+                context: line.context,
                 ..new(Self::LOG)
             },
             CoreEvent::Statistics(json) => Self {
@@ -448,7 +451,7 @@ pub unsafe extern "C" fn rd_kafka_event_debug_contexts(
         if rd_kafka_event_type(rkev) != Event::LOG {
             return -1;
         }
-        write_text("", dst, dstsize);
+        write_text((*rkev).context, dst, dstsize);
     }
     0
 }

@@ -329,6 +329,7 @@ pub unsafe extern "C" fn rd_kafka_brokers_add(
                         level: 3,
                         facility: "BROKERADD",
                         message,
+                        context: "",
                     });
                     0
                 }

@@ -122,6 +122,7 @@ impl Instance {
                     level: 3,
                     facility: "ERROR",
                     message: error.to_string(),
+                    context: "",
                 }),
             },
             Event::Log(line) => self.log(&line),

@@ -6,6 +6,7 @@ use crate::{
         Cluster, Consumed, ConsumedPartition, Consumer, ConsumerConfig, PartitionOffset, To,
         TopicPartition, Want,
     },
+    debug::Debug,
     error::{ErrCode, KafkaError},
     metadata::{BrokerAddress, Metadata},
     network::{Network, Tag},
@@ -13,7 +14,7 @@ use crate::{
     producer::{ProduceRecord, Producer, Purge, partitioner::BoxedPartitioner},
     statistics::Statistics,
 };
-use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use alloc::{collections::VecDeque, format, sync::Arc, vec::Vec};
 use ottla_protocol::{Request, Response, Str};
 use ottla_record::Now;
 
@@ -32,6 +33,7 @@ pub struct Client {
     producer: Option<Producer>,
     consumer: Option<Consumer>,
     events: VecDeque<Event>,
+    debug: Debug,
     next_request: u64,
 }
 
@@ -41,6 +43,7 @@ impl Client {
     pub fn new(config: ClientConfig, now: Now, seed: u64) -> Result<Self, KafkaError> {
         let config = config.check()?;
         let producing = config.role == Role::Producer;
+        let debug = Debug::new(config.debug);
         let consumer = if producing {
             None
         } else {
@@ -53,6 +56,7 @@ impl Client {
             consumer,
             config,
             events: VecDeque::new(),
+            debug,
             next_request: 0,
         })
     }
@@ -64,12 +68,14 @@ impl Client {
 
     /// A connection is there.
     pub fn handle_connected(&mut self, now: Now, conn: ConnId) {
+        self.debug.connected(conn.0);
         self.net.connected(now, conn);
         self.step(now);
     }
 
     /// A connection is gone, or could not be made.
     pub fn handle_disconnected(&mut self, now: Now, conn: ConnId, reason: KafkaError) {
+        self.debug.disconnected(conn.0, &reason);
         self.net.disconnected(now, conn, reason);
         self.step(now);
     }
@@ -82,6 +88,8 @@ impl Client {
         correlation_id: i32,
         response: Response,
     ) {
+        self.debug
+            .response(correlation_id, &response, &self.metadata);
         if let Some((tag, response)) = self.net.answered(now, conn, correlation_id, response) {
             self.dispatch(now, tag, Ok(response));
         }
@@ -203,7 +211,9 @@ impl Client {
 
     /// The next thing for the driver to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.net.poll_output()
+        let output = self.net.poll_output()?;
+        self.debug.output(&output, &self.metadata);
+        Some(output)
     }
 
     /// When [`Client::handle_timeout`] is due, in monotonic microseconds; it may be in the past.
@@ -229,7 +239,8 @@ impl Client {
         if let Some(event) = self.consumer.as_mut().and_then(Consumer::poll_event) {
             return Some(Event::Consumer(event));
         }
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        event.or_else(|| self.debug.poll_line().map(Event::Debug))
     }
 
     /// Sends a request of the application; [`Event::Response`] follows, at the latest after `timeout_ms` (0: `socket.timeout.ms`).
@@ -241,6 +252,7 @@ impl Client {
         timeout_ms: i32,
     ) -> RequestId {
         let id = RequestId(self.next_id());
+        self.debug.application(request.api_key());
         if let Route::Leader(topic, _) = &route {
             self.metadata.follow(now, topic);
         }
@@ -457,6 +469,9 @@ impl Client {
 
     /// Subscribes to topics by name or `^regex`, in place of what was subscribed to.
     pub fn subscribe(&mut self, now: Now, topics: &[Str]) -> Result<(), KafkaError> {
+        self.debug.line("cgrp", "SUBSCRIBE", || {
+            format!("subscribing to {} topics", topics.len())
+        });
         self.command(now, |consumer| consumer.subscribe(now, topics))?
     }
 
@@ -474,6 +489,9 @@ impl Client {
 
     /// Consumes these partitions, in place of others.
     pub fn assign(&mut self, now: Now, partitions: &[PartitionOffset]) -> Result<(), KafkaError> {
+        self.debug.line("consumer", "ASSIGN", || {
+            format!("{} partitions are assigned", partitions.len())
+        });
         self.command(now, |consumer| consumer.assign(now, partitions))?
     }
 

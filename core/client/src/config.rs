@@ -3,6 +3,7 @@
 //! The façade's property table fills it from strings. Only what the machines act on is here; what concerns sockets, TLS,
 //! SASL, logging and callbacks stays above them.
 
+use crate::debug::Contexts;
 use crate::error::{ErrCode, KafkaError};
 use crate::producer::partitioner::PartitionerKind;
 use alloc::format;
@@ -118,6 +119,8 @@ pub struct ClientConfig {
     pub topic_metadata_refresh_fast_interval_ms: u32,
     /// `topic.metadata.propagation.max.ms`: how long a topic that a broker does not know may still be on its way.
     pub topic_metadata_propagation_max_ms: u32,
+    /// `debug`.
+    pub debug: Contexts,
     /// `topic.blacklist`: regular expressions of topics that metadata leaves out.
     pub topic_blacklist: Vec<Str>,
     /// `metadata.recovery.strategy=rebootstrap`: start again from the bootstrap servers when no known broker answers.
@@ -239,6 +242,7 @@ impl Default for ClientConfig {
             metadata_max_age_ms: 900_000,
             topic_metadata_refresh_fast_interval_ms: 100,
             topic_metadata_propagation_max_ms: 30_000,
+            debug: Contexts::default(),
             topic_blacklist: Vec::new(),
             metadata_recovery_rebootstrap: true,
             metadata_recovery_rebootstrap_trigger_ms: 300_000,

@@ -11,6 +11,7 @@ extern crate std;
 mod client;
 pub mod config;
 pub mod consumer;
+mod debug;
 pub mod error;
 mod metadata;
 mod network;
@@ -22,6 +23,7 @@ mod statistics;
 
 pub use client::Client;
 pub use config::{BootstrapServer, ClientConfig, IsolationLevel, OffsetReset, Role, TopicConfig};
+pub use debug::{Contexts, DebugLine};
 pub use error::{ErrCode, KafkaError};
 pub use metadata::{BrokerAddress, Metadata, PartitionMetadata, TopicMetadata};
 pub use output::{ConnId, Event, Output, RequestId, Route};

@@ -1,6 +1,7 @@
 //! What the machine asks of its driver, and what it tells the application.
 
 use crate::consumer::ConsumerEvent;
+use crate::debug::DebugLine;
 use crate::error::KafkaError;
 use crate::producer::DeliveredBatch;
 use ottla_protocol::{Request, Response, Str};
@@ -79,4 +80,6 @@ pub enum Event {
     },
     /// Something that concerns the client as a whole: librdkafka's error callback. Not fatal unless it says so.
     Error(KafkaError),
+    /// A line that `debug` asked for.
+    Debug(DebugLine),
 }

@@ -87,6 +87,8 @@ pub struct LogLine {
     pub facility: &'static str,
     /// The text.
     pub message: String,
+    /// What asked for it: one of the contexts that `debug` takes; empty for other lines.
+    pub context: &'static str,
 }
 
 /// How far a record got, as far as is known (`rd_kafka_msg_status_t`).

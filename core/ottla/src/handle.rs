@@ -472,6 +472,7 @@ impl Handle {
             level,
             facility,
             message: message.to_owned(),
+            context: "",
         });
     }
     /// The cluster's id; waits until a broker has told it.

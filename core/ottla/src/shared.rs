@@ -202,6 +202,7 @@ impl EventSink for Sink {
             level: 3,
             facility: "BROKER",
             message: text.into(),
+            context: "",
         });
     }
 
@@ -245,6 +246,12 @@ impl EventSink for Sink {
             ClientEvent::Response { id, result } => {
                 shared.complete(id.0, Completion::Response(result));
             }
+            ClientEvent::Debug(line) => shared.log(LogLine {
+                level: 7,
+                facility: line.facility,
+                message: line.message,
+                context: line.context,
+            }),
             ClientEvent::Error(error) => {
                 if error.fatal {
                     lock(&shared.fatal).get_or_insert(error.clone());

@@ -854,7 +854,7 @@ impl World {
                         .violation(format!("client {index}: fatal error: {error:?}"));
                 }
             }
-            Event::Response { .. } => {}
+            Event::Response { .. } | Event::Debug(_) => {}
         }
     }
 

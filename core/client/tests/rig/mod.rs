@@ -261,7 +261,7 @@ impl Rig {
                 }
                 Event::Error(error) => self.errors.push(error),
                 Event::Response { id, result } => self.responses.push((id.0, result)),
-                Event::Consumer(_) => {}
+                Event::Consumer(_) | Event::Debug(_) => {}
             }
         }
     }

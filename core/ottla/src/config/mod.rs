@@ -238,18 +238,20 @@ impl Config {
     }
 }
 
+/// Whether a property's value is not to be shown.
+fn is_secret(name: &str) -> bool {
+    ["password", "secret", "key.pem", "passphrase"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
 impl fmt::Debug for Config {
     /// What was set, secrets left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secret = |name: &str| {
-            ["password", "secret", "key.pem", "passphrase"]
-                .iter()
-                .any(|word| name.contains(word))
-        };
         let shown = |(name, value): (&&'static str, &String)| {
             (
                 *name,
-                if secret(name) {
+                if is_secret(name) {
                     "[secret]".to_owned()
                 } else {
                     value.clone()

@@ -5,7 +5,7 @@ use super::{Config, CustomPartitioner, Effect, Scope, TopicConfig, find, propert
 use crate::{ErrCode, KafkaError, LogLine, Role};
 use ottla_broker::{BrokerConfig, CleanerConfig, Durability};
 use ottla_client::producer::partitioner::{BoxedPartitioner, PartitionerKind};
-use ottla_client::{BootstrapServer, ClientConfig, IsolationLevel, OffsetReset};
+use ottla_client::{BootstrapServer, ClientConfig, Contexts, IsolationLevel, OffsetReset};
 use ottla_driver::Place;
 use ottla_protocol::Str;
 use ottla_record::Compression;
@@ -70,6 +70,7 @@ impl Config {
             topic_metadata_refresh_fast_interval_ms: self
                 .number("topic.metadata.refresh.fast.interval.ms"),
             topic_metadata_propagation_max_ms: self.number("topic.metadata.propagation.max.ms"),
+            debug: Contexts::parse(&text("debug")),
             topic_blacklist: self.list("topic.blacklist"),
             metadata_recovery_rebootstrap: text("metadata.recovery.strategy") == "rebootstrap",
             metadata_recovery_rebootstrap_trigger_ms: self
@@ -143,9 +144,14 @@ impl Config {
             place,
             broker,
             statistics_interval_ms: self.number("statistics.interval.ms"),
-            log_level: self.number("log_level"),
+            // Who asks for debug lines gets them, as in librdkafka.
+            log_level: if text("debug").is_empty() {
+                self.number("log_level")
+            } else {
+                7
+            },
             log_queue: self.flag("log.queue"),
-            warnings: self.warnings(role),
+            warnings: self.warnings(role).into_iter().chain(self.told()).collect(),
         })
     }
 
@@ -261,12 +267,35 @@ impl Config {
         (self.number::<f64>("linger.ms") * 1000.0) as u64
     }
 
+    /// With `debug=conf`: what was set. Secrets are left out.
+    fn told(&self) -> Vec<LogLine> {
+        if !Contexts::parse(&self.text("debug")).contains("conf") {
+            return Vec::new();
+        }
+        let line = |message| LogLine {
+            level: 7,
+            facility: "CONF",
+            message,
+            context: "conf",
+        };
+        let mut lines = vec![line("Client configuration:".to_owned())];
+        for row in self.set_rows() {
+            let value = match super::is_secret(row.name) {
+                true => "[redacted]".to_owned(),
+                false => self.get(row.name).unwrap_or_default(),
+            };
+            lines.push(line(format!("  {} = {value}", row.name)));
+        }
+        lines
+    }
+
     /// What whoever wrote the configuration should know.
     fn warnings(&self, role: Role) -> Vec<LogLine> {
         let warn = |message| LogLine {
             level: 4,
             facility: CONFWARN,
             message,
+            context: "",
         };
         let mut warnings = Vec::new();
         let (mut useless, mut reason) = (Vec::new(), "");

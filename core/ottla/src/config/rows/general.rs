@@ -89,8 +89,7 @@ pub(super) const ROWS: &[P] = &[
         .doc("Regular expressions of topics to be treated as if they weren't there: they are missing in metadata, and subscriptions by pattern don't see them."),
     P::flags("debug", DEBUG, "")
         .medium()
-        .kept("the library writes no such lines yet")
-        .doc("Contexts of which log lines of level 7 are wanted."),
+        .doc("Contexts of which log lines are wanted, at level 7, which `log_level` then is. Embedded brokers have nothing to tell of `security`, `interceptor`, `plugin`, `mock`, `telemetry`, `queue` and `assignor`."),
     P::integer("socket.timeout.ms", 10, 300_000, "60000")
         .doc("How long a request may take when the call that sends it has no timeout of its own, in ms."),
     P::integer("statistics.interval.ms", 0, 86_400_000, "0")
