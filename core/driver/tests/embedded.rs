@@ -157,6 +157,48 @@ fn directory_and_restart() {
 }
 
 #[test]
+fn a_directory_is_compacted_in_the_background() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::Directory(dir.path().to_path_buf());
+    let mut of_broker = BrokerConfig::default();
+    of_broker.cleaner.backoff_ms = 20;
+    of_broker.topic_defaults.cleanup_compact = true;
+    of_broker.topic_defaults.cleanup_delete = false;
+    of_broker.topic_defaults.segment_bytes = 1000;
+    let broker = EmbeddedBroker::open(&place, of_broker).unwrap();
+    let (producer, events) = open(&place, config(Role::Producer));
+    for i in 0..40 {
+        produce(&producer, &events, &[&format!("value {i}")]);
+    }
+    let end = Instant::now() + Duration::from_secs(10);
+    let checkpoint = dir.path().join("cleaner-offset-checkpoint");
+    while !std::fs::read_to_string(&checkpoint).is_ok_and(|text| text.contains("t 0 ")) {
+        assert!(Instant::now() < end, "nothing is compacted");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let newest = |place: &Place| {
+        let (consumer, _) = open(place, config(Role::Consumer));
+        let from = [PartitionOffset::new("t", 0, -2)];
+        consumer
+            .with(|client, now| client.assign(now, &from))
+            .unwrap()
+            .unwrap();
+        let mut found = Vec::new();
+        while found.last().is_none_or(|(offset, _)| *offset < 39) {
+            found.extend(consume(&consumer, 1));
+        }
+        found
+    };
+    let found = newest(&place);
+    assert!(found.len() < 30, "{found:?}");
+    assert_eq!(found.last(), Some(&(39, "value 39".into())));
+    drop((producer, broker));
+    let again = newest(&place);
+    assert!(again.len() <= found.len());
+    assert_eq!(again.last(), found.last());
+}
+
+#[test]
 fn a_memory_broker_is_gone_with_its_last_handle() {
     let place = Place::Memory("gone".into());
     let (producer, events) = open(&place, config(Role::Producer));
