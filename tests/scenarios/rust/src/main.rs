@@ -334,7 +334,7 @@ fn owned(record: &Record<'_>) -> Value {
         "timestamp": record.timestamp,
         "key": record.key.map(hex),
         "value": record.value.map(hex),
-        "headers": record.headers.clone().map(headers).collect::<Vec<_>>(),
+        "headers": record.headers.map(headers).collect::<Vec<_>>(),
     })
 }
 
