@@ -68,6 +68,11 @@ const RIGS: &[Rig] = &[
             torture("power", extent, 15)
         },
     ),
+    (
+        "states",
+        "simulated states of the disk after a crash (10,000,000 different ones)",
+        states,
+    ),
     ("sim", "seeds of the simulator (100,000)", sim),
     (
         "fuzz",
@@ -189,6 +194,20 @@ fn torture(rig: &str, extent: Extent, rounds_in_ci: u64) -> Outcome<Command> {
     // Every run is another one; the ledger says which.
     if !extent.slice {
         command.args(["--seed", &seed().to_string()]);
+    }
+    Ok(command)
+}
+
+fn states(extent: Extent) -> Outcome<Command> {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--release", "--package", "ottla-log"]);
+    command.args(["--test", "crash_states", "--", "--ignored", "--nocapture"]);
+    let states = extent
+        .rounds
+        .unwrap_or(if extent.slice { 200_000 } else { 10_000_000 });
+    command.env("OTTLA_CRASH_STATES", states.to_string());
+    if !extent.slice {
+        command.env("OTTLA_CRASH_FROM", seed().to_string());
     }
     Ok(command)
 }

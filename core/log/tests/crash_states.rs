@@ -14,7 +14,11 @@ use ottla_log::{
 use ottla_record::FinishOptions;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 /// A small generator, so that a seed says all.
@@ -809,4 +813,111 @@ fn compaction_loses_nothing_at_any_operation() {
         }
     }
     assert!(swaps > 20, "{swaps}");
+}
+
+/// A number from the environment, for the long form.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect(name))
+}
+
+/// What the disk holds, in one number.
+fn fingerprint(found: &MemoryStorage) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    let list = |dir: &str| found.list(dir).unwrap_or_default();
+    for entry in list("").into_iter().chain(list(DIR)) {
+        (&entry.name, entry.is_dir, entry.len).hash(&mut hasher);
+        if !entry.is_dir {
+            let path = ottla_log::join(DIR, &entry.name);
+            if let Ok(file) = found.open(&path, OpenHow::ReadOnly) {
+                file.read_exact(0, file.len() as usize)
+                    .unwrap()
+                    .hash(&mut hasher);
+            }
+        }
+    }
+    hasher.finish()
+}
+
+/// The long form: `cargo xtask torture states` runs it in a release build and keeps the line that it ends with.
+///
+/// `OTTLA_CRASH_STATES` is how many different states to look at (10⁷), `OTTLA_CRASH_FROM` the first scenario's seed (1000).
+#[test]
+#[ignore = "takes most of an hour: cargo xtask torture states"]
+fn ten_million_states() {
+    const STATES_AT_AN_OPERATION: u64 = 255;
+    let total = setting("OTTLA_CRASH_STATES", 10_000_000);
+    let next_seed = AtomicU64::new(setting("OTTLA_CRASH_FROM", 1000));
+    let (checked, points) = (AtomicU64::new(0), AtomicU64::new(0));
+    let distinct = Mutex::new(std::collections::HashSet::new());
+    let failures = Mutex::new(Vec::new());
+    let (start, first) = (Instant::now(), next_seed.load(Relaxed));
+    // How many different ones there were is what counts.
+    let count = AtomicU64::new(0);
+    let work = || {
+        while count.load(Relaxed) < total {
+            let seed = next_seed.fetch_add(1, Relaxed);
+            let whole = Disk::new(u64::MAX, true);
+            scenario(&whole, seed, &mut History::default()).unwrap();
+            let operations = whole.look(|state| state.done);
+            for left in 0..=operations {
+                let disk = Disk::new(left, true);
+                let mut history = History::default();
+                let _ = scenario(&disk, seed, &mut history);
+                let mut prints = Vec::with_capacity(STATES_AT_AN_OPERATION as usize);
+                for state in 0..STATES_AT_AN_OPERATION {
+                    let mut random = Random(seed << 32 | left << 8 | (state + 1));
+                    // As in `sweep`, but one of the two.
+                    let recovery_point = if state % 2 == 0 { history.synced } else { 0 };
+                    let found = disk.after_power_cut(&mut random);
+                    prints.push(fingerprint(&found));
+                    let what =
+                        format!("seed {seed}, operation {left} of {operations}, state {state}");
+                    if let Err(failure) = check(found, &history, recovery_point, &what) {
+                        eprintln!("FAILED: {failure}");
+                        failures.lock().unwrap().push(failure);
+                    }
+                }
+                let mut distinct = distinct.lock().unwrap();
+                distinct.extend(prints);
+                count.store(distinct.len() as u64, Relaxed);
+                drop(distinct);
+                checked.fetch_add(STATES_AT_AN_OPERATION, Relaxed);
+                points.fetch_add(1, Relaxed);
+                if count.load(Relaxed) >= total {
+                    break;
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+        let mut told = Instant::now();
+        while count.load(Relaxed) < total {
+            std::thread::sleep(Duration::from_millis(100));
+            if told.elapsed() >= Duration::from_secs(5) {
+                told = Instant::now();
+                let (done, failed) = (count.load(Relaxed), failures.lock().unwrap().len());
+                let left = start
+                    .elapsed()
+                    .mul_f64(total as f64 / done.max(1) as f64 - 1.0);
+                eprintln!("{done} of {total} different states, {failed} failed, {left:.0?} to go");
+            }
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    if let Some(failure) = failures.first() {
+        println!("found: {failure}");
+    }
+    println!(
+        "ledger: states | {} states | {} | all different, of {} looked at, at {} operations of {} scenarios (seeds from {first}), {:.0} s",
+        distinct.into_inner().unwrap().len(),
+        failures.len(),
+        checked.load(Relaxed),
+        points.load(Relaxed),
+        next_seed.load(Relaxed) - first,
+        start.elapsed().as_secs_f64(),
+    );
+    assert!(failures.is_empty(), "{}", failures[0]);
 }
