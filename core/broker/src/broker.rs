@@ -114,6 +114,8 @@ pub struct Broker {
     connections: HashMap<ConnId, Str>,
     /// What open had to cut off, by partition directory.
     pub(crate) recoveries: Vec<(String, Recovery)>,
+    /// Those that no client was told of.
+    pub(crate) untold: Vec<(String, Recovery)>,
     pub(crate) outputs: VecDeque<Output>,
     last_sync_id: u64,
     syncing: HashMap<SyncId, PartitionIndex>,
@@ -175,6 +177,7 @@ impl Broker {
             codecs: Codecs::new(),
             connections: HashMap::new(),
             recoveries: Vec::new(),
+            untold: Vec::new(),
             outputs: VecDeque::new(),
             last_sync_id: 0,
             syncing: HashMap::new(),
@@ -185,8 +188,9 @@ impl Broker {
         }
     }
 
-    /// The partitions (`<topic>-<partition>`) from whose logs open had to cut a torn end, and what it cut. Nothing of that
-    /// was acknowledged to `acks=all` with [`Durability::Fsync`].
+    /// The partitions (`<topic>-<partition>`) from whose logs open had to cut a torn end, and what it cut; nothing of that was
+    /// acknowledged to `acks=all` with [`Durability::Fsync`]. Also those with damage that was found while they were opened. The
+    /// first client that connects gets them as warnings.
     pub fn recoveries(&self) -> &[(String, Recovery)] {
         &self.recoveries
     }
@@ -204,6 +208,11 @@ impl Broker {
     /// A client connected. `client_host` is its address without port, or what an embedded handle is to be called.
     pub fn handle_connect(&mut self, _now: Now, conn: ConnId, client_host: &str) {
         self.connections.insert(conn, client_host.into());
+        // Whoever comes first is told what open found; before, nobody was there to be told.
+        for (partition, recovery) in self.untold.drain(..) {
+            let text = alloc::format!("{partition}: {recovery}");
+            self.outputs.push_back(Output::Warn(text));
+        }
     }
 
     /// A connection is gone: its waiting fetches are dropped, its produces stay and lose their answers.

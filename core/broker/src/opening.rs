@@ -3,8 +3,8 @@
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
 
 use ottla_log::{
-    Storage,
-    data_dir::{self, MetaProperties},
+    LogError, Storage,
+    data_dir::{self, MetaProperties, Offsets},
 };
 use ottla_protocol::{Str, Uuid};
 use ottla_record::{Batches, Limits, Now};
@@ -120,12 +120,16 @@ fn open_identity(
 }
 
 /// Reads the checkpoints, and takes the mark of a clean stop away: from here on a crash is a crash.
+///
+/// A damaged checkpoint is begun anew, as in Kafka: logs have their own marks of what is durable, and begin with their first
+/// segment. What was deleted and is still in that segment is seen again.
 fn read_checkpoints(storage: &dyn Storage) -> Result<Checkpoints, BrokerError> {
-    let read = |path: &str| {
-        data_dir::read_offsets(storage, path).map_err(|error| BrokerError::Log {
+    let read = |path: &str| match data_dir::read_offsets(storage, path) {
+        Err(LogError::Damaged(_)) => Ok(Offsets::new()),
+        read => read.map_err(|error| BrokerError::Log {
             partition: path.into(),
             error,
-        })
+        }),
     };
     Ok(Checkpoints {
         recovery_points: read(data_dir::RECOVERY_POINTS)?,
@@ -186,6 +190,10 @@ fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
                     }
                 }
             }
+            if next == before && partition.log.damaged_bytes() > 0 {
+                // All that is left of it is damaged, and noted as such; the groups go on with what there was before.
+                break;
+            }
             if next == before {
                 return Err(corrupt(format!(
                     "nothing can be read at offset {next}, before the log end {end}"
@@ -236,7 +244,6 @@ mod tests {
             state_files::TOPICS,
             state_files::PRODUCER_IDS,
             data_dir::META_PROPERTIES,
-            data_dir::RECOVERY_POINTS,
         ] {
             let mut h = Harness::new(Durability::Os);
             h.create_topic("t", 1, &[]);
@@ -246,6 +253,17 @@ mod tests {
             let half = file.len() / 2;
             file.truncate(half).unwrap();
             assert!(open_again(&h, BrokerConfig::default()).is_err(), "{path}");
+        }
+        for path in [data_dir::RECOVERY_POINTS, data_dir::LOG_STARTS] {
+            let mut h = Harness::new(Durability::Os);
+            h.create_topic("t", 1, &[]);
+            h.produce("t", 0, batch(&["there"]));
+            h.broker.close(h.now).unwrap();
+            let mut file = h.storage.open(path, OpenHow::Existing).unwrap();
+            file.write_at(0, &[0xff, b'x']).unwrap();
+            drop(file);
+            let mut h = h.restart(false);
+            assert_eq!(values(&h.fetch("t", 0, 0).records), ["there"], "{path}");
         }
         let mut h = Harness::new(Durability::Os);
         h.create_topic("t", 1, &[]);
@@ -271,6 +289,8 @@ mod tests {
         let mut h = h.restart(false);
         assert_eq!(h.broker.recoveries().len(), 1);
         assert_eq!(h.broker.recoveries()[0].0, "t-0");
+        let told = h.warnings.concat();
+        assert!(told.contains("t-0: cut "), "{told}");
         assert_eq!(values(&h.fetch("t", 0, 0).records), ["whole"]);
         assert_eq!(h.produce("t", 0, batch(&["next"])).base_offset, 1);
     }

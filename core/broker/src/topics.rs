@@ -360,6 +360,7 @@ impl Broker {
         };
         let partition = Partition::new(index, topic.name.clone(), number, log, high_watermark);
         if recovery.cut_bytes > 0 || recovery.unreadable_bytes > 0 {
+            self.untold.push((dir.clone(), recovery.clone()));
             self.recoveries.push((dir, recovery));
         }
         Ok(partition)

@@ -21,6 +21,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use core::fmt;
 use ottla_record::{BatchHeader, Now};
 
 /// More bytes than a snapshot or an epoch file has.
@@ -42,13 +43,39 @@ pub struct OpenOptions {
 pub struct Recovery {
     /// Bytes that were cut off at the end, since they were no whole batch.
     pub cut_bytes: u64,
-    /// Bytes that were durable once and can't be read any more, in segments that are followed by others: from a damaged batch
-    /// to its segment's end. They are left as they are.
+    /// Bytes that were durable once and can't be read any more, as far as opening found them. They are left as they are.
     pub unreadable_bytes: u64,
     /// Why they were cut or can't be read.
     pub reason: Option<String>,
     /// Segments that were read as a whole.
     pub scanned_segments: usize,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            cut_bytes,
+            unreadable_bytes,
+            reason,
+            ..
+        } = self;
+        match (cut_bytes, unreadable_bytes) {
+            (0, 0) => f.write_str("nothing was wrong")?,
+            (cut, 0) => write!(
+                f,
+                "cut {cut} bytes off a torn end, none of which was durable"
+            )?,
+            (0, bad) => write!(f, "{bad} bytes are damaged and can't be read")?,
+            (cut, bad) => write!(
+                f,
+                "cut {cut} bytes off a torn end, and {bad} bytes are damaged and can't be read"
+            )?,
+        }
+        match reason {
+            Some(reason) => write!(f, " ({reason})"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Recovery {

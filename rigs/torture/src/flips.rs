@@ -37,15 +37,7 @@ const NOT_DERIVABLE: [&str; 4] = [
 ];
 /// What is known not to hold yet, by kind of file and kind of stop; a finding of another kind fails the rig, and so does one of
 /// these that is not found any more.
-const KNOWN: &[(&str, Stop)] = &[
-    // The broker doesn't open.
-    ("__consumer_offsets.log", Stop::Clean),
-    ("__consumer_offsets.log", Stop::Unclean),
-    ("log-start-offset-checkpoint", Stop::Clean),
-    ("log-start-offset-checkpoint", Stop::Unclean),
-    ("recovery-point-offset-checkpoint", Stop::Clean),
-    ("recovery-point-offset-checkpoint", Stop::Unclean),
-];
+const KNOWN: &[(&str, Stop)] = &[];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stop {
