@@ -40,7 +40,7 @@ const RIGS: &[Rig] = &[
     (
         "steps",
         "death at every write, sync, rename, removal of a scenario",
-        |extent| sweep("steps", extent, 20),
+        |extent| sweep("steps", extent, 40),
     ),
     (
         "syscalls",
