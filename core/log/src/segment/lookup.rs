@@ -136,42 +136,35 @@ impl Segment {
         else {
             return Ok(None);
         };
-        self.file(storage)?;
-        let Some(file) = self.file.as_deref() else {
-            return Err(not_open(&self.path).into());
-        };
-        let (path, size) = (&self.path, self.size);
-        let mut headers = HeaderReader::new(file, path, size, &self.damaged);
         let mut position = first.position;
-        let mut torn = None;
-        while let Some(placed) = headers.at(position)? {
-            position = placed.end();
-            if placed.header.max_timestamp < timestamp || placed.header.record_count == 0 {
+        loop {
+            let mut headers = self.headers(storage)?;
+            let candidate = loop {
+                let Some(placed) = headers.at(position)? else {
+                    return Ok(None);
+                };
+                position = placed.end();
+                if placed.header.max_timestamp >= timestamp && placed.header.record_count > 0 {
+                    break placed;
+                }
+            };
+            // Damage costs no more than itself here, too.
+            let bytes = candidate.header.size_in_bytes() as u64;
+            self.check(storage, candidate.position, bytes)?;
+            if self.is_damaged(candidate.position) {
                 continue;
             }
-            let found = read_batch(file, path, placed.position, size).and_then(|batch| {
-                batch
-                    .check_crc()
-                    .and_then(|()| first_record(&batch, timestamp, from))
-                    .map_err(|error| damaged_at(path, placed.position, error))
-            });
-            match found {
-                Ok(None) => {}
-                Ok(found) => return Ok(found),
-                Err(LogError::Corrupt { .. }) => {
-                    torn = Some(placed.position..placed.end());
-                    break;
-                }
-                Err(error) => return Err(error),
+            let Some(file) = self.file.as_deref() else {
+                return Err(not_open(&self.path).into());
+            };
+            let found =
+                read_batch(file, &self.path, candidate.position, self.size).and_then(|batch| {
+                    first_record(&batch, timestamp, from)
+                        .map_err(|error| damaged_at(&self.path, candidate.position, error))
+                })?;
+            if found.is_some() {
+                return Ok(found);
             }
-        }
-        match torn {
-            Some(torn) => {
-                // It costs no more than itself.
-                self.damaged.add(torn);
-                self.find_time(storage, timestamp, from)
-            }
-            None => Ok(None),
         }
     }
 }
