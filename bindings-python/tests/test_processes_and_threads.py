@@ -13,10 +13,14 @@ import pytest
 from ottla import Consumer, Producer
 
 
+# Who starts the tests in the background may have had SIGINT ignored, which a new process inherits.
+HEARS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def run(program, *, interrupt_after=None):
     """Runs a program in a new process; returns its exit code and what it printed."""
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HEARS_CTRL_C + textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
     if interrupt_after is not None:
