@@ -27,7 +27,10 @@ def run(program, *, interrupt_after=None):
         assert process.stdout.readline() == "waiting\n"
         time.sleep(interrupt_after)
         process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    try:
+        output, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()  # one that hangs must not stay
     return process.returncode, output
 
 
