@@ -14,7 +14,7 @@ use ottla_record::BatchHeader;
 impl Segment {
     /// Calls `each` with every batch from `position` on, where one begins. Where a header can't be, the next whole batch is
     /// looked for, and what lies between is noted as damaged.
-    pub(super) fn walk_past_damage(
+    pub fn each_header(
         &mut self,
         storage: &dyn Storage,
         mut position: u64,
@@ -156,11 +156,7 @@ impl Segment {
     }
 
     /// The offset with which the batch at `position` must begin, where that can be told.
-    pub(super) fn due_at(
-        &mut self,
-        storage: &dyn Storage,
-        position: u64,
-    ) -> Result<Option<i64>, LogError> {
+    fn due_at(&mut self, storage: &dyn Storage, position: u64) -> Result<Option<i64>, LogError> {
         if !self.contiguous {
             return Ok(None);
         }
@@ -168,21 +164,20 @@ impl Segment {
             return Ok(Some(self.checked_end.1));
         }
         self.ensure_indexed(storage)?;
-        let entry = self.index.at_or_before(position);
-        let mut reader = self.headers(storage)?;
         // An entry has the last offset of the batch that begins at its position.
-        let (mut at, mut due) = (0, None);
+        let entry = self.index.at_or_before(position);
+        let base_offset = self.base_offset;
+        let mut reader = self.headers(storage)?;
+        let (mut at, mut due) = (0, base_offset);
         if let Some((last_offset, entry)) = entry {
             match reader.at(entry) {
                 Ok(Some(placed)) if placed.position == entry => {
-                    due = Some(last_offset - i64::from(placed.header.last_offset_delta));
+                    due = last_offset - i64::from(placed.header.last_offset_delta);
                     at = entry;
                 }
                 _ => return Ok(None),
             }
         }
-        let mut due = due.unwrap_or(self.base_offset);
-        let mut reader = self.headers(storage)?;
         while at < position {
             match reader.at(at) {
                 Ok(Some(placed)) if placed.position == at => {

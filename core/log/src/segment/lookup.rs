@@ -40,7 +40,7 @@ impl Segment {
         let mut time_index = TimeIndex::new(self.base_offset);
         let mut last_entry = 0;
         let mut largest = (-1, -1);
-        self.walk_past_damage(storage, 0, |placed| {
+        self.each_header(storage, 0, |placed| {
             if placed.position - last_entry > REMADE_INTERVAL && placed.position <= SEGMENT_LIMIT {
                 index.push(placed.header.last_offset(), placed.position);
                 time_index.push(largest.0, largest.1);
@@ -85,7 +85,8 @@ impl Segment {
         }
     }
 
-    /// The same, but an error where a header can't be.
+    /// Calls `each` with every batch from `position` on, where one begins. A place where no header can be is an error here;
+    /// [`Segment::each_header`] goes on behind it.
     pub(super) fn walk(
         &mut self,
         storage: &dyn Storage,
@@ -98,16 +99,6 @@ impl Segment {
             position = placed.end();
         }
         Ok(())
-    }
-
-    /// Calls `each` with every batch from `position` on, where one begins; damage is stepped over.
-    pub fn each_header(
-        &mut self,
-        storage: &dyn Storage,
-        position: u64,
-        each: impl FnMut(&Placed),
-    ) -> Result<(), LogError> {
-        self.walk_past_damage(storage, position, each)
     }
 
     /// The batch that begins at `position`.

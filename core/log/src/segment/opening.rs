@@ -113,7 +113,7 @@ impl Segment {
         walker.next_offset = trusted.1.unwrap_or(last).min(last);
         walker.contiguous = contiguous;
         walker.size = trusted.0.min(len);
-        walker.walk_past_damage(storage, 0, |placed| {
+        walker.each_header(storage, 0, |placed| {
             segment.size = placed.position;
             segment.note(&placed.header, config);
             each(&placed.header);

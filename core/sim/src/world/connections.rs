@@ -1,0 +1,270 @@
+//! Connections: messages on their way, delayed, re-encoded, cut off.
+
+use super::*;
+
+impl World {
+    pub(super) fn delay(&mut self) -> u64 {
+        match self.random.below(20) {
+            0 => self.random.below(self.slowest_us * 4),
+            _ => self.random.below(self.slowest_us),
+        }
+    }
+
+    pub(super) fn connect(&mut self, actor: usize, life: u64, of_client: ConnId) {
+        if self.actors[actor].life != life {
+            return;
+        }
+        let now = self.now();
+        let Some(broker) = &mut self.broker else {
+            let refused = KafkaError::new(ErrCode::TRANSPORT, "connection refused");
+            self.with_client(actor, |client, now| {
+                client.handle_disconnected(now, of_client, refused)
+            });
+            return;
+        };
+        let conn = BrokerConn(self.next_connection);
+        self.next_connection += 1;
+        broker.handle_connect(now, conn, "127.0.0.1");
+        trace!(self, "client {actor} connects as {}", conn.0);
+        self.connections.insert(
+            conn,
+            Connection {
+                actor,
+                life,
+                of_client,
+                request_us: 0,
+                answer_us: 0,
+                asked: BTreeMap::new(),
+            },
+        );
+        self.actors[actor].connections.insert(of_client, conn);
+        self.with_client(actor, |client, now| client.handle_connected(now, of_client));
+    }
+
+    /// A connection breaks; each side learns of it in its own time, the broker after what is on its way to it.
+    pub(super) fn cut(&mut self, conn: BrokerConn) {
+        let Some(connection) = self.connections.remove(&conn) else {
+            return;
+        };
+        trace!(self, "connection {} breaks", conn.0);
+        let (us, actor, life) = (self.now_us, connection.actor, connection.life);
+        let delay = self.delay();
+        self.at(us + delay, What::Gone(actor, life, connection.of_client));
+        self.at(connection.request_us.max(us) + 1, What::HungUp(conn));
+    }
+
+    pub(super) fn hang_up_on(&mut self, actor: usize, life: u64, conn: ConnId) {
+        let of = &mut self.actors[actor];
+        if of.life == life && of.connections.remove(&conn).is_some() {
+            let gone = KafkaError::new(ErrCode::TRANSPORT, "connection lost");
+            self.with_client(actor, |client, now| {
+                client.handle_disconnected(now, conn, gone)
+            });
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        conn: BrokerConn,
+        correlation_id: i32,
+        api_version: i16,
+        mut request: Request,
+    ) {
+        if self.random.chance(self.recode) {
+            match network::recode_request(api_version, &request) {
+                Ok(again) => request = again,
+                Err(error) => self.checker.violation(format!(
+                    "{:?} {api_version} can't be encoded: {error}",
+                    request.api_key()
+                )),
+            }
+        }
+        if self.planted == Some(Bug::CommitsAhead)
+            && let Request::OffsetCommit(commit) = &mut request
+        {
+            for partition in commit
+                .topics
+                .iter_mut()
+                .flat_map(|topic| &mut topic.partitions)
+            {
+                partition.committed_offset += 3;
+            }
+        }
+        if self.planted == Some(Bug::TwoOwners)
+            && let Request::SyncGroup(sync) = &mut request
+            && let Some(first) = sync
+                .assignments
+                .first()
+                .map(|first| first.assignment.clone())
+        {
+            for assignment in &mut sync.assignments {
+                assignment.assignment = first.clone();
+            }
+        }
+        let twice = match self.planted {
+            Some(Bug::AppendsTwice) => network::as_plain(&request),
+            _ => None,
+        };
+        let delay = self.delay();
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let mut us = self.now_us + delay;
+        if self.planted != Some(Bug::RequestsReordered) {
+            us = us.max(connection.request_us + 1);
+        }
+        connection.request_us = connection.request_us.max(us);
+        connection
+            .asked
+            .insert(correlation_id, (request.api_key(), api_version));
+        let envelope = |correlation_id, request| RequestEnvelope {
+            correlation_id,
+            api_version,
+            client_id: Some("sim".into()),
+            request,
+        };
+        self.at(us, What::Arrives(conn, envelope(correlation_id, request)));
+        if let Some(request) = twice {
+            self.at(us, What::Arrives(conn, envelope(-7, request)));
+        }
+    }
+
+    pub(super) fn arrive(&mut self, conn: BrokerConn, envelope: RequestEnvelope) {
+        let now = self.now();
+        let Some(broker) = &mut self.broker else {
+            return;
+        };
+        self.trace.line(
+            self.now_us,
+            format_args!(
+                "{} -> {:?} {} v{}{}",
+                conn.0,
+                envelope.request.api_key(),
+                envelope.correlation_id,
+                envelope.api_version,
+                Asked(&envelope.request),
+            ),
+        );
+        broker.handle_request(now, conn, envelope);
+        self.drain_broker();
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        conn: BrokerConn,
+        correlation_id: i32,
+        api_version: i16,
+        mut response: Response,
+    ) {
+        if self.random.chance(self.recode) {
+            match network::recode_response(response.api_key(), api_version, &response) {
+                Ok(again) => response = again,
+                Err(error) => self.checker.violation(format!(
+                    "answer to {:?} {api_version} can't be encoded: {error}",
+                    response.api_key()
+                )),
+            }
+        }
+        let planted = match self.planted {
+            Some(Bug::OffsetGap) => network::shift_offsets(&mut response, 9),
+            Some(Bug::ValueChanged) => network::change_value(&mut response),
+            _ => false,
+        };
+        let delay = self.delay();
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let Some((key, _)) = connection.asked.remove(&correlation_id) else {
+            return;
+        };
+        let us = (self.now_us + delay).max(connection.answer_us + 1);
+        connection.answer_us = us;
+        let mut to = correlation_id;
+        if self.planted == Some(Bug::AnswersSwapped) && key == ApiKey::Produce {
+            // An answer takes the place of another one that is still to come.
+            let waiting = connection
+                .asked
+                .iter()
+                .find(|(_, (key, _))| *key == ApiKey::Produce);
+            let swapped = self.swapped.take().filter(|(on, _)| *on == conn);
+            match (swapped, waiting.map(|(other, _)| *other)) {
+                (Some((_, other)), _) => to = other,
+                (None, Some(other)) => {
+                    self.swapped = Some((conn, correlation_id));
+                    to = other;
+                }
+                (None, None) => {}
+            }
+        }
+        trace!(
+            self,
+            "{} <- {key:?} {to} {}{}",
+            conn.0,
+            summary(&response),
+            if planted { " (planted)" } else { "" }
+        );
+        self.at(us, What::Answered(conn, to, response));
+    }
+}
+
+/// What matters of a request, for the trace: the batches that are produced.
+struct Asked<'a>(&'a Request);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Request::Produce(produce) = self.0 else {
+            return Ok(());
+        };
+        for topic in &produce.topic_data {
+            for data in &topic.partition_data {
+                let raw = data.records.chunks().next().cloned().unwrap_or_default();
+                let Ok(header) = BatchHeader::parse(&raw) else {
+                    continue;
+                };
+                write!(
+                    f,
+                    " {}-{} {} records of {} epoch {} from {}",
+                    topic.name,
+                    data.index,
+                    header.record_count,
+                    header.producer_id,
+                    header.producer_epoch,
+                    header.base_sequence
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What matters of an answer, for the trace.
+fn summary(response: &Response) -> String {
+    match response {
+        Response::Produce(produce) => {
+            let parts = produce.responses.iter().flat_map(|topic| {
+                topic.partition_responses.iter().map(|p| {
+                    format!(
+                        "{}-{}@{}:{}",
+                        topic.name, p.index, p.base_offset, p.error_code.0
+                    )
+                })
+            });
+            parts.collect::<Vec<_>>().join(" ")
+        }
+        Response::Fetch(fetch) => {
+            let parts = fetch.responses.iter().flat_map(|topic| {
+                topic.partitions.iter().map(|p| {
+                    format!(
+                        "{} hw {} {} bytes:{}",
+                        p.partition_index,
+                        p.high_watermark,
+                        p.records.len(),
+                        p.error_code.0
+                    )
+                })
+            });
+            parts.collect::<Vec<_>>().join(" ")
+        }
+        _ => String::new(),
+    }
+}
