@@ -56,7 +56,9 @@ fn decode<T: Debug + PartialEq>(
     encode(&value, version, &mut e)
         .unwrap_or_else(|e| panic!("{api_key:?} v{version}: {e} in {value:?}"));
     let again = decode(api_key, version, &mut Decoder::new(e.into_bytes()));
-    assert_eq!(again.as_ref(), Ok(&value));
+    // A number that is none (a quota's value may be) is not equal to itself, but looks the same.
+    let same = alloc::format!("{again:?}") == alloc::format!("{:?}", Ok::<_, DecodeError>(&value));
+    assert!(again.as_ref() == Ok(&value) || same, "{again:?}\n{value:?}");
     Ok(())
 }
 

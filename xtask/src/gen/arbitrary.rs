@@ -103,6 +103,7 @@ fn plain(module: &str, ty: &Type) -> String {
         Type::I16 => "r.integer() as i16".into(),
         Type::I32 => "r.integer() as i32".into(),
         Type::I64 => "r.integer()".into(),
+        Type::F64 => "r.integer() as f64".into(),
         Type::Error => "crate::ErrorCode(r.integer() as i16)".into(),
         Type::Uuid => "r.uuid()".into(),
         Type::String => "r.string()".into(),

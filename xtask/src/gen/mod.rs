@@ -117,13 +117,13 @@ fn module(table: &Table) -> String {
     format!("{title}{uses}\n{body}")
 }
 
-/// Whether `word` occurs in `text` as a whole type name.
+/// Whether `word` occurs in `text` as a whole name, that of a field (`self.word`, `word: …`) not counted.
 fn mentions(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = text[at + word.len()..].chars().next();
         let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        !joins(before) && !joins(after)
+        !joins(before) && !joins(after) && before != Some('.') && after != Some(':')
     })
 }
 

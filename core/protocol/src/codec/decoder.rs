@@ -121,6 +121,12 @@ impl Decoder {
         self.fixed().map(i64::from_be_bytes)
     }
 
+    /// Eight bytes, IEEE 754.
+    #[inline]
+    pub fn f64(&mut self) -> Result<f64, DecodeError> {
+        self.fixed().map(f64::from_be_bytes)
+    }
+
     /// Sixteen bytes.
     #[inline]
     pub fn uuid(&mut self) -> Result<Uuid, DecodeError> {

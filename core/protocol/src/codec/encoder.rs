@@ -165,6 +165,12 @@ impl Encoder {
         self.buffer.extend_from_slice(&value.to_be_bytes());
     }
 
+    /// Eight bytes, IEEE 754.
+    #[inline]
+    pub fn f64(&mut self, value: f64) {
+        self.buffer.extend_from_slice(&value.to_be_bytes());
+    }
+
     /// Sixteen bytes.
     #[inline]
     pub fn uuid(&mut self, value: &Uuid) {

@@ -1866,6 +1866,79 @@ impl alter_configs::AlterConfigsResourceResponse {
     }
 }
 
+impl describe_log_dirs::DescribeLogDirsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_log_dirs::DescribeLogDirsRequest::default();
+        out.topics = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| describe_log_dirs::DescribableLogDirTopic::arbitrary(r, version)))
+        };
+        out
+    }
+}
+
+impl describe_log_dirs::DescribableLogDirTopic {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_log_dirs::DescribableLogDirTopic::default();
+        out.topic = r.string();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl describe_log_dirs::DescribeLogDirsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_log_dirs::DescribeLogDirsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        if (3..=5).contains(&version) {
+            out.error_code = crate::ErrorCode(r.integer() as i16);
+        }
+        out.results = r.array(|r| describe_log_dirs::DescribeLogDirsResult::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_log_dirs::DescribeLogDirsResult {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_log_dirs::DescribeLogDirsResult::default();
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.log_dir = r.string();
+        out.topics = r.array(|r| describe_log_dirs::DescribeLogDirsTopic::arbitrary(r, version));
+        if (4..=5).contains(&version) {
+            out.total_bytes = r.integer();
+        }
+        if (4..=5).contains(&version) {
+            out.usable_bytes = r.integer();
+        }
+        if (5..=5).contains(&version) {
+            out.is_cordoned = r.one_in(2);
+        }
+        out
+    }
+}
+
+impl describe_log_dirs::DescribeLogDirsTopic {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_log_dirs::DescribeLogDirsTopic::default();
+        out.name = r.string();
+        out.partitions =
+            r.array(|r| describe_log_dirs::DescribeLogDirsPartition::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_log_dirs::DescribeLogDirsPartition {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_log_dirs::DescribeLogDirsPartition::default();
+        out.partition_index = r.integer() as i32;
+        out.partition_size = r.integer();
+        out.offset_lag = r.integer();
+        out.is_future_key = r.one_in(2);
+        out
+    }
+}
+
 impl sasl_authenticate::SaslAuthenticateRequest {
     pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
         let mut out = sasl_authenticate::SaslAuthenticateRequest::default();
@@ -1965,6 +2038,63 @@ impl delete_groups::DeletableGroupResult {
     }
 }
 
+impl elect_leaders::ElectLeadersRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = elect_leaders::ElectLeadersRequest::default();
+        if (1..=2).contains(&version) {
+            out.election_type = r.integer() as i8;
+        }
+        out.topic_partitions = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| elect_leaders::TopicPartitions::arbitrary(r, version)))
+        };
+        out.timeout_ms = r.integer() as i32;
+        out
+    }
+}
+
+impl elect_leaders::TopicPartitions {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = elect_leaders::TopicPartitions::default();
+        out.topic = r.string();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl elect_leaders::ElectLeadersResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = elect_leaders::ElectLeadersResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        if (1..=2).contains(&version) {
+            out.error_code = crate::ErrorCode(r.integer() as i16);
+        }
+        out.replica_election_results =
+            r.array(|r| elect_leaders::ReplicaElectionResult::arbitrary(r, version));
+        out
+    }
+}
+
+impl elect_leaders::ReplicaElectionResult {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = elect_leaders::ReplicaElectionResult::default();
+        out.topic = r.string();
+        out.partition_result = r.array(|r| elect_leaders::PartitionResult::arbitrary(r, version));
+        out
+    }
+}
+
+impl elect_leaders::PartitionResult {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = elect_leaders::PartitionResult::default();
+        out.partition_id = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
 impl incremental_alter_configs::IncrementalAlterConfigsRequest {
     pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
         let mut out = incremental_alter_configs::IncrementalAlterConfigsRequest::default();
@@ -2014,6 +2144,140 @@ impl incremental_alter_configs::AlterConfigsResourceResponse {
         out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
         out.resource_type = r.integer() as i8;
         out.resource_name = r.string();
+        out
+    }
+}
+
+impl alter_partition_reassignments::AlterPartitionReassignmentsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_partition_reassignments::AlterPartitionReassignmentsRequest::default();
+        out.timeout_ms = r.integer() as i32;
+        if (1..=1).contains(&version) {
+            out.allow_replication_factor_change = r.one_in(2);
+        }
+        out.topics =
+            r.array(|r| alter_partition_reassignments::ReassignableTopic::arbitrary(r, version));
+        out
+    }
+}
+
+impl alter_partition_reassignments::ReassignableTopic {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_partition_reassignments::ReassignableTopic::default();
+        out.name = r.string();
+        out.partitions = r
+            .array(|r| alter_partition_reassignments::ReassignablePartition::arbitrary(r, version));
+        out
+    }
+}
+
+impl alter_partition_reassignments::ReassignablePartition {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = alter_partition_reassignments::ReassignablePartition::default();
+        out.partition_index = r.integer() as i32;
+        out.replicas = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.integer() as i32))
+        };
+        out
+    }
+}
+
+impl alter_partition_reassignments::AlterPartitionReassignmentsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_partition_reassignments::AlterPartitionReassignmentsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        if (1..=1).contains(&version) {
+            out.allow_replication_factor_change = r.one_in(2);
+        }
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.responses = r.array(|r| {
+            alter_partition_reassignments::ReassignableTopicResponse::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl alter_partition_reassignments::ReassignableTopicResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_partition_reassignments::ReassignableTopicResponse::default();
+        out.name = r.string();
+        out.partitions = r.array(|r| {
+            alter_partition_reassignments::ReassignablePartitionResponse::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl alter_partition_reassignments::ReassignablePartitionResponse {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = alter_partition_reassignments::ReassignablePartitionResponse::default();
+        out.partition_index = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl list_partition_reassignments::ListPartitionReassignmentsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = list_partition_reassignments::ListPartitionReassignmentsRequest::default();
+        out.timeout_ms = r.integer() as i32;
+        out.topics = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| {
+                list_partition_reassignments::ListPartitionReassignmentsTopics::arbitrary(
+                    r, version,
+                )
+            }))
+        };
+        out
+    }
+}
+
+impl list_partition_reassignments::ListPartitionReassignmentsTopics {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = list_partition_reassignments::ListPartitionReassignmentsTopics::default();
+        out.name = r.string();
+        out.partition_indexes = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl list_partition_reassignments::ListPartitionReassignmentsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = list_partition_reassignments::ListPartitionReassignmentsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.topics = r.array(|r| {
+            list_partition_reassignments::OngoingTopicReassignment::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl list_partition_reassignments::OngoingTopicReassignment {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = list_partition_reassignments::OngoingTopicReassignment::default();
+        out.name = r.string();
+        out.partitions = r.array(|r| {
+            list_partition_reassignments::OngoingPartitionReassignment::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl list_partition_reassignments::OngoingPartitionReassignment {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = list_partition_reassignments::OngoingPartitionReassignment::default();
+        out.partition_index = r.integer() as i32;
+        out.replicas = r.array(|r| r.integer() as i32);
+        out.adding_replicas = r.array(|r| r.integer() as i32);
+        out.removing_replicas = r.array(|r| r.integer() as i32);
         out
     }
 }
@@ -2074,6 +2338,132 @@ impl offset_delete::OffsetDeleteResponsePartition {
     }
 }
 
+impl describe_client_quotas::DescribeClientQuotasRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_client_quotas::DescribeClientQuotasRequest::default();
+        out.components = r.array(|r| describe_client_quotas::ComponentData::arbitrary(r, version));
+        out.strict = r.one_in(2);
+        out
+    }
+}
+
+impl describe_client_quotas::ComponentData {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_client_quotas::ComponentData::default();
+        out.entity_type = r.string();
+        out.match_type = r.integer() as i8;
+        out.match_ = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl describe_client_quotas::DescribeClientQuotasResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_client_quotas::DescribeClientQuotasResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.entries = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| describe_client_quotas::EntryData::arbitrary(r, version)))
+        };
+        out
+    }
+}
+
+impl describe_client_quotas::EntryData {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_client_quotas::EntryData::default();
+        out.entity = r.array(|r| describe_client_quotas::EntityData::arbitrary(r, version));
+        out.values = r.array(|r| describe_client_quotas::ValueData::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_client_quotas::EntityData {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_client_quotas::EntityData::default();
+        out.entity_type = r.string();
+        out.entity_name = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl describe_client_quotas::ValueData {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_client_quotas::ValueData::default();
+        out.key = r.string();
+        out.value = r.integer() as f64;
+        out
+    }
+}
+
+impl alter_client_quotas::AlterClientQuotasRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_client_quotas::AlterClientQuotasRequest::default();
+        out.entries = r.array(|r| alter_client_quotas::RequestEntryData::arbitrary(r, version));
+        out.validate_only = r.one_in(2);
+        out
+    }
+}
+
+impl alter_client_quotas::RequestEntryData {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_client_quotas::RequestEntryData::default();
+        out.entity = r.array(|r| alter_client_quotas::RequestEntityData::arbitrary(r, version));
+        out.ops = r.array(|r| alter_client_quotas::OpData::arbitrary(r, version));
+        out
+    }
+}
+
+impl alter_client_quotas::RequestEntityData {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = alter_client_quotas::RequestEntityData::default();
+        out.entity_type = r.string();
+        out.entity_name = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl alter_client_quotas::OpData {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = alter_client_quotas::OpData::default();
+        out.key = r.string();
+        out.value = r.integer() as f64;
+        out.remove = r.one_in(2);
+        out
+    }
+}
+
+impl alter_client_quotas::AlterClientQuotasResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_client_quotas::AlterClientQuotasResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.entries = r.array(|r| alter_client_quotas::EntryData::arbitrary(r, version));
+        out
+    }
+}
+
+impl alter_client_quotas::EntryData {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_client_quotas::EntryData::default();
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.entity = r.array(|r| alter_client_quotas::EntityData::arbitrary(r, version));
+        out
+    }
+}
+
+impl alter_client_quotas::EntityData {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = alter_client_quotas::EntityData::default();
+        out.entity_type = r.string();
+        out.entity_name = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
 impl describe_cluster::DescribeClusterRequest {
     pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
         let mut out = describe_cluster::DescribeClusterRequest::default();
@@ -2119,6 +2509,1029 @@ impl describe_cluster::DescribeClusterBroker {
     }
 }
 
+impl describe_producers::DescribeProducersRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_producers::DescribeProducersRequest::default();
+        out.topics = r.array(|r| describe_producers::TopicRequest::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_producers::TopicRequest {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_producers::TopicRequest::default();
+        out.name = r.string();
+        out.partition_indexes = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl describe_producers::DescribeProducersResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_producers::DescribeProducersResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.topics = r.array(|r| describe_producers::TopicResponse::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_producers::TopicResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_producers::TopicResponse::default();
+        out.name = r.string();
+        out.partitions = r.array(|r| describe_producers::PartitionResponse::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_producers::PartitionResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_producers::PartitionResponse::default();
+        out.partition_index = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.active_producers =
+            r.array(|r| describe_producers::ProducerState::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_producers::ProducerState {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_producers::ProducerState::default();
+        out.producer_id = r.integer();
+        out.producer_epoch = r.integer() as i32;
+        out.last_sequence = r.integer() as i32;
+        out.last_timestamp = r.integer();
+        out.coordinator_epoch = r.integer() as i32;
+        out.current_txn_start_offset = r.integer();
+        out
+    }
+}
+
+impl describe_transactions::DescribeTransactionsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_transactions::DescribeTransactionsRequest::default();
+        out.transactional_ids = r.array(|r| r.string());
+        out
+    }
+}
+
+impl describe_transactions::DescribeTransactionsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_transactions::DescribeTransactionsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.transaction_states =
+            r.array(|r| describe_transactions::TransactionState::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_transactions::TransactionState {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_transactions::TransactionState::default();
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.transactional_id = r.string();
+        out.transaction_state = r.string();
+        out.transaction_timeout_ms = r.integer() as i32;
+        out.transaction_start_time_ms = r.integer();
+        out.producer_id = r.integer();
+        out.producer_epoch = r.integer() as i16;
+        out.topics = r.array(|r| describe_transactions::TopicData::arbitrary(r, version));
+        out
+    }
+}
+
+impl describe_transactions::TopicData {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_transactions::TopicData::default();
+        out.topic = r.string();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl list_transactions::ListTransactionsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = list_transactions::ListTransactionsRequest::default();
+        out.state_filters = r.array(|r| r.string());
+        out.producer_id_filters = r.array(|r| r.integer());
+        if (1..=2).contains(&version) {
+            out.duration_filter = r.integer();
+        }
+        if (2..=2).contains(&version) {
+            out.transactional_id_pattern = if r.one_in(3) { None } else { Some(r.string()) };
+        }
+        out
+    }
+}
+
+impl list_transactions::ListTransactionsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = list_transactions::ListTransactionsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.unknown_state_filters = r.array(|r| r.string());
+        out.transaction_states =
+            r.array(|r| list_transactions::TransactionState::arbitrary(r, version));
+        out
+    }
+}
+
+impl list_transactions::TransactionState {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = list_transactions::TransactionState::default();
+        out.transactional_id = r.string();
+        out.producer_id = r.integer();
+        out.transaction_state = r.string();
+        out
+    }
+}
+
+impl consumer_group_heartbeat::ConsumerGroupHeartbeatRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_heartbeat::ConsumerGroupHeartbeatRequest::default();
+        out.group_id = r.string();
+        out.member_id = r.string();
+        out.member_epoch = r.integer() as i32;
+        out.instance_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.rack_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.rebalance_timeout_ms = r.integer() as i32;
+        out.subscribed_topic_names = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.string()))
+        };
+        if (1..=1).contains(&version) {
+            out.subscribed_topic_regex = if r.one_in(3) { None } else { Some(r.string()) };
+        }
+        out.server_assignor = if r.one_in(3) { None } else { Some(r.string()) };
+        out.topic_partitions =
+            if r.one_in(3) {
+                None
+            } else {
+                Some(r.array(|r| {
+                    consumer_group_heartbeat::RequestTopicPartitions::arbitrary(r, version)
+                }))
+            };
+        out
+    }
+}
+
+impl consumer_group_heartbeat::RequestTopicPartitions {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_heartbeat::RequestTopicPartitions::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl consumer_group_heartbeat::ConsumerGroupHeartbeatResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_heartbeat::ConsumerGroupHeartbeatResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.member_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.member_epoch = r.integer() as i32;
+        out.heartbeat_interval_ms = r.integer() as i32;
+        out.assignment = if r.one_in(3) {
+            None
+        } else {
+            Some(consumer_group_heartbeat::Assignment::arbitrary(r, version))
+        };
+        out
+    }
+}
+
+impl consumer_group_heartbeat::Assignment {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_heartbeat::Assignment::default();
+        out.topic_partitions =
+            r.array(|r| consumer_group_heartbeat::TopicPartitions::arbitrary(r, version));
+        out
+    }
+}
+
+impl consumer_group_heartbeat::TopicPartitions {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_heartbeat::TopicPartitions::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl consumer_group_describe::ConsumerGroupDescribeRequest {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_describe::ConsumerGroupDescribeRequest::default();
+        out.group_ids = r.array(|r| r.string());
+        out.include_authorized_operations = r.one_in(2);
+        out
+    }
+}
+
+impl consumer_group_describe::ConsumerGroupDescribeResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_describe::ConsumerGroupDescribeResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.groups = r.array(|r| consumer_group_describe::DescribedGroup::arbitrary(r, version));
+        out
+    }
+}
+
+impl consumer_group_describe::DescribedGroup {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_describe::DescribedGroup::default();
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.group_id = r.string();
+        out.group_state = r.string();
+        out.group_epoch = r.integer() as i32;
+        out.assignment_epoch = r.integer() as i32;
+        out.assignor_name = r.string();
+        out.members = r.array(|r| consumer_group_describe::Member::arbitrary(r, version));
+        out.authorized_operations = r.integer() as i32;
+        out
+    }
+}
+
+impl consumer_group_describe::Member {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_describe::Member::default();
+        out.member_id = r.string();
+        out.instance_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.rack_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.member_epoch = r.integer() as i32;
+        out.client_id = r.string();
+        out.client_host = r.string();
+        out.subscribed_topic_names = r.array(|r| r.string());
+        out.subscribed_topic_regex = if r.one_in(3) { None } else { Some(r.string()) };
+        out.assignment = consumer_group_describe::Assignment::arbitrary(r, version);
+        out.target_assignment = consumer_group_describe::Assignment::arbitrary(r, version);
+        if (1..=1).contains(&version) {
+            out.member_type = r.integer() as i8;
+        }
+        out
+    }
+}
+
+impl consumer_group_describe::Assignment {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_describe::Assignment::default();
+        out.topic_partitions =
+            r.array(|r| consumer_group_describe::TopicPartitions::arbitrary(r, version));
+        out
+    }
+}
+
+impl consumer_group_describe::TopicPartitions {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_describe::TopicPartitions::default();
+        out.topic_id = r.uuid();
+        out.topic_name = r.string();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl get_telemetry_subscriptions::GetTelemetrySubscriptionsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = get_telemetry_subscriptions::GetTelemetrySubscriptionsRequest::default();
+        out.client_instance_id = r.uuid();
+        out
+    }
+}
+
+impl get_telemetry_subscriptions::GetTelemetrySubscriptionsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = get_telemetry_subscriptions::GetTelemetrySubscriptionsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.client_instance_id = r.uuid();
+        out.subscription_id = r.integer() as i32;
+        out.accepted_compression_types = r.array(|r| r.integer() as i8);
+        out.push_interval_ms = r.integer() as i32;
+        out.telemetry_max_bytes = r.integer() as i32;
+        out.delta_temporality = r.one_in(2);
+        out.requested_metrics = r.array(|r| r.string());
+        out
+    }
+}
+
+impl push_telemetry::PushTelemetryRequest {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = push_telemetry::PushTelemetryRequest::default();
+        out.client_instance_id = r.uuid();
+        out.subscription_id = r.integer() as i32;
+        out.terminating = r.one_in(2);
+        out.compression_type = r.integer() as i8;
+        out.metrics = r.bytes();
+        out
+    }
+}
+
+impl push_telemetry::PushTelemetryResponse {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = push_telemetry::PushTelemetryResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out
+    }
+}
+
+impl list_config_resources::ListConfigResourcesRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = list_config_resources::ListConfigResourcesRequest::default();
+        if (1..=1).contains(&version) {
+            out.resource_types = r.array(|r| r.integer() as i8);
+        }
+        out
+    }
+}
+
+impl list_config_resources::ListConfigResourcesResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = list_config_resources::ListConfigResourcesResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.config_resources =
+            r.array(|r| list_config_resources::ConfigResource::arbitrary(r, version));
+        out
+    }
+}
+
+impl list_config_resources::ConfigResource {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = list_config_resources::ConfigResource::default();
+        out.resource_name = r.string();
+        if (1..=1).contains(&version) {
+            out.resource_type = r.integer() as i8;
+        }
+        out
+    }
+}
+
+impl describe_topic_partitions::DescribeTopicPartitionsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_topic_partitions::DescribeTopicPartitionsRequest::default();
+        out.topics = r.array(|r| describe_topic_partitions::TopicRequest::arbitrary(r, version));
+        out.response_partition_limit = r.integer() as i32;
+        out.cursor = if r.one_in(3) {
+            None
+        } else {
+            Some(describe_topic_partitions::RequestCursor::arbitrary(
+                r, version,
+            ))
+        };
+        out
+    }
+}
+
+impl describe_topic_partitions::TopicRequest {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_topic_partitions::TopicRequest::default();
+        out.name = r.string();
+        out
+    }
+}
+
+impl describe_topic_partitions::RequestCursor {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_topic_partitions::RequestCursor::default();
+        out.topic_name = r.string();
+        out.partition_index = r.integer() as i32;
+        out
+    }
+}
+
+impl describe_topic_partitions::DescribeTopicPartitionsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_topic_partitions::DescribeTopicPartitionsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.topics = r.array(|r| {
+            describe_topic_partitions::DescribeTopicPartitionsResponseTopic::arbitrary(r, version)
+        });
+        out.next_cursor = if r.one_in(3) {
+            None
+        } else {
+            Some(describe_topic_partitions::Cursor::arbitrary(r, version))
+        };
+        out
+    }
+}
+
+impl describe_topic_partitions::DescribeTopicPartitionsResponseTopic {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_topic_partitions::DescribeTopicPartitionsResponseTopic::default();
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.name = if r.one_in(3) { None } else { Some(r.string()) };
+        out.topic_id = r.uuid();
+        out.is_internal = r.one_in(2);
+        out.partitions = r.array(|r| {
+            describe_topic_partitions::DescribeTopicPartitionsResponsePartition::arbitrary(
+                r, version,
+            )
+        });
+        out.topic_authorized_operations = r.integer() as i32;
+        out
+    }
+}
+
+impl describe_topic_partitions::DescribeTopicPartitionsResponsePartition {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out =
+            describe_topic_partitions::DescribeTopicPartitionsResponsePartition::default();
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.partition_index = r.integer() as i32;
+        out.leader_id = r.integer() as i32;
+        out.leader_epoch = r.integer() as i32;
+        out.replica_nodes = r.array(|r| r.integer() as i32);
+        out.isr_nodes = r.array(|r| r.integer() as i32);
+        out.eligible_leader_replicas = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.integer() as i32))
+        };
+        out.last_known_elr = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.integer() as i32))
+        };
+        out.offline_replicas = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl describe_topic_partitions::Cursor {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = describe_topic_partitions::Cursor::default();
+        out.topic_name = r.string();
+        out.partition_index = r.integer() as i32;
+        out
+    }
+}
+
+impl share_group_heartbeat::ShareGroupHeartbeatRequest {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_heartbeat::ShareGroupHeartbeatRequest::default();
+        out.group_id = r.string();
+        out.member_id = r.string();
+        out.member_epoch = r.integer() as i32;
+        out.rack_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.subscribed_topic_names = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.string()))
+        };
+        out
+    }
+}
+
+impl share_group_heartbeat::ShareGroupHeartbeatResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_heartbeat::ShareGroupHeartbeatResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.member_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.member_epoch = r.integer() as i32;
+        out.heartbeat_interval_ms = r.integer() as i32;
+        out.assignment = if r.one_in(3) {
+            None
+        } else {
+            Some(share_group_heartbeat::Assignment::arbitrary(r, version))
+        };
+        out
+    }
+}
+
+impl share_group_heartbeat::Assignment {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_heartbeat::Assignment::default();
+        out.topic_partitions =
+            r.array(|r| share_group_heartbeat::TopicPartitions::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_group_heartbeat::TopicPartitions {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_heartbeat::TopicPartitions::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl share_group_describe::ShareGroupDescribeRequest {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_describe::ShareGroupDescribeRequest::default();
+        out.group_ids = r.array(|r| r.string());
+        out.include_authorized_operations = r.one_in(2);
+        out
+    }
+}
+
+impl share_group_describe::ShareGroupDescribeResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_describe::ShareGroupDescribeResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.groups = r.array(|r| share_group_describe::DescribedGroup::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_group_describe::DescribedGroup {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_describe::DescribedGroup::default();
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.group_id = r.string();
+        out.group_state = r.string();
+        out.group_epoch = r.integer() as i32;
+        out.assignment_epoch = r.integer() as i32;
+        out.assignor_name = r.string();
+        out.members = r.array(|r| share_group_describe::Member::arbitrary(r, version));
+        out.authorized_operations = r.integer() as i32;
+        out
+    }
+}
+
+impl share_group_describe::Member {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_describe::Member::default();
+        out.member_id = r.string();
+        out.rack_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.member_epoch = r.integer() as i32;
+        out.client_id = r.string();
+        out.client_host = r.string();
+        out.subscribed_topic_names = r.array(|r| r.string());
+        out.assignment = share_group_describe::Assignment::arbitrary(r, version);
+        out
+    }
+}
+
+impl share_group_describe::Assignment {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_describe::Assignment::default();
+        out.topic_partitions =
+            r.array(|r| share_group_describe::TopicPartitions::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_group_describe::TopicPartitions {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_describe::TopicPartitions::default();
+        out.topic_id = r.uuid();
+        out.topic_name = r.string();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl share_fetch::ShareFetchRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_fetch::ShareFetchRequest::default();
+        out.group_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.member_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.share_session_epoch = r.integer() as i32;
+        out.max_wait_ms = r.integer() as i32;
+        out.min_bytes = r.integer() as i32;
+        out.max_bytes = r.integer() as i32;
+        out.max_records = r.integer() as i32;
+        out.batch_size = r.integer() as i32;
+        if (2..=2).contains(&version) {
+            out.share_acquire_mode = r.integer() as i8;
+        }
+        if (2..=2).contains(&version) {
+            out.is_renew_ack = r.one_in(2);
+        }
+        out.topics = r.array(|r| share_fetch::FetchTopic::arbitrary(r, version));
+        out.forgotten_topics_data = r.array(|r| share_fetch::ForgottenTopic::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_fetch::FetchTopic {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_fetch::FetchTopic::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| share_fetch::FetchPartition::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_fetch::FetchPartition {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_fetch::FetchPartition::default();
+        out.partition_index = r.integer() as i32;
+        out.acknowledgement_batches =
+            r.array(|r| share_fetch::AcknowledgementBatch::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_fetch::AcknowledgementBatch {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_fetch::AcknowledgementBatch::default();
+        out.first_offset = r.integer();
+        out.last_offset = r.integer();
+        out.acknowledge_types = r.array(|r| r.integer() as i8);
+        out
+    }
+}
+
+impl share_fetch::ForgottenTopic {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_fetch::ForgottenTopic::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl share_fetch::ShareFetchResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_fetch::ShareFetchResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.acquisition_lock_timeout_ms = r.integer() as i32;
+        out.responses =
+            r.array(|r| share_fetch::ShareFetchableTopicResponse::arbitrary(r, version));
+        out.node_endpoints = r.array(|r| share_fetch::NodeEndpoint::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_fetch::ShareFetchableTopicResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_fetch::ShareFetchableTopicResponse::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| share_fetch::PartitionData::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_fetch::PartitionData {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_fetch::PartitionData::default();
+        out.partition_index = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.acknowledge_error_code = crate::ErrorCode(r.integer() as i16);
+        out.acknowledge_error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.current_leader = share_fetch::LeaderIdAndEpoch::arbitrary(r, version);
+        out.records = r.records();
+        out.acquired_records = r.array(|r| share_fetch::AcquiredRecords::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_fetch::LeaderIdAndEpoch {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_fetch::LeaderIdAndEpoch::default();
+        out.leader_id = r.integer() as i32;
+        out.leader_epoch = r.integer() as i32;
+        out
+    }
+}
+
+impl share_fetch::AcquiredRecords {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_fetch::AcquiredRecords::default();
+        out.first_offset = r.integer();
+        out.last_offset = r.integer();
+        out.delivery_count = r.integer() as i16;
+        out
+    }
+}
+
+impl share_fetch::NodeEndpoint {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_fetch::NodeEndpoint::default();
+        out.node_id = r.integer() as i32;
+        out.host = r.string();
+        out.port = r.integer() as i32;
+        out.rack = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl share_acknowledge::ShareAcknowledgeRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_acknowledge::ShareAcknowledgeRequest::default();
+        out.group_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.member_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.share_session_epoch = r.integer() as i32;
+        if (2..=2).contains(&version) {
+            out.is_renew_ack = r.one_in(2);
+        }
+        out.topics = r.array(|r| share_acknowledge::AcknowledgeTopic::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_acknowledge::AcknowledgeTopic {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_acknowledge::AcknowledgeTopic::default();
+        out.topic_id = r.uuid();
+        out.partitions =
+            r.array(|r| share_acknowledge::AcknowledgePartition::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_acknowledge::AcknowledgePartition {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_acknowledge::AcknowledgePartition::default();
+        out.partition_index = r.integer() as i32;
+        out.acknowledgement_batches =
+            r.array(|r| share_acknowledge::AcknowledgementBatch::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_acknowledge::AcknowledgementBatch {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_acknowledge::AcknowledgementBatch::default();
+        out.first_offset = r.integer();
+        out.last_offset = r.integer();
+        out.acknowledge_types = r.array(|r| r.integer() as i8);
+        out
+    }
+}
+
+impl share_acknowledge::ShareAcknowledgeResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_acknowledge::ShareAcknowledgeResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        if (2..=2).contains(&version) {
+            out.acquisition_lock_timeout_ms = r.integer() as i32;
+        }
+        out.responses =
+            r.array(|r| share_acknowledge::ShareAcknowledgeTopicResponse::arbitrary(r, version));
+        out.node_endpoints = r.array(|r| share_acknowledge::NodeEndpoint::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_acknowledge::ShareAcknowledgeTopicResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_acknowledge::ShareAcknowledgeTopicResponse::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| share_acknowledge::PartitionData::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_acknowledge::PartitionData {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_acknowledge::PartitionData::default();
+        out.partition_index = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.current_leader = share_acknowledge::LeaderIdAndEpoch::arbitrary(r, version);
+        out
+    }
+}
+
+impl share_acknowledge::LeaderIdAndEpoch {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_acknowledge::LeaderIdAndEpoch::default();
+        out.leader_id = r.integer() as i32;
+        out.leader_epoch = r.integer() as i32;
+        out
+    }
+}
+
+impl share_acknowledge::NodeEndpoint {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_acknowledge::NodeEndpoint::default();
+        out.node_id = r.integer() as i32;
+        out.host = r.string();
+        out.port = r.integer() as i32;
+        out.rack = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl describe_share_group_offsets::DescribeShareGroupOffsetsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_share_group_offsets::DescribeShareGroupOffsetsRequest::default();
+        out.groups = r.array(|r| {
+            describe_share_group_offsets::DescribeShareGroupOffsetsRequestGroup::arbitrary(
+                r, version,
+            )
+        });
+        out
+    }
+}
+
+impl describe_share_group_offsets::DescribeShareGroupOffsetsRequestGroup {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out =
+            describe_share_group_offsets::DescribeShareGroupOffsetsRequestGroup::default();
+        out.group_id = r.string();
+        out.topics = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| {
+                describe_share_group_offsets::DescribeShareGroupOffsetsRequestTopic::arbitrary(
+                    r, version,
+                )
+            }))
+        };
+        out
+    }
+}
+
+impl describe_share_group_offsets::DescribeShareGroupOffsetsRequestTopic {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out =
+            describe_share_group_offsets::DescribeShareGroupOffsetsRequestTopic::default();
+        out.topic_name = r.string();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl describe_share_group_offsets::DescribeShareGroupOffsetsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = describe_share_group_offsets::DescribeShareGroupOffsetsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.groups = r.array(|r| {
+            describe_share_group_offsets::DescribeShareGroupOffsetsResponseGroup::arbitrary(
+                r, version,
+            )
+        });
+        out
+    }
+}
+
+impl describe_share_group_offsets::DescribeShareGroupOffsetsResponseGroup {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out =
+            describe_share_group_offsets::DescribeShareGroupOffsetsResponseGroup::default();
+        out.group_id = r.string();
+        out.topics = r.array(|r| {
+            describe_share_group_offsets::DescribeShareGroupOffsetsResponseTopic::arbitrary(
+                r, version,
+            )
+        });
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl describe_share_group_offsets::DescribeShareGroupOffsetsResponseTopic {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out =
+            describe_share_group_offsets::DescribeShareGroupOffsetsResponseTopic::default();
+        out.topic_name = r.string();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| {
+            describe_share_group_offsets::DescribeShareGroupOffsetsResponsePartition::arbitrary(
+                r, version,
+            )
+        });
+        out
+    }
+}
+
+impl describe_share_group_offsets::DescribeShareGroupOffsetsResponsePartition {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out =
+            describe_share_group_offsets::DescribeShareGroupOffsetsResponsePartition::default();
+        out.partition_index = r.integer() as i32;
+        out.start_offset = r.integer();
+        out.leader_epoch = r.integer() as i32;
+        if (1..=1).contains(&version) {
+            out.lag = r.integer();
+        }
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl alter_share_group_offsets::AlterShareGroupOffsetsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_share_group_offsets::AlterShareGroupOffsetsRequest::default();
+        out.group_id = r.string();
+        out.topics = r.array(|r| {
+            alter_share_group_offsets::AlterShareGroupOffsetsRequestTopic::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl alter_share_group_offsets::AlterShareGroupOffsetsRequestTopic {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_share_group_offsets::AlterShareGroupOffsetsRequestTopic::default();
+        out.topic_name = r.string();
+        out.partitions = r.array(|r| {
+            alter_share_group_offsets::AlterShareGroupOffsetsRequestPartition::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl alter_share_group_offsets::AlterShareGroupOffsetsRequestPartition {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = alter_share_group_offsets::AlterShareGroupOffsetsRequestPartition::default();
+        out.partition_index = r.integer() as i32;
+        out.start_offset = r.integer();
+        out
+    }
+}
+
+impl alter_share_group_offsets::AlterShareGroupOffsetsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_share_group_offsets::AlterShareGroupOffsetsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.responses = r.array(|r| {
+            alter_share_group_offsets::AlterShareGroupOffsetsResponseTopic::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl alter_share_group_offsets::AlterShareGroupOffsetsResponseTopic {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = alter_share_group_offsets::AlterShareGroupOffsetsResponseTopic::default();
+        out.topic_name = r.string();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| {
+            alter_share_group_offsets::AlterShareGroupOffsetsResponsePartition::arbitrary(
+                r, version,
+            )
+        });
+        out
+    }
+}
+
+impl alter_share_group_offsets::AlterShareGroupOffsetsResponsePartition {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = alter_share_group_offsets::AlterShareGroupOffsetsResponsePartition::default();
+        out.partition_index = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl delete_share_group_offsets::DeleteShareGroupOffsetsRequest {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = delete_share_group_offsets::DeleteShareGroupOffsetsRequest::default();
+        out.group_id = r.string();
+        out.topics = r.array(|r| {
+            delete_share_group_offsets::DeleteShareGroupOffsetsRequestTopic::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl delete_share_group_offsets::DeleteShareGroupOffsetsRequestTopic {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = delete_share_group_offsets::DeleteShareGroupOffsetsRequestTopic::default();
+        out.topic_name = r.string();
+        out
+    }
+}
+
+impl delete_share_group_offsets::DeleteShareGroupOffsetsResponse {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = delete_share_group_offsets::DeleteShareGroupOffsetsResponse::default();
+        out.throttle_time_ms = r.integer() as i32;
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out.responses = r.array(|r| {
+            delete_share_group_offsets::DeleteShareGroupOffsetsResponseTopic::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl delete_share_group_offsets::DeleteShareGroupOffsetsResponseTopic {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = delete_share_group_offsets::DeleteShareGroupOffsetsResponseTopic::default();
+        out.topic_name = r.string();
+        out.topic_id = r.uuid();
+        out.error_code = crate::ErrorCode(r.integer() as i16);
+        out.error_message = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
 impl config_record::ConfigRecord {
     pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
         let mut out = config_record::ConfigRecord::default();
@@ -2126,6 +3539,220 @@ impl config_record::ConfigRecord {
         out.resource_name = r.string();
         out.name = r.string();
         out.value = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
+impl consumer_group_current_member_assignment_key::ConsumerGroupCurrentMemberAssignmentKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_current_member_assignment_key::ConsumerGroupCurrentMemberAssignmentKey::default();
+        out.group_id = r.string();
+        out.member_id = r.string();
+        out
+    }
+}
+
+impl consumer_group_current_member_assignment_value::ConsumerGroupCurrentMemberAssignmentValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_current_member_assignment_value::ConsumerGroupCurrentMemberAssignmentValue::default();
+        out.member_epoch = r.integer() as i32;
+        out.previous_member_epoch = r.integer() as i32;
+        out.state = r.integer() as i8;
+        out.assigned_partitions = r.array(|r| {
+            consumer_group_current_member_assignment_value::TopicPartitions::arbitrary(r, version)
+        });
+        out.partitions_pending_revocation = r.array(|r| {
+            consumer_group_current_member_assignment_value::TopicPartitions::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl consumer_group_current_member_assignment_value::TopicPartitions {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_current_member_assignment_value::TopicPartitions::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out.assignment_epochs = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| r.integer() as i32))
+        };
+        out
+    }
+}
+
+impl consumer_group_member_metadata_key::ConsumerGroupMemberMetadataKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_member_metadata_key::ConsumerGroupMemberMetadataKey::default();
+        out.group_id = r.string();
+        out.member_id = r.string();
+        out
+    }
+}
+
+impl consumer_group_member_metadata_value::ConsumerGroupMemberMetadataValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out =
+            consumer_group_member_metadata_value::ConsumerGroupMemberMetadataValue::default();
+        out.instance_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.rack_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.client_id = r.string();
+        out.client_host = r.string();
+        out.subscribed_topic_names = r.array(|r| r.string());
+        out.subscribed_topic_regex = if r.one_in(3) { None } else { Some(r.string()) };
+        out.rebalance_timeout_ms = r.integer() as i32;
+        out.server_assignor = if r.one_in(3) { None } else { Some(r.string()) };
+        out.classic_member_metadata = if r.one_in(3) {
+            None
+        } else {
+            Some(consumer_group_member_metadata_value::ClassicMemberMetadata::arbitrary(r, version))
+        };
+        out
+    }
+}
+
+impl consumer_group_member_metadata_value::ClassicMemberMetadata {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_member_metadata_value::ClassicMemberMetadata::default();
+        out.session_timeout_ms = r.integer() as i32;
+        out.supported_protocols = r.array(|r| {
+            consumer_group_member_metadata_value::ClassicProtocol::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl consumer_group_member_metadata_value::ClassicProtocol {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_member_metadata_value::ClassicProtocol::default();
+        out.name = r.string();
+        out.metadata = r.bytes();
+        out
+    }
+}
+
+impl consumer_group_metadata_key::ConsumerGroupMetadataKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_metadata_key::ConsumerGroupMetadataKey::default();
+        out.group_id = r.string();
+        out
+    }
+}
+
+impl consumer_group_metadata_value::ConsumerGroupMetadataValue {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_metadata_value::ConsumerGroupMetadataValue::default();
+        out.epoch = r.integer() as i32;
+        out.metadata_hash = r.integer();
+        out
+    }
+}
+
+impl consumer_group_partition_metadata_key::ConsumerGroupPartitionMetadataKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out =
+            consumer_group_partition_metadata_key::ConsumerGroupPartitionMetadataKey::default();
+        out.group_id = r.string();
+        out
+    }
+}
+
+impl consumer_group_partition_metadata_value::ConsumerGroupPartitionMetadataValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out =
+            consumer_group_partition_metadata_value::ConsumerGroupPartitionMetadataValue::default();
+        out.topics = r.array(|r| {
+            consumer_group_partition_metadata_value::TopicMetadata::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl consumer_group_partition_metadata_value::TopicMetadata {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_partition_metadata_value::TopicMetadata::default();
+        out.topic_id = r.uuid();
+        out.topic_name = r.string();
+        out.num_partitions = r.integer() as i32;
+        out.partition_metadata = r.array(|r| {
+            consumer_group_partition_metadata_value::PartitionMetadata::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl consumer_group_partition_metadata_value::PartitionMetadata {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_partition_metadata_value::PartitionMetadata::default();
+        out.partition = r.integer() as i32;
+        out.racks = r.array(|r| r.string());
+        out
+    }
+}
+
+impl consumer_group_regular_expression_key::ConsumerGroupRegularExpressionKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out =
+            consumer_group_regular_expression_key::ConsumerGroupRegularExpressionKey::default();
+        out.group_id = r.string();
+        out.regular_expression = r.string();
+        out
+    }
+}
+
+impl consumer_group_regular_expression_value::ConsumerGroupRegularExpressionValue {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out =
+            consumer_group_regular_expression_value::ConsumerGroupRegularExpressionValue::default();
+        out.topics = r.array(|r| r.string());
+        out.version = r.integer();
+        out.timestamp = r.integer();
+        out
+    }
+}
+
+impl consumer_group_target_assignment_member_key::ConsumerGroupTargetAssignmentMemberKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_target_assignment_member_key::ConsumerGroupTargetAssignmentMemberKey::default();
+        out.group_id = r.string();
+        out.member_id = r.string();
+        out
+    }
+}
+
+impl consumer_group_target_assignment_member_value::ConsumerGroupTargetAssignmentMemberValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = consumer_group_target_assignment_member_value::ConsumerGroupTargetAssignmentMemberValue::default();
+        out.topic_partitions = r.array(|r| {
+            consumer_group_target_assignment_member_value::TopicPartition::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl consumer_group_target_assignment_member_value::TopicPartition {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_target_assignment_member_value::TopicPartition::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl consumer_group_target_assignment_metadata_key::ConsumerGroupTargetAssignmentMetadataKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_target_assignment_metadata_key::ConsumerGroupTargetAssignmentMetadataKey::default();
+        out.group_id = r.string();
+        out
+    }
+}
+
+impl consumer_group_target_assignment_metadata_value::ConsumerGroupTargetAssignmentMetadataValue {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = consumer_group_target_assignment_metadata_value::ConsumerGroupTargetAssignmentMetadataValue::default();
+        out.assignment_epoch = r.integer() as i32;
+        out.assignment_timestamp = r.integer();
         out
     }
 }
@@ -2361,11 +3988,287 @@ impl remove_topic_record::RemoveTopicRecord {
     }
 }
 
+impl share_group_current_member_assignment_key::ShareGroupCurrentMemberAssignmentKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_current_member_assignment_key::ShareGroupCurrentMemberAssignmentKey::default();
+        out.group_id = r.string();
+        out.member_id = r.string();
+        out
+    }
+}
+
+impl share_group_current_member_assignment_value::ShareGroupCurrentMemberAssignmentValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_current_member_assignment_value::ShareGroupCurrentMemberAssignmentValue::default();
+        out.member_epoch = r.integer() as i32;
+        out.previous_member_epoch = r.integer() as i32;
+        out.state = r.integer() as i8;
+        out.assigned_partitions = r.array(|r| {
+            share_group_current_member_assignment_value::TopicPartitions::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl share_group_current_member_assignment_value::TopicPartitions {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_current_member_assignment_value::TopicPartitions::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl share_group_member_metadata_key::ShareGroupMemberMetadataKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_member_metadata_key::ShareGroupMemberMetadataKey::default();
+        out.group_id = r.string();
+        out.member_id = r.string();
+        out
+    }
+}
+
+impl share_group_member_metadata_value::ShareGroupMemberMetadataValue {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_member_metadata_value::ShareGroupMemberMetadataValue::default();
+        out.rack_id = if r.one_in(3) { None } else { Some(r.string()) };
+        out.client_id = r.string();
+        out.client_host = r.string();
+        out.subscribed_topic_names = r.array(|r| r.string());
+        out
+    }
+}
+
+impl share_group_metadata_key::ShareGroupMetadataKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_metadata_key::ShareGroupMetadataKey::default();
+        out.group_id = r.string();
+        out
+    }
+}
+
+impl share_group_metadata_value::ShareGroupMetadataValue {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_metadata_value::ShareGroupMetadataValue::default();
+        out.epoch = r.integer() as i32;
+        out.metadata_hash = r.integer();
+        out
+    }
+}
+
+impl share_group_state_partition_metadata_key::ShareGroupStatePartitionMetadataKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out =
+            share_group_state_partition_metadata_key::ShareGroupStatePartitionMetadataKey::default(
+            );
+        out.group_id = r.string();
+        out
+    }
+}
+
+impl share_group_state_partition_metadata_value::ShareGroupStatePartitionMetadataValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_state_partition_metadata_value::ShareGroupStatePartitionMetadataValue::default();
+        out.initializing_topics = r.array(|r| {
+            share_group_state_partition_metadata_value::TopicPartitionsInfo::arbitrary(r, version)
+        });
+        out.initialized_topics = r.array(|r| {
+            share_group_state_partition_metadata_value::TopicPartitionsInfo::arbitrary(r, version)
+        });
+        out.deleting_topics = r.array(|r| {
+            share_group_state_partition_metadata_value::TopicInfo::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl share_group_state_partition_metadata_value::TopicPartitionsInfo {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_state_partition_metadata_value::TopicPartitionsInfo::default();
+        out.topic_id = r.uuid();
+        out.topic_name = r.string();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl share_group_state_partition_metadata_value::TopicInfo {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_state_partition_metadata_value::TopicInfo::default();
+        out.topic_id = r.uuid();
+        out.topic_name = r.string();
+        out
+    }
+}
+
+impl share_group_target_assignment_member_key::ShareGroupTargetAssignmentMemberKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out =
+            share_group_target_assignment_member_key::ShareGroupTargetAssignmentMemberKey::default(
+            );
+        out.group_id = r.string();
+        out.member_id = r.string();
+        out
+    }
+}
+
+impl share_group_target_assignment_member_value::ShareGroupTargetAssignmentMemberValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_group_target_assignment_member_value::ShareGroupTargetAssignmentMemberValue::default();
+        out.topic_partitions = r.array(|r| {
+            share_group_target_assignment_member_value::TopicPartition::arbitrary(r, version)
+        });
+        out
+    }
+}
+
+impl share_group_target_assignment_member_value::TopicPartition {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_target_assignment_member_value::TopicPartition::default();
+        out.topic_id = r.uuid();
+        out.partitions = r.array(|r| r.integer() as i32);
+        out
+    }
+}
+
+impl share_group_target_assignment_metadata_key::ShareGroupTargetAssignmentMetadataKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_target_assignment_metadata_key::ShareGroupTargetAssignmentMetadataKey::default();
+        out.group_id = r.string();
+        out
+    }
+}
+
+impl share_group_target_assignment_metadata_value::ShareGroupTargetAssignmentMetadataValue {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_group_target_assignment_metadata_value::ShareGroupTargetAssignmentMetadataValue::default();
+        out.assignment_epoch = r.integer() as i32;
+        out.assignment_timestamp = r.integer();
+        out
+    }
+}
+
+impl share_snapshot_key::ShareSnapshotKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_snapshot_key::ShareSnapshotKey::default();
+        out.group_id = r.string();
+        out.topic_id = r.uuid();
+        out.partition = r.integer() as i32;
+        out
+    }
+}
+
+impl share_snapshot_value::ShareSnapshotValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_snapshot_value::ShareSnapshotValue::default();
+        out.snapshot_epoch = r.integer() as i32;
+        out.state_epoch = r.integer() as i32;
+        out.leader_epoch = r.integer() as i32;
+        out.start_offset = r.integer();
+        out.delivery_complete_count = r.integer() as i32;
+        out.create_timestamp = r.integer();
+        out.write_timestamp = r.integer();
+        out.state_batches = r.array(|r| share_snapshot_value::StateBatch::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_snapshot_value::StateBatch {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_snapshot_value::StateBatch::default();
+        out.first_offset = r.integer();
+        out.last_offset = r.integer();
+        out.delivery_state = r.integer() as i8;
+        out.delivery_count = r.integer() as i16;
+        out
+    }
+}
+
+impl share_update_key::ShareUpdateKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_update_key::ShareUpdateKey::default();
+        out.group_id = r.string();
+        out.topic_id = r.uuid();
+        out.partition = r.integer() as i32;
+        out
+    }
+}
+
+impl share_update_value::ShareUpdateValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = share_update_value::ShareUpdateValue::default();
+        out.snapshot_epoch = r.integer() as i32;
+        out.leader_epoch = r.integer() as i32;
+        out.start_offset = r.integer();
+        out.delivery_complete_count = r.integer() as i32;
+        out.state_batches = r.array(|r| share_update_value::StateBatch::arbitrary(r, version));
+        out
+    }
+}
+
+impl share_update_value::StateBatch {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = share_update_value::StateBatch::default();
+        out.first_offset = r.integer();
+        out.last_offset = r.integer();
+        out.delivery_state = r.integer() as i8;
+        out.delivery_count = r.integer() as i16;
+        out
+    }
+}
+
 impl topic_record::TopicRecord {
     pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
         let mut out = topic_record::TopicRecord::default();
         out.name = r.string();
         out.topic_id = r.uuid();
+        out
+    }
+}
+
+impl transaction_log_key::TransactionLogKey {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = transaction_log_key::TransactionLogKey::default();
+        out.transactional_id = r.string();
+        out
+    }
+}
+
+impl transaction_log_value::TransactionLogValue {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = transaction_log_value::TransactionLogValue::default();
+        out.producer_id = r.integer();
+        if (1..=1).contains(&version) {
+            out.previous_producer_id = r.integer();
+        }
+        if (1..=1).contains(&version) {
+            out.next_producer_id = r.integer();
+        }
+        out.producer_epoch = r.integer() as i16;
+        if (1..=1).contains(&version) {
+            out.next_producer_epoch = r.integer() as i16;
+        }
+        out.transaction_timeout_ms = r.integer() as i32;
+        out.transaction_status = r.integer() as i8;
+        out.transaction_partitions = if r.one_in(3) {
+            None
+        } else {
+            Some(r.array(|r| transaction_log_value::PartitionsSchema::arbitrary(r, version)))
+        };
+        out.transaction_last_update_timestamp_ms = r.integer();
+        out.transaction_start_timestamp_ms = r.integer();
+        if (1..=1).contains(&version) {
+            out.client_transaction_version = r.integer() as i16;
+        }
+        out
+    }
+}
+
+impl transaction_log_value::PartitionsSchema {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = transaction_log_value::PartitionsSchema::default();
+        out.topic = r.string();
+        out.partition_ids = r.array(|r| r.integer() as i32);
         out
     }
 }
@@ -2422,6 +4325,9 @@ impl Request {
                 Self::DescribeConfigs(DescribeConfigsRequest::arbitrary(r, version))
             }
             ApiKey::AlterConfigs => Self::AlterConfigs(AlterConfigsRequest::arbitrary(r, version)),
+            ApiKey::DescribeLogDirs => {
+                Self::DescribeLogDirs(DescribeLogDirsRequest::arbitrary(r, version))
+            }
             ApiKey::SaslAuthenticate => {
                 Self::SaslAuthenticate(SaslAuthenticateRequest::arbitrary(r, version))
             }
@@ -2429,12 +4335,71 @@ impl Request {
                 Self::CreatePartitions(CreatePartitionsRequest::arbitrary(r, version))
             }
             ApiKey::DeleteGroups => Self::DeleteGroups(DeleteGroupsRequest::arbitrary(r, version)),
+            ApiKey::ElectLeaders => Self::ElectLeaders(ElectLeadersRequest::arbitrary(r, version)),
             ApiKey::IncrementalAlterConfigs => {
                 Self::IncrementalAlterConfigs(IncrementalAlterConfigsRequest::arbitrary(r, version))
             }
+            ApiKey::AlterPartitionReassignments => Self::AlterPartitionReassignments(
+                AlterPartitionReassignmentsRequest::arbitrary(r, version),
+            ),
+            ApiKey::ListPartitionReassignments => Self::ListPartitionReassignments(
+                ListPartitionReassignmentsRequest::arbitrary(r, version),
+            ),
             ApiKey::OffsetDelete => Self::OffsetDelete(OffsetDeleteRequest::arbitrary(r, version)),
+            ApiKey::DescribeClientQuotas => {
+                Self::DescribeClientQuotas(DescribeClientQuotasRequest::arbitrary(r, version))
+            }
+            ApiKey::AlterClientQuotas => {
+                Self::AlterClientQuotas(AlterClientQuotasRequest::arbitrary(r, version))
+            }
             ApiKey::DescribeCluster => {
                 Self::DescribeCluster(DescribeClusterRequest::arbitrary(r, version))
+            }
+            ApiKey::DescribeProducers => {
+                Self::DescribeProducers(DescribeProducersRequest::arbitrary(r, version))
+            }
+            ApiKey::DescribeTransactions => {
+                Self::DescribeTransactions(DescribeTransactionsRequest::arbitrary(r, version))
+            }
+            ApiKey::ListTransactions => {
+                Self::ListTransactions(ListTransactionsRequest::arbitrary(r, version))
+            }
+            ApiKey::ConsumerGroupHeartbeat => {
+                Self::ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest::arbitrary(r, version))
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                Self::ConsumerGroupDescribe(ConsumerGroupDescribeRequest::arbitrary(r, version))
+            }
+            ApiKey::GetTelemetrySubscriptions => Self::GetTelemetrySubscriptions(
+                GetTelemetrySubscriptionsRequest::arbitrary(r, version),
+            ),
+            ApiKey::PushTelemetry => {
+                Self::PushTelemetry(PushTelemetryRequest::arbitrary(r, version))
+            }
+            ApiKey::ListConfigResources => {
+                Self::ListConfigResources(ListConfigResourcesRequest::arbitrary(r, version))
+            }
+            ApiKey::DescribeTopicPartitions => {
+                Self::DescribeTopicPartitions(DescribeTopicPartitionsRequest::arbitrary(r, version))
+            }
+            ApiKey::ShareGroupHeartbeat => {
+                Self::ShareGroupHeartbeat(ShareGroupHeartbeatRequest::arbitrary(r, version))
+            }
+            ApiKey::ShareGroupDescribe => {
+                Self::ShareGroupDescribe(ShareGroupDescribeRequest::arbitrary(r, version))
+            }
+            ApiKey::ShareFetch => Self::ShareFetch(ShareFetchRequest::arbitrary(r, version)),
+            ApiKey::ShareAcknowledge => {
+                Self::ShareAcknowledge(ShareAcknowledgeRequest::arbitrary(r, version))
+            }
+            ApiKey::DescribeShareGroupOffsets => Self::DescribeShareGroupOffsets(
+                DescribeShareGroupOffsetsRequest::arbitrary(r, version),
+            ),
+            ApiKey::AlterShareGroupOffsets => {
+                Self::AlterShareGroupOffsets(AlterShareGroupOffsetsRequest::arbitrary(r, version))
+            }
+            ApiKey::DeleteShareGroupOffsets => {
+                Self::DeleteShareGroupOffsets(DeleteShareGroupOffsetsRequest::arbitrary(r, version))
             }
         }
     }
@@ -2492,6 +4457,9 @@ impl Response {
                 Self::DescribeConfigs(DescribeConfigsResponse::arbitrary(r, version))
             }
             ApiKey::AlterConfigs => Self::AlterConfigs(AlterConfigsResponse::arbitrary(r, version)),
+            ApiKey::DescribeLogDirs => {
+                Self::DescribeLogDirs(DescribeLogDirsResponse::arbitrary(r, version))
+            }
             ApiKey::SaslAuthenticate => {
                 Self::SaslAuthenticate(SaslAuthenticateResponse::arbitrary(r, version))
             }
@@ -2499,13 +4467,72 @@ impl Response {
                 Self::CreatePartitions(CreatePartitionsResponse::arbitrary(r, version))
             }
             ApiKey::DeleteGroups => Self::DeleteGroups(DeleteGroupsResponse::arbitrary(r, version)),
+            ApiKey::ElectLeaders => Self::ElectLeaders(ElectLeadersResponse::arbitrary(r, version)),
             ApiKey::IncrementalAlterConfigs => Self::IncrementalAlterConfigs(
                 IncrementalAlterConfigsResponse::arbitrary(r, version),
             ),
+            ApiKey::AlterPartitionReassignments => Self::AlterPartitionReassignments(
+                AlterPartitionReassignmentsResponse::arbitrary(r, version),
+            ),
+            ApiKey::ListPartitionReassignments => Self::ListPartitionReassignments(
+                ListPartitionReassignmentsResponse::arbitrary(r, version),
+            ),
             ApiKey::OffsetDelete => Self::OffsetDelete(OffsetDeleteResponse::arbitrary(r, version)),
+            ApiKey::DescribeClientQuotas => {
+                Self::DescribeClientQuotas(DescribeClientQuotasResponse::arbitrary(r, version))
+            }
+            ApiKey::AlterClientQuotas => {
+                Self::AlterClientQuotas(AlterClientQuotasResponse::arbitrary(r, version))
+            }
             ApiKey::DescribeCluster => {
                 Self::DescribeCluster(DescribeClusterResponse::arbitrary(r, version))
             }
+            ApiKey::DescribeProducers => {
+                Self::DescribeProducers(DescribeProducersResponse::arbitrary(r, version))
+            }
+            ApiKey::DescribeTransactions => {
+                Self::DescribeTransactions(DescribeTransactionsResponse::arbitrary(r, version))
+            }
+            ApiKey::ListTransactions => {
+                Self::ListTransactions(ListTransactionsResponse::arbitrary(r, version))
+            }
+            ApiKey::ConsumerGroupHeartbeat => {
+                Self::ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse::arbitrary(r, version))
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                Self::ConsumerGroupDescribe(ConsumerGroupDescribeResponse::arbitrary(r, version))
+            }
+            ApiKey::GetTelemetrySubscriptions => Self::GetTelemetrySubscriptions(
+                GetTelemetrySubscriptionsResponse::arbitrary(r, version),
+            ),
+            ApiKey::PushTelemetry => {
+                Self::PushTelemetry(PushTelemetryResponse::arbitrary(r, version))
+            }
+            ApiKey::ListConfigResources => {
+                Self::ListConfigResources(ListConfigResourcesResponse::arbitrary(r, version))
+            }
+            ApiKey::DescribeTopicPartitions => Self::DescribeTopicPartitions(
+                DescribeTopicPartitionsResponse::arbitrary(r, version),
+            ),
+            ApiKey::ShareGroupHeartbeat => {
+                Self::ShareGroupHeartbeat(ShareGroupHeartbeatResponse::arbitrary(r, version))
+            }
+            ApiKey::ShareGroupDescribe => {
+                Self::ShareGroupDescribe(ShareGroupDescribeResponse::arbitrary(r, version))
+            }
+            ApiKey::ShareFetch => Self::ShareFetch(ShareFetchResponse::arbitrary(r, version)),
+            ApiKey::ShareAcknowledge => {
+                Self::ShareAcknowledge(ShareAcknowledgeResponse::arbitrary(r, version))
+            }
+            ApiKey::DescribeShareGroupOffsets => Self::DescribeShareGroupOffsets(
+                DescribeShareGroupOffsetsResponse::arbitrary(r, version),
+            ),
+            ApiKey::AlterShareGroupOffsets => {
+                Self::AlterShareGroupOffsets(AlterShareGroupOffsetsResponse::arbitrary(r, version))
+            }
+            ApiKey::DeleteShareGroupOffsets => Self::DeleteShareGroupOffsets(
+                DeleteShareGroupOffsetsResponse::arbitrary(r, version),
+            ),
         }
     }
 }

@@ -5,25 +5,53 @@
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
+pub mod alter_client_quotas;
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod alter_share_group_offsets;
 pub mod api_versions;
 #[cfg(test)]
 mod arbitrary;
 pub mod config_record;
+pub mod consumer_group_current_member_assignment_key;
+pub mod consumer_group_current_member_assignment_value;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
+pub mod consumer_group_member_metadata_key;
+pub mod consumer_group_member_metadata_value;
+pub mod consumer_group_metadata_key;
+pub mod consumer_group_metadata_value;
+pub mod consumer_group_partition_metadata_key;
+pub mod consumer_group_partition_metadata_value;
+pub mod consumer_group_regular_expression_key;
+pub mod consumer_group_regular_expression_value;
+pub mod consumer_group_target_assignment_member_key;
+pub mod consumer_group_target_assignment_member_value;
+pub mod consumer_group_target_assignment_metadata_key;
+pub mod consumer_group_target_assignment_metadata_value;
 pub mod consumer_protocol_assignment;
 pub mod consumer_protocol_subscription;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
 pub mod delete_records;
+pub mod delete_share_group_offsets;
 pub mod delete_topics;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_share_group_offsets;
+pub mod describe_topic_partitions;
+pub mod describe_transactions;
+pub mod elect_leaders;
 pub mod end_txn;
 pub mod feature_level_record;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod get_telemetry_subscriptions;
 pub mod group_metadata_key;
 pub mod group_metadata_value;
 pub mod heartbeat;
@@ -31,8 +59,11 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
+pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_commit_key;
@@ -44,33 +75,96 @@ pub mod partition_change_record;
 pub mod partition_record;
 pub mod produce;
 pub mod producer_ids_record;
+pub mod push_telemetry;
 pub mod remove_topic_record;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
+pub mod share_acknowledge;
+pub mod share_fetch;
+pub mod share_group_current_member_assignment_key;
+pub mod share_group_current_member_assignment_value;
+pub mod share_group_describe;
+pub mod share_group_heartbeat;
+pub mod share_group_member_metadata_key;
+pub mod share_group_member_metadata_value;
+pub mod share_group_metadata_key;
+pub mod share_group_metadata_value;
+pub mod share_group_state_partition_metadata_key;
+pub mod share_group_state_partition_metadata_value;
+pub mod share_group_target_assignment_member_key;
+pub mod share_group_target_assignment_member_value;
+pub mod share_group_target_assignment_metadata_key;
+pub mod share_group_target_assignment_metadata_value;
+pub mod share_snapshot_key;
+pub mod share_snapshot_value;
+pub mod share_update_key;
+pub mod share_update_value;
 pub mod sync_group;
 pub mod topic_record;
+pub mod transaction_log_key;
+pub mod transaction_log_value;
 pub mod txn_offset_commit;
 pub mod write_txn_markers;
 
 pub use add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 pub use add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
+pub use alter_client_quotas::{AlterClientQuotasRequest, AlterClientQuotasResponse};
 pub use alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+pub use alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+};
+pub use alter_share_group_offsets::{
+    AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse,
+};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 pub use config_record::ConfigRecord;
+pub use consumer_group_current_member_assignment_key::ConsumerGroupCurrentMemberAssignmentKey;
+pub use consumer_group_current_member_assignment_value::ConsumerGroupCurrentMemberAssignmentValue;
+pub use consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+pub use consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+pub use consumer_group_member_metadata_key::ConsumerGroupMemberMetadataKey;
+pub use consumer_group_member_metadata_value::ConsumerGroupMemberMetadataValue;
+pub use consumer_group_metadata_key::ConsumerGroupMetadataKey;
+pub use consumer_group_metadata_value::ConsumerGroupMetadataValue;
+pub use consumer_group_partition_metadata_key::ConsumerGroupPartitionMetadataKey;
+pub use consumer_group_partition_metadata_value::ConsumerGroupPartitionMetadataValue;
+pub use consumer_group_regular_expression_key::ConsumerGroupRegularExpressionKey;
+pub use consumer_group_regular_expression_value::ConsumerGroupRegularExpressionValue;
+pub use consumer_group_target_assignment_member_key::ConsumerGroupTargetAssignmentMemberKey;
+pub use consumer_group_target_assignment_member_value::ConsumerGroupTargetAssignmentMemberValue;
+pub use consumer_group_target_assignment_metadata_key::ConsumerGroupTargetAssignmentMetadataKey;
+pub use consumer_group_target_assignment_metadata_value::ConsumerGroupTargetAssignmentMetadataValue;
 pub use consumer_protocol_assignment::ConsumerProtocolAssignment;
 pub use consumer_protocol_subscription::ConsumerProtocolSubscription;
 pub use create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 pub use delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
+pub use delete_share_group_offsets::{
+    DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse,
+};
 pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+pub use describe_client_quotas::{DescribeClientQuotasRequest, DescribeClientQuotasResponse};
 pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
 pub use describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
+pub use describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+pub use describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+pub use describe_share_group_offsets::{
+    DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse,
+};
+pub use describe_topic_partitions::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+};
+pub use describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
+pub use elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 pub use end_txn::{EndTxnRequest, EndTxnResponse};
 pub use feature_level_record::FeatureLevelRecord;
 pub use fetch::{FetchRequest, FetchResponse};
 pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+pub use get_telemetry_subscriptions::{
+    GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse,
+};
 pub use group_metadata_key::GroupMetadataKey;
 pub use group_metadata_value::GroupMetadataValue;
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
@@ -80,8 +174,13 @@ pub use incremental_alter_configs::{
 pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 pub use join_group::{JoinGroupRequest, JoinGroupResponse};
 pub use leave_group::{LeaveGroupRequest, LeaveGroupResponse};
+pub use list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use list_groups::{ListGroupsRequest, ListGroupsResponse};
 pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+pub use list_partition_reassignments::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+};
+pub use list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 pub use metadata::{MetadataRequest, MetadataResponse};
 pub use offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
 pub use offset_commit_key::OffsetCommitKey;
@@ -93,11 +192,34 @@ pub use partition_change_record::PartitionChangeRecord;
 pub use partition_record::PartitionRecord;
 pub use produce::{ProduceRequest, ProduceResponse};
 pub use producer_ids_record::ProducerIdsRecord;
+pub use push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
 pub use remove_topic_record::RemoveTopicRecord;
 pub use sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
 pub use sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
+pub use share_acknowledge::{ShareAcknowledgeRequest, ShareAcknowledgeResponse};
+pub use share_fetch::{ShareFetchRequest, ShareFetchResponse};
+pub use share_group_current_member_assignment_key::ShareGroupCurrentMemberAssignmentKey;
+pub use share_group_current_member_assignment_value::ShareGroupCurrentMemberAssignmentValue;
+pub use share_group_describe::{ShareGroupDescribeRequest, ShareGroupDescribeResponse};
+pub use share_group_heartbeat::{ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse};
+pub use share_group_member_metadata_key::ShareGroupMemberMetadataKey;
+pub use share_group_member_metadata_value::ShareGroupMemberMetadataValue;
+pub use share_group_metadata_key::ShareGroupMetadataKey;
+pub use share_group_metadata_value::ShareGroupMetadataValue;
+pub use share_group_state_partition_metadata_key::ShareGroupStatePartitionMetadataKey;
+pub use share_group_state_partition_metadata_value::ShareGroupStatePartitionMetadataValue;
+pub use share_group_target_assignment_member_key::ShareGroupTargetAssignmentMemberKey;
+pub use share_group_target_assignment_member_value::ShareGroupTargetAssignmentMemberValue;
+pub use share_group_target_assignment_metadata_key::ShareGroupTargetAssignmentMetadataKey;
+pub use share_group_target_assignment_metadata_value::ShareGroupTargetAssignmentMetadataValue;
+pub use share_snapshot_key::ShareSnapshotKey;
+pub use share_snapshot_value::ShareSnapshotValue;
+pub use share_update_key::ShareUpdateKey;
+pub use share_update_value::ShareUpdateValue;
 pub use sync_group::{SyncGroupRequest, SyncGroupResponse};
 pub use topic_record::TopicRecord;
+pub use transaction_log_key::TransactionLogKey;
+pub use transaction_log_value::TransactionLogValue;
 pub use txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 pub use write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 
@@ -135,17 +257,39 @@ pub enum ApiKey {
     TxnOffsetCommit = 28,
     DescribeConfigs = 32,
     AlterConfigs = 33,
+    DescribeLogDirs = 35,
     SaslAuthenticate = 36,
     CreatePartitions = 37,
     DeleteGroups = 42,
+    ElectLeaders = 43,
     IncrementalAlterConfigs = 44,
+    AlterPartitionReassignments = 45,
+    ListPartitionReassignments = 46,
     OffsetDelete = 47,
+    DescribeClientQuotas = 48,
+    AlterClientQuotas = 49,
     DescribeCluster = 60,
+    DescribeProducers = 61,
+    DescribeTransactions = 65,
+    ListTransactions = 66,
+    ConsumerGroupHeartbeat = 68,
+    ConsumerGroupDescribe = 69,
+    GetTelemetrySubscriptions = 71,
+    PushTelemetry = 72,
+    ListConfigResources = 74,
+    DescribeTopicPartitions = 75,
+    ShareGroupHeartbeat = 76,
+    ShareGroupDescribe = 77,
+    ShareFetch = 78,
+    ShareAcknowledge = 79,
+    DescribeShareGroupOffsets = 90,
+    AlterShareGroupOffsets = 91,
+    DeleteShareGroupOffsets = 92,
 }
 
 impl ApiKey {
     /// All of them, ascending.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 55] = [
         Self::Produce,
         Self::Fetch,
         Self::ListOffsets,
@@ -173,12 +317,34 @@ impl ApiKey {
         Self::TxnOffsetCommit,
         Self::DescribeConfigs,
         Self::AlterConfigs,
+        Self::DescribeLogDirs,
         Self::SaslAuthenticate,
         Self::CreatePartitions,
         Self::DeleteGroups,
+        Self::ElectLeaders,
         Self::IncrementalAlterConfigs,
+        Self::AlterPartitionReassignments,
+        Self::ListPartitionReassignments,
         Self::OffsetDelete,
+        Self::DescribeClientQuotas,
+        Self::AlterClientQuotas,
         Self::DescribeCluster,
+        Self::DescribeProducers,
+        Self::DescribeTransactions,
+        Self::ListTransactions,
+        Self::ConsumerGroupHeartbeat,
+        Self::ConsumerGroupDescribe,
+        Self::GetTelemetrySubscriptions,
+        Self::PushTelemetry,
+        Self::ListConfigResources,
+        Self::DescribeTopicPartitions,
+        Self::ShareGroupHeartbeat,
+        Self::ShareGroupDescribe,
+        Self::ShareFetch,
+        Self::ShareAcknowledge,
+        Self::DescribeShareGroupOffsets,
+        Self::AlterShareGroupOffsets,
+        Self::DeleteShareGroupOffsets,
     ];
 
     /// The API with this number; `None` for one that this crate does not speak.
@@ -211,12 +377,34 @@ impl ApiKey {
             28 => Self::TxnOffsetCommit,
             32 => Self::DescribeConfigs,
             33 => Self::AlterConfigs,
+            35 => Self::DescribeLogDirs,
             36 => Self::SaslAuthenticate,
             37 => Self::CreatePartitions,
             42 => Self::DeleteGroups,
+            43 => Self::ElectLeaders,
             44 => Self::IncrementalAlterConfigs,
+            45 => Self::AlterPartitionReassignments,
+            46 => Self::ListPartitionReassignments,
             47 => Self::OffsetDelete,
+            48 => Self::DescribeClientQuotas,
+            49 => Self::AlterClientQuotas,
             60 => Self::DescribeCluster,
+            61 => Self::DescribeProducers,
+            65 => Self::DescribeTransactions,
+            66 => Self::ListTransactions,
+            68 => Self::ConsumerGroupHeartbeat,
+            69 => Self::ConsumerGroupDescribe,
+            71 => Self::GetTelemetrySubscriptions,
+            72 => Self::PushTelemetry,
+            74 => Self::ListConfigResources,
+            75 => Self::DescribeTopicPartitions,
+            76 => Self::ShareGroupHeartbeat,
+            77 => Self::ShareGroupDescribe,
+            78 => Self::ShareFetch,
+            79 => Self::ShareAcknowledge,
+            90 => Self::DescribeShareGroupOffsets,
+            91 => Self::AlterShareGroupOffsets,
+            92 => Self::DeleteShareGroupOffsets,
             _ => return None,
         })
     }
@@ -251,12 +439,34 @@ impl ApiKey {
             Self::TxnOffsetCommit => "TxnOffsetCommit",
             Self::DescribeConfigs => "DescribeConfigs",
             Self::AlterConfigs => "AlterConfigs",
+            Self::DescribeLogDirs => "DescribeLogDirs",
             Self::SaslAuthenticate => "SaslAuthenticate",
             Self::CreatePartitions => "CreatePartitions",
             Self::DeleteGroups => "DeleteGroups",
+            Self::ElectLeaders => "ElectLeaders",
             Self::IncrementalAlterConfigs => "IncrementalAlterConfigs",
+            Self::AlterPartitionReassignments => "AlterPartitionReassignments",
+            Self::ListPartitionReassignments => "ListPartitionReassignments",
             Self::OffsetDelete => "OffsetDelete",
+            Self::DescribeClientQuotas => "DescribeClientQuotas",
+            Self::AlterClientQuotas => "AlterClientQuotas",
             Self::DescribeCluster => "DescribeCluster",
+            Self::DescribeProducers => "DescribeProducers",
+            Self::DescribeTransactions => "DescribeTransactions",
+            Self::ListTransactions => "ListTransactions",
+            Self::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
+            Self::ConsumerGroupDescribe => "ConsumerGroupDescribe",
+            Self::GetTelemetrySubscriptions => "GetTelemetrySubscriptions",
+            Self::PushTelemetry => "PushTelemetry",
+            Self::ListConfigResources => "ListConfigResources",
+            Self::DescribeTopicPartitions => "DescribeTopicPartitions",
+            Self::ShareGroupHeartbeat => "ShareGroupHeartbeat",
+            Self::ShareGroupDescribe => "ShareGroupDescribe",
+            Self::ShareFetch => "ShareFetch",
+            Self::ShareAcknowledge => "ShareAcknowledge",
+            Self::DescribeShareGroupOffsets => "DescribeShareGroupOffsets",
+            Self::AlterShareGroupOffsets => "AlterShareGroupOffsets",
+            Self::DeleteShareGroupOffsets => "DeleteShareGroupOffsets",
         }
     }
 
@@ -290,12 +500,34 @@ impl ApiKey {
             Self::TxnOffsetCommit => 0..=5,
             Self::DescribeConfigs => 1..=4,
             Self::AlterConfigs => 0..=2,
+            Self::DescribeLogDirs => 1..=5,
             Self::SaslAuthenticate => 0..=2,
             Self::CreatePartitions => 0..=3,
             Self::DeleteGroups => 0..=2,
+            Self::ElectLeaders => 0..=2,
             Self::IncrementalAlterConfigs => 0..=1,
+            Self::AlterPartitionReassignments => 0..=1,
+            Self::ListPartitionReassignments => 0..=0,
             Self::OffsetDelete => 0..=0,
+            Self::DescribeClientQuotas => 0..=1,
+            Self::AlterClientQuotas => 0..=1,
             Self::DescribeCluster => 0..=2,
+            Self::DescribeProducers => 0..=0,
+            Self::DescribeTransactions => 0..=0,
+            Self::ListTransactions => 0..=2,
+            Self::ConsumerGroupHeartbeat => 0..=1,
+            Self::ConsumerGroupDescribe => 0..=1,
+            Self::GetTelemetrySubscriptions => 0..=0,
+            Self::PushTelemetry => 0..=0,
+            Self::ListConfigResources => 0..=1,
+            Self::DescribeTopicPartitions => 0..=0,
+            Self::ShareGroupHeartbeat => 1..=1,
+            Self::ShareGroupDescribe => 1..=1,
+            Self::ShareFetch => 1..=2,
+            Self::ShareAcknowledge => 1..=2,
+            Self::DescribeShareGroupOffsets => 0..=1,
+            Self::AlterShareGroupOffsets => 0..=0,
+            Self::DeleteShareGroupOffsets => 0..=0,
         }
     }
 
@@ -329,12 +561,34 @@ impl ApiKey {
             Self::TxnOffsetCommit => Some(3),
             Self::DescribeConfigs => Some(4),
             Self::AlterConfigs => Some(2),
+            Self::DescribeLogDirs => Some(2),
             Self::SaslAuthenticate => Some(2),
             Self::CreatePartitions => Some(2),
             Self::DeleteGroups => Some(2),
+            Self::ElectLeaders => Some(2),
             Self::IncrementalAlterConfigs => Some(1),
+            Self::AlterPartitionReassignments => Some(0),
+            Self::ListPartitionReassignments => Some(0),
             Self::OffsetDelete => None,
+            Self::DescribeClientQuotas => Some(1),
+            Self::AlterClientQuotas => Some(1),
             Self::DescribeCluster => Some(0),
+            Self::DescribeProducers => Some(0),
+            Self::DescribeTransactions => Some(0),
+            Self::ListTransactions => Some(0),
+            Self::ConsumerGroupHeartbeat => Some(0),
+            Self::ConsumerGroupDescribe => Some(0),
+            Self::GetTelemetrySubscriptions => Some(0),
+            Self::PushTelemetry => Some(0),
+            Self::ListConfigResources => Some(0),
+            Self::DescribeTopicPartitions => Some(0),
+            Self::ShareGroupHeartbeat => Some(1),
+            Self::ShareGroupDescribe => Some(1),
+            Self::ShareFetch => Some(1),
+            Self::ShareAcknowledge => Some(1),
+            Self::DescribeShareGroupOffsets => Some(0),
+            Self::AlterShareGroupOffsets => Some(0),
+            Self::DeleteShareGroupOffsets => Some(0),
         }
     }
 
@@ -369,12 +623,34 @@ impl ApiKey {
             Self::TxnOffsetCommit => 0..=5,
             Self::DescribeConfigs => 1..=4,
             Self::AlterConfigs => 0..=2,
+            Self::DescribeLogDirs => 1..=5,
             Self::SaslAuthenticate => 0..=2,
             Self::CreatePartitions => 0..=3,
             Self::DeleteGroups => 0..=2,
+            Self::ElectLeaders => 0..=2,
             Self::IncrementalAlterConfigs => 0..=1,
+            Self::AlterPartitionReassignments => 0..=1,
+            Self::ListPartitionReassignments => 0..=0,
             Self::OffsetDelete => 0..=0,
+            Self::DescribeClientQuotas => 0..=1,
+            Self::AlterClientQuotas => 0..=1,
             Self::DescribeCluster => 0..=2,
+            Self::DescribeProducers => 0..=0,
+            Self::DescribeTransactions => 0..=0,
+            Self::ListTransactions => 0..=2,
+            Self::ConsumerGroupHeartbeat => 0..=1,
+            Self::ConsumerGroupDescribe => 0..=1,
+            Self::GetTelemetrySubscriptions => 0..=0,
+            Self::PushTelemetry => 0..=0,
+            Self::ListConfigResources => 0..=1,
+            Self::DescribeTopicPartitions => 0..=0,
+            Self::ShareGroupHeartbeat => 1..=1,
+            Self::ShareGroupDescribe => 1..=1,
+            Self::ShareFetch => 1..=2,
+            Self::ShareAcknowledge => 1..=2,
+            Self::DescribeShareGroupOffsets => 0..=1,
+            Self::AlterShareGroupOffsets => 0..=0,
+            Self::DeleteShareGroupOffsets => 0..=0,
         }
     }
 }
@@ -410,12 +686,34 @@ pub enum Request {
     TxnOffsetCommit(TxnOffsetCommitRequest),
     DescribeConfigs(DescribeConfigsRequest),
     AlterConfigs(AlterConfigsRequest),
+    DescribeLogDirs(DescribeLogDirsRequest),
     SaslAuthenticate(SaslAuthenticateRequest),
     CreatePartitions(CreatePartitionsRequest),
     DeleteGroups(DeleteGroupsRequest),
+    ElectLeaders(ElectLeadersRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    ListPartitionReassignments(ListPartitionReassignmentsRequest),
     OffsetDelete(OffsetDeleteRequest),
+    DescribeClientQuotas(DescribeClientQuotasRequest),
+    AlterClientQuotas(AlterClientQuotasRequest),
     DescribeCluster(DescribeClusterRequest),
+    DescribeProducers(DescribeProducersRequest),
+    DescribeTransactions(DescribeTransactionsRequest),
+    ListTransactions(ListTransactionsRequest),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
+    GetTelemetrySubscriptions(GetTelemetrySubscriptionsRequest),
+    PushTelemetry(PushTelemetryRequest),
+    ListConfigResources(ListConfigResourcesRequest),
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest),
+    ShareGroupHeartbeat(ShareGroupHeartbeatRequest),
+    ShareGroupDescribe(ShareGroupDescribeRequest),
+    ShareFetch(ShareFetchRequest),
+    ShareAcknowledge(ShareAcknowledgeRequest),
+    DescribeShareGroupOffsets(DescribeShareGroupOffsetsRequest),
+    AlterShareGroupOffsets(AlterShareGroupOffsetsRequest),
+    DeleteShareGroupOffsets(DeleteShareGroupOffsetsRequest),
 }
 
 impl Request {
@@ -449,12 +747,34 @@ impl Request {
             Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::AlterConfigs(_) => ApiKey::AlterConfigs,
+            Self::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
             Self::SaslAuthenticate(_) => ApiKey::SaslAuthenticate,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::DeleteGroups(_) => ApiKey::DeleteGroups,
+            Self::ElectLeaders(_) => ApiKey::ElectLeaders,
             Self::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
+            Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
+            Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeClientQuotas(_) => ApiKey::DescribeClientQuotas,
+            Self::AlterClientQuotas(_) => ApiKey::AlterClientQuotas,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::DescribeProducers(_) => ApiKey::DescribeProducers,
+            Self::DescribeTransactions(_) => ApiKey::DescribeTransactions,
+            Self::ListTransactions(_) => ApiKey::ListTransactions,
+            Self::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
+            Self::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
+            Self::GetTelemetrySubscriptions(_) => ApiKey::GetTelemetrySubscriptions,
+            Self::PushTelemetry(_) => ApiKey::PushTelemetry,
+            Self::ListConfigResources(_) => ApiKey::ListConfigResources,
+            Self::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
+            Self::ShareGroupHeartbeat(_) => ApiKey::ShareGroupHeartbeat,
+            Self::ShareGroupDescribe(_) => ApiKey::ShareGroupDescribe,
+            Self::ShareFetch(_) => ApiKey::ShareFetch,
+            Self::ShareAcknowledge(_) => ApiKey::ShareAcknowledge,
+            Self::DescribeShareGroupOffsets(_) => ApiKey::DescribeShareGroupOffsets,
+            Self::AlterShareGroupOffsets(_) => ApiKey::AlterShareGroupOffsets,
+            Self::DeleteShareGroupOffsets(_) => ApiKey::DeleteShareGroupOffsets,
         }
     }
 
@@ -488,12 +808,34 @@ impl Request {
             Self::TxnOffsetCommit(m) => m.size_hint(),
             Self::DescribeConfigs(m) => m.size_hint(),
             Self::AlterConfigs(m) => m.size_hint(),
+            Self::DescribeLogDirs(m) => m.size_hint(),
             Self::SaslAuthenticate(m) => m.size_hint(),
             Self::CreatePartitions(m) => m.size_hint(),
             Self::DeleteGroups(m) => m.size_hint(),
+            Self::ElectLeaders(m) => m.size_hint(),
             Self::IncrementalAlterConfigs(m) => m.size_hint(),
+            Self::AlterPartitionReassignments(m) => m.size_hint(),
+            Self::ListPartitionReassignments(m) => m.size_hint(),
             Self::OffsetDelete(m) => m.size_hint(),
+            Self::DescribeClientQuotas(m) => m.size_hint(),
+            Self::AlterClientQuotas(m) => m.size_hint(),
             Self::DescribeCluster(m) => m.size_hint(),
+            Self::DescribeProducers(m) => m.size_hint(),
+            Self::DescribeTransactions(m) => m.size_hint(),
+            Self::ListTransactions(m) => m.size_hint(),
+            Self::ConsumerGroupHeartbeat(m) => m.size_hint(),
+            Self::ConsumerGroupDescribe(m) => m.size_hint(),
+            Self::GetTelemetrySubscriptions(m) => m.size_hint(),
+            Self::PushTelemetry(m) => m.size_hint(),
+            Self::ListConfigResources(m) => m.size_hint(),
+            Self::DescribeTopicPartitions(m) => m.size_hint(),
+            Self::ShareGroupHeartbeat(m) => m.size_hint(),
+            Self::ShareGroupDescribe(m) => m.size_hint(),
+            Self::ShareFetch(m) => m.size_hint(),
+            Self::ShareAcknowledge(m) => m.size_hint(),
+            Self::DescribeShareGroupOffsets(m) => m.size_hint(),
+            Self::AlterShareGroupOffsets(m) => m.size_hint(),
+            Self::DeleteShareGroupOffsets(m) => m.size_hint(),
         }
     }
 
@@ -527,12 +869,34 @@ impl Request {
             Self::TxnOffsetCommit(m) => Message::encode(m, version, e),
             Self::DescribeConfigs(m) => Message::encode(m, version, e),
             Self::AlterConfigs(m) => Message::encode(m, version, e),
+            Self::DescribeLogDirs(m) => Message::encode(m, version, e),
             Self::SaslAuthenticate(m) => Message::encode(m, version, e),
             Self::CreatePartitions(m) => Message::encode(m, version, e),
             Self::DeleteGroups(m) => Message::encode(m, version, e),
+            Self::ElectLeaders(m) => Message::encode(m, version, e),
             Self::IncrementalAlterConfigs(m) => Message::encode(m, version, e),
+            Self::AlterPartitionReassignments(m) => Message::encode(m, version, e),
+            Self::ListPartitionReassignments(m) => Message::encode(m, version, e),
             Self::OffsetDelete(m) => Message::encode(m, version, e),
+            Self::DescribeClientQuotas(m) => Message::encode(m, version, e),
+            Self::AlterClientQuotas(m) => Message::encode(m, version, e),
             Self::DescribeCluster(m) => Message::encode(m, version, e),
+            Self::DescribeProducers(m) => Message::encode(m, version, e),
+            Self::DescribeTransactions(m) => Message::encode(m, version, e),
+            Self::ListTransactions(m) => Message::encode(m, version, e),
+            Self::ConsumerGroupHeartbeat(m) => Message::encode(m, version, e),
+            Self::ConsumerGroupDescribe(m) => Message::encode(m, version, e),
+            Self::GetTelemetrySubscriptions(m) => Message::encode(m, version, e),
+            Self::PushTelemetry(m) => Message::encode(m, version, e),
+            Self::ListConfigResources(m) => Message::encode(m, version, e),
+            Self::DescribeTopicPartitions(m) => Message::encode(m, version, e),
+            Self::ShareGroupHeartbeat(m) => Message::encode(m, version, e),
+            Self::ShareGroupDescribe(m) => Message::encode(m, version, e),
+            Self::ShareFetch(m) => Message::encode(m, version, e),
+            Self::ShareAcknowledge(m) => Message::encode(m, version, e),
+            Self::DescribeShareGroupOffsets(m) => Message::encode(m, version, e),
+            Self::AlterShareGroupOffsets(m) => Message::encode(m, version, e),
+            Self::DeleteShareGroupOffsets(m) => Message::encode(m, version, e),
         }
     }
 
@@ -568,14 +932,58 @@ impl Request {
             ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(Message::decode(version, d)?),
             ApiKey::DescribeConfigs => Self::DescribeConfigs(Message::decode(version, d)?),
             ApiKey::AlterConfigs => Self::AlterConfigs(Message::decode(version, d)?),
+            ApiKey::DescribeLogDirs => Self::DescribeLogDirs(Message::decode(version, d)?),
             ApiKey::SaslAuthenticate => Self::SaslAuthenticate(Message::decode(version, d)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(Message::decode(version, d)?),
             ApiKey::DeleteGroups => Self::DeleteGroups(Message::decode(version, d)?),
+            ApiKey::ElectLeaders => Self::ElectLeaders(Message::decode(version, d)?),
             ApiKey::IncrementalAlterConfigs => {
                 Self::IncrementalAlterConfigs(Message::decode(version, d)?)
             }
+            ApiKey::AlterPartitionReassignments => {
+                Self::AlterPartitionReassignments(Message::decode(version, d)?)
+            }
+            ApiKey::ListPartitionReassignments => {
+                Self::ListPartitionReassignments(Message::decode(version, d)?)
+            }
             ApiKey::OffsetDelete => Self::OffsetDelete(Message::decode(version, d)?),
+            ApiKey::DescribeClientQuotas => {
+                Self::DescribeClientQuotas(Message::decode(version, d)?)
+            }
+            ApiKey::AlterClientQuotas => Self::AlterClientQuotas(Message::decode(version, d)?),
             ApiKey::DescribeCluster => Self::DescribeCluster(Message::decode(version, d)?),
+            ApiKey::DescribeProducers => Self::DescribeProducers(Message::decode(version, d)?),
+            ApiKey::DescribeTransactions => {
+                Self::DescribeTransactions(Message::decode(version, d)?)
+            }
+            ApiKey::ListTransactions => Self::ListTransactions(Message::decode(version, d)?),
+            ApiKey::ConsumerGroupHeartbeat => {
+                Self::ConsumerGroupHeartbeat(Message::decode(version, d)?)
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                Self::ConsumerGroupDescribe(Message::decode(version, d)?)
+            }
+            ApiKey::GetTelemetrySubscriptions => {
+                Self::GetTelemetrySubscriptions(Message::decode(version, d)?)
+            }
+            ApiKey::PushTelemetry => Self::PushTelemetry(Message::decode(version, d)?),
+            ApiKey::ListConfigResources => Self::ListConfigResources(Message::decode(version, d)?),
+            ApiKey::DescribeTopicPartitions => {
+                Self::DescribeTopicPartitions(Message::decode(version, d)?)
+            }
+            ApiKey::ShareGroupHeartbeat => Self::ShareGroupHeartbeat(Message::decode(version, d)?),
+            ApiKey::ShareGroupDescribe => Self::ShareGroupDescribe(Message::decode(version, d)?),
+            ApiKey::ShareFetch => Self::ShareFetch(Message::decode(version, d)?),
+            ApiKey::ShareAcknowledge => Self::ShareAcknowledge(Message::decode(version, d)?),
+            ApiKey::DescribeShareGroupOffsets => {
+                Self::DescribeShareGroupOffsets(Message::decode(version, d)?)
+            }
+            ApiKey::AlterShareGroupOffsets => {
+                Self::AlterShareGroupOffsets(Message::decode(version, d)?)
+            }
+            ApiKey::DeleteShareGroupOffsets => {
+                Self::DeleteShareGroupOffsets(Message::decode(version, d)?)
+            }
         })
     }
 }
@@ -742,6 +1150,12 @@ impl From<AlterConfigsRequest> for Request {
     }
 }
 
+impl From<DescribeLogDirsRequest> for Request {
+    fn from(m: DescribeLogDirsRequest) -> Self {
+        Self::DescribeLogDirs(m)
+    }
+}
+
 impl From<SaslAuthenticateRequest> for Request {
     fn from(m: SaslAuthenticateRequest) -> Self {
         Self::SaslAuthenticate(m)
@@ -760,9 +1174,27 @@ impl From<DeleteGroupsRequest> for Request {
     }
 }
 
+impl From<ElectLeadersRequest> for Request {
+    fn from(m: ElectLeadersRequest) -> Self {
+        Self::ElectLeaders(m)
+    }
+}
+
 impl From<IncrementalAlterConfigsRequest> for Request {
     fn from(m: IncrementalAlterConfigsRequest) -> Self {
         Self::IncrementalAlterConfigs(m)
+    }
+}
+
+impl From<AlterPartitionReassignmentsRequest> for Request {
+    fn from(m: AlterPartitionReassignmentsRequest) -> Self {
+        Self::AlterPartitionReassignments(m)
+    }
+}
+
+impl From<ListPartitionReassignmentsRequest> for Request {
+    fn from(m: ListPartitionReassignmentsRequest) -> Self {
+        Self::ListPartitionReassignments(m)
     }
 }
 
@@ -772,9 +1204,117 @@ impl From<OffsetDeleteRequest> for Request {
     }
 }
 
+impl From<DescribeClientQuotasRequest> for Request {
+    fn from(m: DescribeClientQuotasRequest) -> Self {
+        Self::DescribeClientQuotas(m)
+    }
+}
+
+impl From<AlterClientQuotasRequest> for Request {
+    fn from(m: AlterClientQuotasRequest) -> Self {
+        Self::AlterClientQuotas(m)
+    }
+}
+
 impl From<DescribeClusterRequest> for Request {
     fn from(m: DescribeClusterRequest) -> Self {
         Self::DescribeCluster(m)
+    }
+}
+
+impl From<DescribeProducersRequest> for Request {
+    fn from(m: DescribeProducersRequest) -> Self {
+        Self::DescribeProducers(m)
+    }
+}
+
+impl From<DescribeTransactionsRequest> for Request {
+    fn from(m: DescribeTransactionsRequest) -> Self {
+        Self::DescribeTransactions(m)
+    }
+}
+
+impl From<ListTransactionsRequest> for Request {
+    fn from(m: ListTransactionsRequest) -> Self {
+        Self::ListTransactions(m)
+    }
+}
+
+impl From<ConsumerGroupHeartbeatRequest> for Request {
+    fn from(m: ConsumerGroupHeartbeatRequest) -> Self {
+        Self::ConsumerGroupHeartbeat(m)
+    }
+}
+
+impl From<ConsumerGroupDescribeRequest> for Request {
+    fn from(m: ConsumerGroupDescribeRequest) -> Self {
+        Self::ConsumerGroupDescribe(m)
+    }
+}
+
+impl From<GetTelemetrySubscriptionsRequest> for Request {
+    fn from(m: GetTelemetrySubscriptionsRequest) -> Self {
+        Self::GetTelemetrySubscriptions(m)
+    }
+}
+
+impl From<PushTelemetryRequest> for Request {
+    fn from(m: PushTelemetryRequest) -> Self {
+        Self::PushTelemetry(m)
+    }
+}
+
+impl From<ListConfigResourcesRequest> for Request {
+    fn from(m: ListConfigResourcesRequest) -> Self {
+        Self::ListConfigResources(m)
+    }
+}
+
+impl From<DescribeTopicPartitionsRequest> for Request {
+    fn from(m: DescribeTopicPartitionsRequest) -> Self {
+        Self::DescribeTopicPartitions(m)
+    }
+}
+
+impl From<ShareGroupHeartbeatRequest> for Request {
+    fn from(m: ShareGroupHeartbeatRequest) -> Self {
+        Self::ShareGroupHeartbeat(m)
+    }
+}
+
+impl From<ShareGroupDescribeRequest> for Request {
+    fn from(m: ShareGroupDescribeRequest) -> Self {
+        Self::ShareGroupDescribe(m)
+    }
+}
+
+impl From<ShareFetchRequest> for Request {
+    fn from(m: ShareFetchRequest) -> Self {
+        Self::ShareFetch(m)
+    }
+}
+
+impl From<ShareAcknowledgeRequest> for Request {
+    fn from(m: ShareAcknowledgeRequest) -> Self {
+        Self::ShareAcknowledge(m)
+    }
+}
+
+impl From<DescribeShareGroupOffsetsRequest> for Request {
+    fn from(m: DescribeShareGroupOffsetsRequest) -> Self {
+        Self::DescribeShareGroupOffsets(m)
+    }
+}
+
+impl From<AlterShareGroupOffsetsRequest> for Request {
+    fn from(m: AlterShareGroupOffsetsRequest) -> Self {
+        Self::AlterShareGroupOffsets(m)
+    }
+}
+
+impl From<DeleteShareGroupOffsetsRequest> for Request {
+    fn from(m: DeleteShareGroupOffsetsRequest) -> Self {
+        Self::DeleteShareGroupOffsets(m)
     }
 }
 
@@ -809,12 +1349,34 @@ pub enum Response {
     TxnOffsetCommit(TxnOffsetCommitResponse),
     DescribeConfigs(DescribeConfigsResponse),
     AlterConfigs(AlterConfigsResponse),
+    DescribeLogDirs(DescribeLogDirsResponse),
     SaslAuthenticate(SaslAuthenticateResponse),
     CreatePartitions(CreatePartitionsResponse),
     DeleteGroups(DeleteGroupsResponse),
+    ElectLeaders(ElectLeadersResponse),
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
+    AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
+    ListPartitionReassignments(ListPartitionReassignmentsResponse),
     OffsetDelete(OffsetDeleteResponse),
+    DescribeClientQuotas(DescribeClientQuotasResponse),
+    AlterClientQuotas(AlterClientQuotasResponse),
     DescribeCluster(DescribeClusterResponse),
+    DescribeProducers(DescribeProducersResponse),
+    DescribeTransactions(DescribeTransactionsResponse),
+    ListTransactions(ListTransactionsResponse),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
+    GetTelemetrySubscriptions(GetTelemetrySubscriptionsResponse),
+    PushTelemetry(PushTelemetryResponse),
+    ListConfigResources(ListConfigResourcesResponse),
+    DescribeTopicPartitions(DescribeTopicPartitionsResponse),
+    ShareGroupHeartbeat(ShareGroupHeartbeatResponse),
+    ShareGroupDescribe(ShareGroupDescribeResponse),
+    ShareFetch(ShareFetchResponse),
+    ShareAcknowledge(ShareAcknowledgeResponse),
+    DescribeShareGroupOffsets(DescribeShareGroupOffsetsResponse),
+    AlterShareGroupOffsets(AlterShareGroupOffsetsResponse),
+    DeleteShareGroupOffsets(DeleteShareGroupOffsetsResponse),
 }
 
 impl Response {
@@ -848,12 +1410,34 @@ impl Response {
             Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::AlterConfigs(_) => ApiKey::AlterConfigs,
+            Self::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
             Self::SaslAuthenticate(_) => ApiKey::SaslAuthenticate,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::DeleteGroups(_) => ApiKey::DeleteGroups,
+            Self::ElectLeaders(_) => ApiKey::ElectLeaders,
             Self::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
+            Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
+            Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeClientQuotas(_) => ApiKey::DescribeClientQuotas,
+            Self::AlterClientQuotas(_) => ApiKey::AlterClientQuotas,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::DescribeProducers(_) => ApiKey::DescribeProducers,
+            Self::DescribeTransactions(_) => ApiKey::DescribeTransactions,
+            Self::ListTransactions(_) => ApiKey::ListTransactions,
+            Self::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
+            Self::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
+            Self::GetTelemetrySubscriptions(_) => ApiKey::GetTelemetrySubscriptions,
+            Self::PushTelemetry(_) => ApiKey::PushTelemetry,
+            Self::ListConfigResources(_) => ApiKey::ListConfigResources,
+            Self::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
+            Self::ShareGroupHeartbeat(_) => ApiKey::ShareGroupHeartbeat,
+            Self::ShareGroupDescribe(_) => ApiKey::ShareGroupDescribe,
+            Self::ShareFetch(_) => ApiKey::ShareFetch,
+            Self::ShareAcknowledge(_) => ApiKey::ShareAcknowledge,
+            Self::DescribeShareGroupOffsets(_) => ApiKey::DescribeShareGroupOffsets,
+            Self::AlterShareGroupOffsets(_) => ApiKey::AlterShareGroupOffsets,
+            Self::DeleteShareGroupOffsets(_) => ApiKey::DeleteShareGroupOffsets,
         }
     }
 
@@ -887,12 +1471,34 @@ impl Response {
             Self::TxnOffsetCommit(m) => m.size_hint(),
             Self::DescribeConfigs(m) => m.size_hint(),
             Self::AlterConfigs(m) => m.size_hint(),
+            Self::DescribeLogDirs(m) => m.size_hint(),
             Self::SaslAuthenticate(m) => m.size_hint(),
             Self::CreatePartitions(m) => m.size_hint(),
             Self::DeleteGroups(m) => m.size_hint(),
+            Self::ElectLeaders(m) => m.size_hint(),
             Self::IncrementalAlterConfigs(m) => m.size_hint(),
+            Self::AlterPartitionReassignments(m) => m.size_hint(),
+            Self::ListPartitionReassignments(m) => m.size_hint(),
             Self::OffsetDelete(m) => m.size_hint(),
+            Self::DescribeClientQuotas(m) => m.size_hint(),
+            Self::AlterClientQuotas(m) => m.size_hint(),
             Self::DescribeCluster(m) => m.size_hint(),
+            Self::DescribeProducers(m) => m.size_hint(),
+            Self::DescribeTransactions(m) => m.size_hint(),
+            Self::ListTransactions(m) => m.size_hint(),
+            Self::ConsumerGroupHeartbeat(m) => m.size_hint(),
+            Self::ConsumerGroupDescribe(m) => m.size_hint(),
+            Self::GetTelemetrySubscriptions(m) => m.size_hint(),
+            Self::PushTelemetry(m) => m.size_hint(),
+            Self::ListConfigResources(m) => m.size_hint(),
+            Self::DescribeTopicPartitions(m) => m.size_hint(),
+            Self::ShareGroupHeartbeat(m) => m.size_hint(),
+            Self::ShareGroupDescribe(m) => m.size_hint(),
+            Self::ShareFetch(m) => m.size_hint(),
+            Self::ShareAcknowledge(m) => m.size_hint(),
+            Self::DescribeShareGroupOffsets(m) => m.size_hint(),
+            Self::AlterShareGroupOffsets(m) => m.size_hint(),
+            Self::DeleteShareGroupOffsets(m) => m.size_hint(),
         }
     }
 
@@ -926,12 +1532,34 @@ impl Response {
             Self::TxnOffsetCommit(m) => Message::encode(m, version, e),
             Self::DescribeConfigs(m) => Message::encode(m, version, e),
             Self::AlterConfigs(m) => Message::encode(m, version, e),
+            Self::DescribeLogDirs(m) => Message::encode(m, version, e),
             Self::SaslAuthenticate(m) => Message::encode(m, version, e),
             Self::CreatePartitions(m) => Message::encode(m, version, e),
             Self::DeleteGroups(m) => Message::encode(m, version, e),
+            Self::ElectLeaders(m) => Message::encode(m, version, e),
             Self::IncrementalAlterConfigs(m) => Message::encode(m, version, e),
+            Self::AlterPartitionReassignments(m) => Message::encode(m, version, e),
+            Self::ListPartitionReassignments(m) => Message::encode(m, version, e),
             Self::OffsetDelete(m) => Message::encode(m, version, e),
+            Self::DescribeClientQuotas(m) => Message::encode(m, version, e),
+            Self::AlterClientQuotas(m) => Message::encode(m, version, e),
             Self::DescribeCluster(m) => Message::encode(m, version, e),
+            Self::DescribeProducers(m) => Message::encode(m, version, e),
+            Self::DescribeTransactions(m) => Message::encode(m, version, e),
+            Self::ListTransactions(m) => Message::encode(m, version, e),
+            Self::ConsumerGroupHeartbeat(m) => Message::encode(m, version, e),
+            Self::ConsumerGroupDescribe(m) => Message::encode(m, version, e),
+            Self::GetTelemetrySubscriptions(m) => Message::encode(m, version, e),
+            Self::PushTelemetry(m) => Message::encode(m, version, e),
+            Self::ListConfigResources(m) => Message::encode(m, version, e),
+            Self::DescribeTopicPartitions(m) => Message::encode(m, version, e),
+            Self::ShareGroupHeartbeat(m) => Message::encode(m, version, e),
+            Self::ShareGroupDescribe(m) => Message::encode(m, version, e),
+            Self::ShareFetch(m) => Message::encode(m, version, e),
+            Self::ShareAcknowledge(m) => Message::encode(m, version, e),
+            Self::DescribeShareGroupOffsets(m) => Message::encode(m, version, e),
+            Self::AlterShareGroupOffsets(m) => Message::encode(m, version, e),
+            Self::DeleteShareGroupOffsets(m) => Message::encode(m, version, e),
         }
     }
 
@@ -967,14 +1595,58 @@ impl Response {
             ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(Message::decode(version, d)?),
             ApiKey::DescribeConfigs => Self::DescribeConfigs(Message::decode(version, d)?),
             ApiKey::AlterConfigs => Self::AlterConfigs(Message::decode(version, d)?),
+            ApiKey::DescribeLogDirs => Self::DescribeLogDirs(Message::decode(version, d)?),
             ApiKey::SaslAuthenticate => Self::SaslAuthenticate(Message::decode(version, d)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(Message::decode(version, d)?),
             ApiKey::DeleteGroups => Self::DeleteGroups(Message::decode(version, d)?),
+            ApiKey::ElectLeaders => Self::ElectLeaders(Message::decode(version, d)?),
             ApiKey::IncrementalAlterConfigs => {
                 Self::IncrementalAlterConfigs(Message::decode(version, d)?)
             }
+            ApiKey::AlterPartitionReassignments => {
+                Self::AlterPartitionReassignments(Message::decode(version, d)?)
+            }
+            ApiKey::ListPartitionReassignments => {
+                Self::ListPartitionReassignments(Message::decode(version, d)?)
+            }
             ApiKey::OffsetDelete => Self::OffsetDelete(Message::decode(version, d)?),
+            ApiKey::DescribeClientQuotas => {
+                Self::DescribeClientQuotas(Message::decode(version, d)?)
+            }
+            ApiKey::AlterClientQuotas => Self::AlterClientQuotas(Message::decode(version, d)?),
             ApiKey::DescribeCluster => Self::DescribeCluster(Message::decode(version, d)?),
+            ApiKey::DescribeProducers => Self::DescribeProducers(Message::decode(version, d)?),
+            ApiKey::DescribeTransactions => {
+                Self::DescribeTransactions(Message::decode(version, d)?)
+            }
+            ApiKey::ListTransactions => Self::ListTransactions(Message::decode(version, d)?),
+            ApiKey::ConsumerGroupHeartbeat => {
+                Self::ConsumerGroupHeartbeat(Message::decode(version, d)?)
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                Self::ConsumerGroupDescribe(Message::decode(version, d)?)
+            }
+            ApiKey::GetTelemetrySubscriptions => {
+                Self::GetTelemetrySubscriptions(Message::decode(version, d)?)
+            }
+            ApiKey::PushTelemetry => Self::PushTelemetry(Message::decode(version, d)?),
+            ApiKey::ListConfigResources => Self::ListConfigResources(Message::decode(version, d)?),
+            ApiKey::DescribeTopicPartitions => {
+                Self::DescribeTopicPartitions(Message::decode(version, d)?)
+            }
+            ApiKey::ShareGroupHeartbeat => Self::ShareGroupHeartbeat(Message::decode(version, d)?),
+            ApiKey::ShareGroupDescribe => Self::ShareGroupDescribe(Message::decode(version, d)?),
+            ApiKey::ShareFetch => Self::ShareFetch(Message::decode(version, d)?),
+            ApiKey::ShareAcknowledge => Self::ShareAcknowledge(Message::decode(version, d)?),
+            ApiKey::DescribeShareGroupOffsets => {
+                Self::DescribeShareGroupOffsets(Message::decode(version, d)?)
+            }
+            ApiKey::AlterShareGroupOffsets => {
+                Self::AlterShareGroupOffsets(Message::decode(version, d)?)
+            }
+            ApiKey::DeleteShareGroupOffsets => {
+                Self::DeleteShareGroupOffsets(Message::decode(version, d)?)
+            }
         })
     }
 }
@@ -1141,6 +1813,12 @@ impl From<AlterConfigsResponse> for Response {
     }
 }
 
+impl From<DescribeLogDirsResponse> for Response {
+    fn from(m: DescribeLogDirsResponse) -> Self {
+        Self::DescribeLogDirs(m)
+    }
+}
+
 impl From<SaslAuthenticateResponse> for Response {
     fn from(m: SaslAuthenticateResponse) -> Self {
         Self::SaslAuthenticate(m)
@@ -1159,9 +1837,27 @@ impl From<DeleteGroupsResponse> for Response {
     }
 }
 
+impl From<ElectLeadersResponse> for Response {
+    fn from(m: ElectLeadersResponse) -> Self {
+        Self::ElectLeaders(m)
+    }
+}
+
 impl From<IncrementalAlterConfigsResponse> for Response {
     fn from(m: IncrementalAlterConfigsResponse) -> Self {
         Self::IncrementalAlterConfigs(m)
+    }
+}
+
+impl From<AlterPartitionReassignmentsResponse> for Response {
+    fn from(m: AlterPartitionReassignmentsResponse) -> Self {
+        Self::AlterPartitionReassignments(m)
+    }
+}
+
+impl From<ListPartitionReassignmentsResponse> for Response {
+    fn from(m: ListPartitionReassignmentsResponse) -> Self {
+        Self::ListPartitionReassignments(m)
     }
 }
 
@@ -1171,8 +1867,116 @@ impl From<OffsetDeleteResponse> for Response {
     }
 }
 
+impl From<DescribeClientQuotasResponse> for Response {
+    fn from(m: DescribeClientQuotasResponse) -> Self {
+        Self::DescribeClientQuotas(m)
+    }
+}
+
+impl From<AlterClientQuotasResponse> for Response {
+    fn from(m: AlterClientQuotasResponse) -> Self {
+        Self::AlterClientQuotas(m)
+    }
+}
+
 impl From<DescribeClusterResponse> for Response {
     fn from(m: DescribeClusterResponse) -> Self {
         Self::DescribeCluster(m)
+    }
+}
+
+impl From<DescribeProducersResponse> for Response {
+    fn from(m: DescribeProducersResponse) -> Self {
+        Self::DescribeProducers(m)
+    }
+}
+
+impl From<DescribeTransactionsResponse> for Response {
+    fn from(m: DescribeTransactionsResponse) -> Self {
+        Self::DescribeTransactions(m)
+    }
+}
+
+impl From<ListTransactionsResponse> for Response {
+    fn from(m: ListTransactionsResponse) -> Self {
+        Self::ListTransactions(m)
+    }
+}
+
+impl From<ConsumerGroupHeartbeatResponse> for Response {
+    fn from(m: ConsumerGroupHeartbeatResponse) -> Self {
+        Self::ConsumerGroupHeartbeat(m)
+    }
+}
+
+impl From<ConsumerGroupDescribeResponse> for Response {
+    fn from(m: ConsumerGroupDescribeResponse) -> Self {
+        Self::ConsumerGroupDescribe(m)
+    }
+}
+
+impl From<GetTelemetrySubscriptionsResponse> for Response {
+    fn from(m: GetTelemetrySubscriptionsResponse) -> Self {
+        Self::GetTelemetrySubscriptions(m)
+    }
+}
+
+impl From<PushTelemetryResponse> for Response {
+    fn from(m: PushTelemetryResponse) -> Self {
+        Self::PushTelemetry(m)
+    }
+}
+
+impl From<ListConfigResourcesResponse> for Response {
+    fn from(m: ListConfigResourcesResponse) -> Self {
+        Self::ListConfigResources(m)
+    }
+}
+
+impl From<DescribeTopicPartitionsResponse> for Response {
+    fn from(m: DescribeTopicPartitionsResponse) -> Self {
+        Self::DescribeTopicPartitions(m)
+    }
+}
+
+impl From<ShareGroupHeartbeatResponse> for Response {
+    fn from(m: ShareGroupHeartbeatResponse) -> Self {
+        Self::ShareGroupHeartbeat(m)
+    }
+}
+
+impl From<ShareGroupDescribeResponse> for Response {
+    fn from(m: ShareGroupDescribeResponse) -> Self {
+        Self::ShareGroupDescribe(m)
+    }
+}
+
+impl From<ShareFetchResponse> for Response {
+    fn from(m: ShareFetchResponse) -> Self {
+        Self::ShareFetch(m)
+    }
+}
+
+impl From<ShareAcknowledgeResponse> for Response {
+    fn from(m: ShareAcknowledgeResponse) -> Self {
+        Self::ShareAcknowledge(m)
+    }
+}
+
+impl From<DescribeShareGroupOffsetsResponse> for Response {
+    fn from(m: DescribeShareGroupOffsetsResponse) -> Self {
+        Self::DescribeShareGroupOffsets(m)
+    }
+}
+
+impl From<AlterShareGroupOffsetsResponse> for Response {
+    fn from(m: AlterShareGroupOffsetsResponse) -> Self {
+        Self::AlterShareGroupOffsets(m)
+    }
+}
+
+impl From<DeleteShareGroupOffsetsResponse> for Response {
+    fn from(m: DeleteShareGroupOffsetsResponse) -> Self {
+        Self::DeleteShareGroupOffsets(m)
     }
 }
