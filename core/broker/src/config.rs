@@ -27,6 +27,8 @@ pub struct BrokerConfig {
     pub host: Str,
     /// Port of [`BrokerConfig::host`]; default 9092.
     pub port: i32,
+    /// What `DescribeLogDirs` calls the data directory: its path. `memory:` (default) where there is none.
+    pub log_dir: Str,
     /// `broker.rack`.
     pub rack: Option<Str>,
     /// `num.partitions`: of topics created without a count; default 1.
@@ -64,6 +66,7 @@ impl Default for BrokerConfig {
             cluster_id: None,
             host: Str::from_static("localhost"),
             port: 9092,
+            log_dir: Str::from_static("memory:"),
             rack: None,
             num_partitions: 1,
             auto_create_topics: true,

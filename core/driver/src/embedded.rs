@@ -368,11 +368,12 @@ impl Shared {
 }
 
 impl Open {
-    fn new(place: Place, config: BrokerConfig) -> Result<Self, OpenError> {
+    fn new(place: Place, mut config: BrokerConfig) -> Result<Self, OpenError> {
         let (storage, lock): (Arc<dyn Storage>, _) = match &place {
             Place::Memory(_) => (Arc::new(MemoryStorage::new()), None),
             Place::Directory(dir) => {
                 let lock = DirectoryLock::take(dir).map_err(OpenError::Lock)?;
+                config.log_dir = dir.display().to_string().into();
                 (Arc::new(FileStorage::new(dir)), Some(lock))
             }
         };

@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 use ottla_log::{
-    DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path,
+    DirEntry, OpenHow, Space, Storage, StorageError, StorageErrorKind, StorageFile, Syncer,
+    check_path,
 };
 use std::{
     cell::RefCell,
@@ -90,6 +91,14 @@ impl FileStorage {
 }
 
 impl Storage for FileStorage {
+    fn space(&self) -> Option<Space> {
+        let room = rustix::fs::statvfs(&self.root).ok()?;
+        Some(Space {
+            total_bytes: room.f_blocks.saturating_mul(room.f_frsize),
+            usable_bytes: room.f_bavail.saturating_mul(room.f_frsize),
+        })
+    }
+
     fn open(&self, path: &str, how: OpenHow) -> Result<Box<dyn StorageFile>, StorageError> {
         let full = self.resolve(path)?;
         let mut options = OpenOptions::new();

@@ -39,7 +39,7 @@ pub use partition_log::{Appended, PartitionLog, ReadSlice, SyncJob};
 pub use producer_state::{ProducerState, SequenceCheck};
 pub use recovery::{OpenOptions, Recovery};
 pub use storage::{
-    DirEntry, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, check_path,
-    join, read_file, write_file, write_file_unsynced,
+    DirEntry, OpenHow, Space, Storage, StorageError, StorageErrorKind, StorageFile, Syncer,
+    check_path, join, read_file, write_file, write_file_unsynced,
 };
 pub use transactions::AbortedTransaction;

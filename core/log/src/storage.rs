@@ -4,6 +4,15 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use bytes::Bytes;
 use core::fmt;
 
+/// Room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// What this process may still write.
+    pub usable_bytes: u64,
+}
+
 /// A data directory. Paths are relative to it, with `/` between the parts; `..`, absolute paths and empty parts are refused.
 ///
 /// Calls are synchronous. A new or renamed file is only sure to be found after a crash once [`Storage::sync_dir`] of its
@@ -27,6 +36,10 @@ pub trait Storage: Send + Sync {
     fn modified_ms(&self, path: &str) -> Result<i64, StorageError>;
     /// Makes the directory's entries durable.
     fn sync_dir(&self, dir: &str) -> Result<(), StorageError>;
+    /// Room on the file system behind this storage; `None` (default) where there is none, or it can't be told.
+    fn space(&self) -> Option<Space> {
+        None
+    }
 }
 
 /// One open file.

@@ -15,6 +15,8 @@ use ottla_protocol::{
         describe_cluster::DescribeClusterRequest,
         describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
         describe_groups::DescribeGroupsRequest,
+        describe_log_dirs::DescribeLogDirsRequest,
+        elect_leaders::{ElectLeadersRequest, TopicPartitions},
         fetch::{FetchRequest, FetchTopic},
         find_coordinator::FindCoordinatorRequest,
         heartbeat::HeartbeatRequest,
@@ -33,6 +35,9 @@ use ottla_protocol::{
         offset_fetch::{
             OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic,
             OffsetFetchRequestTopics,
+        },
+        offset_for_leader_epoch::{
+            OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
         },
         produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
         sync_group::SyncGroupRequest,
@@ -364,6 +369,45 @@ fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
         }
         ApiKey::DescribeCluster => {
             vec![Request::DescribeCluster(DescribeClusterRequest::default())]
+        }
+        ApiKey::OffsetForLeaderEpoch => {
+            let asked = [(0, 0), (0, 5), (9, 0)];
+            let partitions = asked.map(|(partition, leader_epoch)| OffsetForLeaderPartition {
+                partition,
+                leader_epoch,
+                ..Default::default()
+            });
+            let topics = vec![OffsetForLeaderTopic {
+                topic: TOPIC.into(),
+                partitions: partitions.to_vec(),
+            }];
+            vec![Request::OffsetForLeaderEpoch(OffsetForLeaderEpochRequest {
+                topics,
+                ..Default::default()
+            })]
+        }
+        ApiKey::DescribeLogDirs => {
+            vec![Request::DescribeLogDirs(DescribeLogDirsRequest::default())]
+        }
+        ApiKey::ElectLeaders => {
+            let asked = vec![TopicPartitions {
+                topic: TOPIC.into(),
+                partitions: vec![0, 9],
+            }];
+            [None, Some(asked)]
+                .map(|topic_partitions| {
+                    Request::ElectLeaders(ElectLeadersRequest {
+                        topic_partitions,
+                        ..Default::default()
+                    })
+                })
+                .to_vec()
+        }
+        ApiKey::ListPartitionReassignments => {
+            vec![Request::ListPartitionReassignments(Default::default())]
+        }
+        ApiKey::DescribeTopicPartitions => {
+            vec![Request::DescribeTopicPartitions(Default::default())]
         }
         _ => Vec::new(),
     }

@@ -24,6 +24,9 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_topic_partitions;
+mod elect_leaders;
 #[cfg(test)]
 mod every_version;
 pub(crate) mod fetch;
@@ -34,10 +37,12 @@ mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
 
@@ -61,11 +66,16 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::DeleteTopics,
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// The lowest version of `Produce` that is answered.
@@ -124,6 +134,17 @@ pub(crate) fn dispatch(
         Request::DeleteGroups(r) => delete_groups::handle(broker, now, context, r),
         Request::OffsetDelete(r) => offset_delete::handle(broker, now, context, r),
         Request::DescribeCluster(r) => describe_cluster::handle(broker, now, context, r),
+        Request::OffsetForLeaderEpoch(r) => {
+            offset_for_leader_epoch::handle(broker, now, context, r)
+        }
+        Request::DescribeLogDirs(r) => describe_log_dirs::handle(broker, now, context, r),
+        Request::ElectLeaders(r) => elect_leaders::handle(broker, now, context, r),
+        Request::ListPartitionReassignments(r) => {
+            list_partition_reassignments::handle(broker, now, context, r)
+        }
+        Request::DescribeTopicPartitions(r) => {
+            describe_topic_partitions::handle(broker, now, context, r)
+        }
         // `is_served` let none of the others through.
         _ => Handled::Disconnect,
     }
