@@ -144,6 +144,7 @@ pub(crate) enum To {
 
 /// What the machine wants of the network.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // a request is moved once, into a connection
 pub(crate) enum Want {
     /// Send this; the answer comes back with the token.
     Send {
