@@ -1,14 +1,18 @@
 //! The `ottla` program.
 
+mod log;
 mod promote;
+mod properties;
+mod serve;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: ottla COMMAND
 
+  serve [DIR]            a broker on TCP: clients of Kafka connect to it
   promote DIR [--json]   prepare a data directory for a JVM Kafka, for when one machine is no longer enough
-  help                   this text
+  help [COMMAND]         this text, or a command's
   version                the version";
 
 /// What a command ends with, when it doesn't end well.
@@ -25,8 +29,22 @@ fn main() -> ExitCode {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("", &args[..]),
     };
+    let wants_help = |arg: &String| arg == "--help" || arg == "-h";
     let result = match command {
+        "serve" if rest.iter().any(wants_help) => {
+            println!("{}", serve::USAGE);
+            Ok(())
+        }
+        "serve" => serve::main(rest),
+        "promote" if rest.iter().any(wants_help) => {
+            println!("{USAGE}");
+            Ok(())
+        }
         "promote" => promote::main(rest),
+        "help" if rest.first().is_some_and(|of| of == "serve") => {
+            println!("{}", serve::USAGE);
+            Ok(())
+        }
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())
@@ -45,8 +63,27 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Usage(why)) => {
-            eprintln!("ottla: {why}\n\n{USAGE}");
+            let usage = if command == "serve" {
+                serve::USAGE
+            } else {
+                USAGE
+            };
+            eprintln!("ottla: {why}\n\n{usage}");
             ExitCode::from(2)
         }
     }
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out + "\""
 }

@@ -1,6 +1,6 @@
 //! `ottla promote DIR [--json]`: makes a directory ready for a JVM Kafka, and says how to start it.
 
-use crate::Failure;
+use crate::{Failure, quoted};
 use ottla::{Promoted, Promotion};
 use std::path::Path;
 
@@ -105,18 +105,4 @@ fn as_json(promotion: &Promotion, dir: &str, properties: &[(&str, String)]) -> S
         promotion.next_producer_id,
         properties.join(","),
     )
-}
-
-/// A JSON string.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out + "\""
 }

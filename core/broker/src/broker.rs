@@ -12,7 +12,7 @@ use crate::{
     api,
     cleaner::Cleaner,
     config::{BrokerConfig, Durability},
-    context::{ConnId, Handled, ReplyTo, RequestContext},
+    context::{ConnId, Endpoint, Handled, Peer, ReplyTo, RequestContext},
     fetch_sessions::FetchSessions,
     groups::{GroupCoordinator, GroupOutput},
     housekeeping::Housekeeping,
@@ -111,7 +111,7 @@ pub struct Broker {
     pub(crate) cleaner: Cleaner,
     /// State of the compression codecs, kept between batches.
     pub(crate) codecs: Codecs,
-    connections: HashMap<ConnId, Str>,
+    connections: HashMap<ConnId, Peer>,
     /// What open had to cut off, by partition directory.
     pub(crate) recoveries: Vec<(String, Recovery)>,
     /// Those that no client was told of.
@@ -206,8 +206,25 @@ impl Broker {
     }
 
     /// A client connected. `client_host` is its address without port, or what an embedded handle is to be called.
-    pub fn handle_connect(&mut self, _now: Now, conn: ConnId, client_host: &str) {
-        self.connections.insert(conn, client_host.into());
+    /// It is told that this broker is at [`BrokerConfig::host`] and [`BrokerConfig::port`].
+    pub fn handle_connect(&mut self, now: Now, conn: ConnId, client_host: &str) {
+        let endpoint = Endpoint {
+            host: self.config.host.clone(),
+            port: self.config.port,
+        };
+        self.handle_accept(now, conn, client_host, endpoint);
+    }
+
+    /// As [`Broker::handle_connect`], for a client that came to a listener with an advertised address of its own.
+    pub fn handle_accept(
+        &mut self,
+        _now: Now,
+        conn: ConnId,
+        client_host: &str,
+        endpoint: Endpoint,
+    ) {
+        let host = client_host.into();
+        self.connections.insert(conn, Peer { host, endpoint });
         // Whoever comes first is told what open found; before, nobody was there to be told.
         for (partition, recovery) in self.untold.drain(..) {
             let text = alloc::format!("{partition}: {recovery}");
@@ -236,7 +253,7 @@ impl Broker {
             client_id,
             request,
         } = envelope;
-        let Some(client_host) = self.connections.get(&conn) else {
+        let Some(peer) = self.connections.get(&conn) else {
             return;
         };
         let reply = ReplyTo {
@@ -261,7 +278,8 @@ impl Broker {
             reply,
             api_version,
             client_id,
-            client_host: client_host.clone(),
+            client_host: peer.host.clone(),
+            endpoint: peer.endpoint.clone(),
         };
         match api::dispatch(self, now, &context, request) {
             Handled::Respond(response) => self.respond(reply, response),

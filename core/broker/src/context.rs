@@ -6,6 +6,25 @@ use ottla_protocol::{Response, Str};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+/// Where clients reach the broker, as `Metadata`, `FindCoordinator` and `DescribeCluster` tell them: an entry of
+/// `advertised.listeners`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name or address.
+    pub host: Str,
+    /// Port.
+    pub port: i32,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Its address without port.
+    pub(crate) host: Str,
+    /// The advertised address of the listener that it came to.
+    pub(crate) endpoint: Endpoint,
+}
+
 /// Where an answer goes. A handler that can't answer yet keeps this (it is `Copy`) and returns [`Handled::Deferred`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyTo {
@@ -28,6 +47,8 @@ pub struct RequestContext {
     pub client_id: Option<Str>,
     /// The peer's address without port, as `DescribeGroups` shows it; for an embedded handle what the driver gave.
     pub client_host: Str,
+    /// What the client is told when it asks where this broker is: the listener's that it came to.
+    pub endpoint: Endpoint,
 }
 
 /// What a request handler returns.

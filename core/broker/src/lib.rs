@@ -35,7 +35,7 @@ mod topics;
 pub use broker::{Broker, BrokerError};
 pub use cleaner::{CleanerConfig, CompactionId, CompactionJob, CompactionStep};
 pub use config::{BrokerConfig, Durability};
-pub use context::{ConnId, ReplyTo, RequestContext};
+pub use context::{ConnId, Endpoint, ReplyTo, RequestContext};
 pub use groups::GroupConfig;
 pub use kraft::{PromoteError, Promoted, Promotion, promote};
 pub use output::{Output, RequestEnvelope, SyncId};

@@ -13,14 +13,15 @@ use crate::{
     fork,
 };
 use ottla_broker::{
-    Broker, BrokerConfig, BrokerError, CompactionId, CompactionJob, ConnId, Durability, Output,
-    RequestEnvelope, SyncId,
+    Broker, BrokerConfig, BrokerError, CompactionId, CompactionJob, ConnId, Durability, Endpoint,
+    Output, RequestEnvelope, SyncId,
 };
 use ottla_log::{MemoryStorage, Storage, StorageError, StorageErrorKind, SyncJob};
 use ottla_protocol::Response;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -65,14 +66,34 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+/// An answer of the broker.
+pub(crate) struct Answer {
+    /// The request's.
+    pub(crate) correlation_id: i32,
+    /// The version to encode with.
+    pub(crate) api_version: i16,
+    pub(crate) response: Response,
+}
+
 /// Where answers go that come later, or because of somebody else's request. Must be quick and must not call the broker.
 pub(crate) trait Mailbox: Send + Sync {
     /// An answer.
-    fn deliver(&self, correlation_id: i32, response: Response);
+    fn deliver(&self, answer: Answer);
     /// The connection is closed from the broker's side.
     fn disconnected(&self);
     /// Something is wrong with the broker that people should know of. Comes on a thread of the broker's.
     fn warn(&self, text: &str);
+}
+
+/// Somebody with requests of many connections, who takes their answers himself. Called with the broker locked: must be quick and
+/// must not call the broker.
+pub(crate) trait Caller {
+    /// The next request, or `None` if that is all for now.
+    fn next_request(&mut self) -> Option<(ConnId, RequestEnvelope)>;
+    /// An answer for a connection, which may be one of the caller's; else it comes back and goes to the mailbox.
+    fn take_answer(&mut self, conn: ConnId, answer: Answer) -> Option<Answer>;
+    /// The request that was handed in last made the broker panic.
+    fn panicked(&mut self, conn: ConnId);
 }
 
 /// A broker that is open in this process. A clone is the same one; with the last the broker closes.
@@ -199,13 +220,38 @@ impl EmbeddedBroker {
         conn
     }
 
+    /// A connection for the broker's warnings only.
+    pub(crate) fn watch(&self, mailbox: Arc<dyn Mailbox>) -> ConnId {
+        let endpoint = Endpoint {
+            host: "localhost".into(),
+            port: 0,
+        };
+        self.accept("", endpoint, |_| mailbox)
+    }
+
+    /// A new connection that came to a listener, which clients are told to reach at `endpoint`.
+    pub(crate) fn accept(
+        &self,
+        host: &str,
+        endpoint: Endpoint,
+        mailbox: impl FnOnce(ConnId) -> Arc<dyn Mailbox>,
+    ) -> ConnId {
+        let shared = &self.open.shared;
+        let conn = ConnId(shared.next_connection.fetch_add(1, Relaxed));
+        lock(&shared.mailboxes).insert(conn, mailbox(conn));
+        let mut state = lock(&shared.state);
+        state.broker.handle_accept(now(), conn, host, endpoint);
+        shared.settle(state, &mut |_, answer| Some(answer));
+        conn
+    }
+
     /// The connection is no longer used.
     pub(crate) fn disconnect(&self, conn: ConnId) {
         let shared = &self.open.shared;
         lock(&shared.mailboxes).remove(&conn);
         let mut state = lock(&shared.state);
         state.broker.handle_disconnect(now(), conn);
-        shared.settle(state, Some(conn), &mut |_, _| {});
+        shared.settle(state, &mut |_, answer| Some(answer));
     }
 
     /// Hands a request to the broker, on this thread. `answer` gets the answers for this connection that are there at once.
@@ -218,13 +264,46 @@ impl EmbeddedBroker {
         let shared = &self.open.shared;
         let mut state = lock(&shared.state);
         state.broker.handle_request(now(), conn, envelope);
-        shared.settle(state, Some(conn), answer);
+        shared.settle(state, &mut |to, given| {
+            if to != conn {
+                return Some(given);
+            }
+            answer(given.correlation_id, given.response);
+            None
+        });
+    }
+
+    /// Hands in all requests that a caller has, on this thread and in one go. Answers of its connections that are there at once
+    /// come back before the next request is asked for.
+    pub(crate) fn request_all(&self, caller: &mut dyn Caller) {
+        let shared = &self.open.shared;
+        let Some((mut conn, mut envelope)) = caller.next_request() else {
+            return;
+        };
+        let mut later = Vec::new();
+        let mut state = lock(&shared.state);
+        loop {
+            let broker = &mut state.broker;
+            let handled = catch_unwind(AssertUnwindSafe(|| {
+                broker.handle_request(now(), conn, envelope)
+            }));
+            if handled.is_err() {
+                caller.panicked(conn);
+            }
+            let mut take = |to, answer| caller.take_answer(to, answer);
+            shared.collect(&mut state, &mut later, &mut take);
+            match caller.next_request() {
+                Some(next) => (conn, envelope) = next,
+                None => break,
+            }
+        }
+        shared.finish(state, later);
     }
 }
 
 /// What there is to do once the broker's lock is free.
 enum Later {
-    Answer(Arc<dyn Mailbox>, i32, Response),
+    Answer(Arc<dyn Mailbox>, Answer),
     Disconnect(Arc<dyn Mailbox>),
     Warn(Vec<Arc<dyn Mailbox>>, String),
 }
@@ -235,30 +314,37 @@ impl Shared {
     fn settle(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
-        own: Option<ConnId>,
-        answer: &mut dyn FnMut(i32, Response),
+        take: &mut dyn FnMut(ConnId, Answer) -> Option<Answer>,
     ) {
-        let mut later: Vec<Later> = Vec::new();
+        let mut later = Vec::new();
+        self.collect(&mut state, &mut later, take);
+        self.finish(state, later);
+    }
+
+    /// Takes what the broker wants. Answers are offered to `take`; those that it gives back are for others.
+    fn collect(
+        &self,
+        state: &mut State,
+        later: &mut Vec<Later>,
+        take: &mut dyn FnMut(ConnId, Answer) -> Option<Answer>,
+    ) {
         while let Some(output) = state.broker.poll_output() {
             match output {
                 Output::Respond {
                     conn,
                     correlation_id,
+                    api_version,
                     response,
-                    ..
-                } if own == Some(conn) => {
-                    answer(correlation_id, response);
-                }
-                Output::Respond {
-                    conn,
-                    correlation_id,
-                    response,
-                    ..
                 } => {
-                    let mailbox = lock(&self.mailboxes).get(&conn).cloned();
-                    later.extend(
-                        mailbox.map(|mailbox| Later::Answer(mailbox, correlation_id, response)),
-                    );
+                    let answer = Answer {
+                        correlation_id,
+                        api_version,
+                        response,
+                    };
+                    if let Some(answer) = take(conn, answer) {
+                        let mailbox = lock(&self.mailboxes).get(&conn).cloned();
+                        later.extend(mailbox.map(|mailbox| Later::Answer(mailbox, answer)));
+                    }
                 }
                 Output::Sync { id, job } => state.syncs.push((id, job)),
                 Output::Compact { id, job } => state.compaction = Some((id, job)),
@@ -272,6 +358,10 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Sees that the broker's threads do what they have to, frees the lock, and gives others what is theirs.
+    fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State>, later: Vec<Later>) {
         if state.compaction.is_some() && !state.cleans && !state.closing {
             self.start_cleaner(&mut state);
         }
@@ -288,9 +378,7 @@ impl Shared {
         }
         for one in later {
             match one {
-                Later::Answer(mailbox, correlation_id, response) => {
-                    mailbox.deliver(correlation_id, response)
-                }
+                Later::Answer(mailbox, answer) => mailbox.deliver(answer),
                 Later::Disconnect(mailbox) => mailbox.disconnected(),
                 Later::Warn(mailboxes, text) => {
                     mailboxes.iter().for_each(|mailbox| mailbox.warn(&text));
@@ -324,7 +412,7 @@ impl Shared {
             let step = job.run();
             let mut state = lock(&self.state);
             state.broker.handle_compacted(now(), id, step);
-            self.settle(state, None, &mut |_, _| {});
+            self.settle(state, &mut |_, answer| Some(answer));
         }
     }
 
@@ -342,7 +430,7 @@ impl Shared {
                 for (id, result) in done {
                     state.broker.handle_synced(now(), id, result);
                 }
-                self.settle(state, None, &mut |_, _| {});
+                self.settle(state, &mut |_, answer| Some(answer));
                 continue;
             }
             if state.closing {
@@ -351,7 +439,7 @@ impl Shared {
             let due = state.broker.poll_timeout().unwrap_or(u64::MAX);
             if due <= now_us {
                 state.broker.handle_timeout(now());
-                self.settle(state, None, &mut |_, _| {});
+                self.settle(state, &mut |_, answer| Some(answer));
                 continue;
             }
             state.sleeps_until = due;

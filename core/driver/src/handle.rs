@@ -9,13 +9,13 @@
 
 use crate::{
     clock::{RunClock, now},
-    embedded::{EmbeddedBroker, Mailbox, entropy, lock},
+    embedded::{Answer, EmbeddedBroker, Mailbox, entropy, lock},
     fork,
     mailbox::{Letter, Mail},
 };
 use ottla_broker::{ConnId as BrokerConn, RequestEnvelope};
 use ottla_client::{Client, ClientConfig, ConnId, ErrCode, Event, KafkaError, Output};
-use ottla_protocol::{Response, Str};
+use ottla_protocol::Str;
 use ottla_record::Now;
 use std::{
     collections::HashMap,
@@ -95,8 +95,8 @@ struct Letterbox {
 }
 
 impl Mailbox for Letterbox {
-    fn deliver(&self, correlation_id: i32, response: Response) {
-        let letter = Letter::Answer(self.conn, correlation_id, response);
+    fn deliver(&self, answer: Answer) {
+        let letter = Letter::Answer(self.conn, answer.correlation_id, answer.response);
         self.mail.put(letter, self.sink.is_eager());
     }
 

@@ -14,6 +14,7 @@ mod fork;
 mod handle;
 mod mailbox;
 mod promotion;
+mod serve;
 
 pub use clock::now;
 pub use directory_lock::{DirectoryLock, LockError};
@@ -22,3 +23,6 @@ pub use files::{FileStorage, FileStorageOptions};
 pub use fork::is_forked_since;
 pub use handle::{EventSink, Handle};
 pub use promotion::{PromotionError, promote};
+pub use serve::{
+    ApiCounters, Level, Listener, ServeError, Server, ServerConfig, ServerCounters, ServerLog,
+};

@@ -53,6 +53,10 @@ impl Broker {
         &self.address
     }
 
+    pub(crate) fn embedded(&self) -> &EmbeddedBroker {
+        &self.broker
+    }
+
     /// Whether both are the same broker.
     pub fn is_same(&self, other: &Self) -> bool {
         self.broker.place() == other.broker.place()

@@ -71,6 +71,7 @@ mod handle;
 mod partition;
 mod producer;
 mod queue;
+pub mod serve;
 mod shared;
 mod statistics;
 
@@ -88,6 +89,7 @@ pub use event::{
 pub use handle::{GroupMetadata, Handle, InterruptCheck, ProduceRecord, TopicHandle};
 pub use ottla_broker::{Promoted, Promotion};
 pub use ottla_client::{ErrCode, KafkaError, Role, Route};
+pub use ottla_driver::{Server, ServerCounters};
 pub use ottla_protocol::{ErrorCode, Str};
 pub use ottla_record::{Header, Headers};
 pub use partition::{TimestampType, TopicPartition, offset};

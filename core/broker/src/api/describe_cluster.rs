@@ -23,7 +23,7 @@ const CONTROLLERS: i8 = 2;
 pub(crate) fn handle(
     broker: &mut Broker,
     _now: Now,
-    _context: &RequestContext,
+    context: &RequestContext,
     request: DescribeClusterRequest,
 ) -> Handled {
     let refused = |error_code, why: &'static str| DescribeClusterResponse {
@@ -38,8 +38,8 @@ pub(crate) fn handle(
             controller_id: broker.identity.node_id,
             brokers: vec![DescribeClusterBroker {
                 broker_id: broker.identity.node_id,
-                host: broker.config.host.clone(),
-                port: broker.config.port,
+                host: context.endpoint.host.clone(),
+                port: context.endpoint.port,
                 rack: broker.config.rack.clone(),
                 ..Default::default()
             }],

@@ -35,8 +35,8 @@ pub(crate) fn handle(
         None => Coordinator {
             key,
             node_id: broker.identity.node_id,
-            host: broker.config.host.clone(),
-            port: broker.config.port,
+            host: context.endpoint.host.clone(),
+            port: context.endpoint.port,
             error_code: ErrorCode::NONE,
             error_message: None,
         },

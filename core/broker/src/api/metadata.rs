@@ -70,8 +70,8 @@ pub(crate) fn handle(
     Handled::Respond(Response::Metadata(MetadataResponse {
         brokers: vec![MetadataResponseBroker {
             node_id: broker.identity.node_id,
-            host: broker.config.host.clone(),
-            port: broker.config.port,
+            host: context.endpoint.host.clone(),
+            port: context.endpoint.port,
             rack: broker.config.rack.clone(),
         }],
         cluster_id: Some(broker.identity.cluster_id.clone()),

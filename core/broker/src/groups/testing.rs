@@ -129,6 +129,10 @@ impl Harness {
             api_version: version,
             client_id: Some(Str::from("app")),
             client_host: Str::from("/127.0.0.1"),
+            endpoint: crate::Endpoint {
+                host: Str::from("localhost"),
+                port: 9092,
+            },
         };
         self.open.insert(self.next_id, ());
         ask(&mut self.coordinator, self.now, &context);

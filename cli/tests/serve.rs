@@ -1,0 +1,194 @@
+//! `ottla serve` as people run it: the program, its arguments, its signals, and kcat.
+
+mod served;
+
+use served::{Served, has_kcat, ottla, text};
+use std::{fs, time::Duration};
+
+fn lines(n: usize) -> String {
+    (1..=n).map(|n| format!("{n}\n")).collect()
+}
+
+#[test]
+fn kcat_produces_and_consumes_and_a_restart_keeps_it() {
+    if !has_kcat() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(text(dir.path()), &[]);
+    let sent = lines(20_000);
+    served.kcat(&["-P", "-t", "plain"], &sent);
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        served.kcat(&["-P", "-t", codec, "-z", codec], &sent);
+    }
+    let read = |served: &Served, topic: &str| {
+        served.kcat(&["-C", "-t", topic, "-o", "beginning", "-e", "-q"], "")
+    };
+    let topics = ["plain", "gzip", "snappy", "lz4", "zstd"];
+    for topic in topics {
+        assert!(read(&served, topic) == sent, "{topic}");
+    }
+    let (code, took, log) = served.stop("-TERM");
+    assert_eq!(code, 0, "{log}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(dir.path().join(".kafka_cleanshutdown").exists());
+
+    let served = Served::start(text(dir.path()), &[]);
+    for topic in topics {
+        assert!(read(&served, topic) == sent, "{topic}");
+    }
+    assert_eq!(served.stop("-INT").0, 0);
+}
+
+#[test]
+fn acks_none_one_all_and_idempotence() {
+    if !has_kcat() {
+        return;
+    }
+    let served = Served::start("memory:", &[]);
+    for (topic, settings) in [
+        ("none", "acks=0"),
+        ("one", "acks=1"),
+        ("all", "acks=all"),
+        ("once", "enable.idempotence=true"),
+    ] {
+        served.kcat(&["-P", "-t", topic, "-X", settings], &lines(5000));
+        let read = ["-C", "-t", topic, "-o", "beginning", "-e", "-q"];
+        assert!(served.kcat(&read, "") == lines(5000), "{topic}");
+    }
+}
+
+#[test]
+fn a_consumer_group_takes_turns() {
+    if !has_kcat() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(text(dir.path()), &["--set", "num.partitions=3"]);
+    served.kcat(&["-P", "-t", "t"], &lines(3000));
+    let group = |served: &Served| {
+        let reset = "auto.offset.reset=earliest";
+        let read = served.kcat(&["-X", reset, "-e", "-q", "-G", "g", "t"], "");
+        let mut numbers: Vec<usize> = read.lines().map(|line| line.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(group(&served), (1..=3000).collect::<Vec<_>>());
+    served.kcat(&["-P", "-t", "t"], "9999\n");
+    assert_eq!(served.stop("-TERM").0, 0);
+    let served = Served::start(text(dir.path()), &[]);
+    assert_eq!(group(&served), [9999], "its offsets are kept");
+}
+
+#[test]
+fn a_directory_has_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(text(dir.path()), &[]);
+    let second = ottla()
+        .args(["serve", text(dir.path()), "--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(error.contains(&served.pid().to_string()), "{error}");
+    assert!(second.stdout.is_empty());
+}
+
+#[test]
+fn settings_come_from_a_file_and_from_arguments() {
+    if !has_kcat() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    let data = dir.path().join("data");
+    let properties = format!(
+        "# as for Kafka\nprocess.roles=broker,controller\nnode.id = 7\n\
+         controller.quorum.voters=7@localhost:9093\n\
+         listeners=PLAINTEXT://localhost:0,CONTROLLER://localhost:9093\n\
+         controller.listener.names=CONTROLLER\nadvertised.listeners=PLAINTEXT://elsewhere:19092\n\
+         log.dirs={}\nnum.partitions=5\nnum.network.threads=\\\n  1\n",
+        data.display()
+    );
+    fs::write(&file, properties).unwrap();
+    let mut args = vec![
+        "serve",
+        "--config",
+        text(&file),
+        "--set",
+        "num.partitions=6",
+    ];
+    // The directory comes from the file.
+    args.remove(0);
+    let served = Served::with(text(&data), &args, 1);
+    let listing = served.kcat(&["-L", "-t", "made"], "");
+    assert!(listing.contains("broker 7 at elsewhere:19092"), "{listing}");
+    assert!(listing.contains("\"made\" with 6 partitions"), "{listing}");
+    for name in ["process.roles", "controller.quorum.voters"] {
+        assert!(served.log().contains(&format!("name={name}")), "{name}");
+    }
+    assert!(!served.log().contains("name=listeners"));
+    assert!(data.join("meta.properties").exists());
+}
+
+#[test]
+fn what_cannot_be_served_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = text(dir.path());
+    let cases: [(&[&str], i32, &str); 11] = [
+        (&["--listen", "0.0.0.0:0"], 1, "TLS and authentication"),
+        (&["--listen", "192.0.2.1:0"], 1, "TLS and authentication"),
+        (&["--listen", "nonsense"], 1, "HOST:PORT"),
+        (&["--set", "listeners=SSL://localhost:0"], 1, "SSL"),
+        (&["--set", "listeners=PLAINTEXT://:0"], 1, "TLS and auth"),
+        (&["--set", "num.partitions=many"], 1, "num.partitions"),
+        (&["--set", "log.dirs"], 2, "NAME=VALUE"),
+        (&["--threads", "0"], 2, "--threads"),
+        (&["--metrics", "127.0.0.1:0"], 2, "--metrics"),
+        (&["--wrong"], 2, "--wrong"),
+        (&["--config", "/does/not/exist"], 1, "/does/not/exist"),
+    ];
+    for (args, code, text) in cases {
+        let run = ottla().args(["serve", dir]).args(args).output().unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(code), "{args:?}: {error}");
+        assert!(error.contains(text), "{args:?}: {error}");
+        assert!(run.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn every_listener_is_told() {
+    let two = ["--listen", "127.0.0.1:0", "--listen", "[::1]:0"];
+    let served = Served::with("memory:", &two, 2);
+    assert!(served.addresses[0].is_ipv4() && served.addresses[1].is_ipv6());
+    if has_kcat() {
+        let six = served.addresses[1].to_string();
+        let listing = served.kcat(&["-b", &six, "-L"], "");
+        let told = format!("broker 1 at ::1:{}", served.addresses[1].port());
+        assert!(listing.contains(&told), "{listing}");
+    }
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let served = Served::start("memory:", &["--log-format", "json"]);
+    served.wait_for_log("\"message\":\"serving\"");
+    let (code, _, log) = served.stop("-TERM");
+    assert_eq!(code, 0);
+    for line in log.lines() {
+        assert!(
+            line.starts_with("{\"time\":\"2") && line.ends_with('}'),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn help() {
+    for args in [["serve", "--help"], ["help", "serve"]] {
+        let run = ottla().args(args).output().unwrap();
+        let text = String::from_utf8(run.stdout).unwrap();
+        assert!(run.status.success() && text.contains("--listen"), "{text}");
+    }
+}
