@@ -167,9 +167,21 @@ impl Broker {
         records: &[CoordinatorRecord],
     ) -> Result<(PartitionIndex, i64), ErrorCode> {
         self.ensure_offsets_topic(now)?;
+        self.append_for_coordinator(now, OFFSETS_TOPIC, partition, records)
+    }
+
+    /// Appends records as one batch to a partition of an internal topic, which is there: the partition, and the offset at which
+    /// its high watermark must be for them to be committed.
+    pub(crate) fn append_for_coordinator(
+        &mut self,
+        now: Now,
+        topic: &str,
+        partition: i32,
+        records: &[CoordinatorRecord],
+    ) -> Result<(PartitionIndex, i64), ErrorCode> {
         let topic = self
             .topics
-            .by_name(OFFSETS_TOPIC)
+            .by_name(topic)
             .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
         let index = topic
             .partition(partition)

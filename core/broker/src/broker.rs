@@ -14,15 +14,17 @@ use crate::{
     config::{BrokerConfig, Durability},
     context::{ConnId, Endpoint, Handled, Peer, ReplyTo, RequestContext},
     fetch_sessions::FetchSessions,
-    groups::{GroupCoordinator, GroupOutput},
+    groups::{GroupCoordinator, GroupOutput, partition_of},
     housekeeping::Housekeeping,
     output::{Output, RequestEnvelope, SyncId},
     partition::{CommitWaiter, PartitionIndex, Partitions},
     producer_ids::ProducerIds,
     purgatory::{Expired, Purgatory, WaitId},
     random::Random,
+    share_groups::{ShareGroupOutput, ShareGroups},
+    share_partitions::{ShareGroupSettings, ShareOutput, SharePartitions},
     state_files::KafkaMark,
-    topics::Topics,
+    topics::{OFFSETS_TOPIC, SHARE_STATE_TOPIC, Topics},
 };
 
 /// Why a broker can't open or close.
@@ -106,6 +108,8 @@ pub struct Broker {
     pub(crate) sessions: FetchSessions,
     pub(crate) purgatory: Purgatory,
     pub(crate) groups: GroupCoordinator,
+    pub(crate) share_groups: ShareGroups,
+    pub(crate) share: SharePartitions<api::share_fetch::SharePlan>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) housekeeping: Housekeeping,
     pub(crate) cleaner: Cleaner,
@@ -164,6 +168,8 @@ impl Broker {
             sessions: FetchSessions::new(config.fetch_session_slots),
             housekeeping: Housekeeping::new(&config, now),
             cleaner: Cleaner::open(&*storage),
+            share_groups: ShareGroups::default(),
+            share: SharePartitions::new(&config.share),
             config,
             storage,
             identity,
@@ -233,14 +239,22 @@ impl Broker {
     }
 
     /// A connection is gone: its waiting fetches are dropped, its produces stay and lose their answers.
-    pub fn handle_disconnect(&mut self, _now: Now, conn: ConnId) {
+    pub fn handle_disconnect(&mut self, now: Now, conn: ConnId) {
         if self.connections.remove(&conn).is_none() {
             return;
         }
         for id in self.purgatory.fetches_of(conn) {
-            if let Some(fetch) = self.purgatory.take_fetch(id) {
+            if self.purgatory.is_share_fetch(id) {
+                if let Some(fetch) = self.purgatory.take_share_fetch(id) {
+                    self.unwatch(id, &fetch.partitions);
+                }
+            } else if let Some(fetch) = self.purgatory.take_fetch(id) {
                 self.unwatch(id, &fetch.partitions);
             }
+        }
+        if !self.closed {
+            self.share.handle_disconnect(now, conn);
+            self.settle(now);
         }
     }
 
@@ -336,6 +350,10 @@ impl Broker {
                     self.unwatch(id, &fetch.partitions);
                     api::fetch::complete(self, now, fetch.plan);
                 }
+                Expired::ShareFetch(id, fetch) => {
+                    self.unwatch(id, &fetch.partitions);
+                    api::share_fetch::proceed(self, now, fetch.request, true);
+                }
             }
         }
         if self
@@ -345,6 +363,7 @@ impl Broker {
         {
             self.groups.handle_timeout(now);
         }
+        self.share_due(now);
         self.keep_house(now);
         self.clean(now);
         self.settle(now);
@@ -358,6 +377,8 @@ impl Broker {
         [
             self.purgatory.next_deadline_us(),
             self.groups.poll_timeout(),
+            self.share_groups.poll_timeout(),
+            self.share.poll_timeout(),
             self.housekeeping.next_us(),
             self.cleaner.next_us(),
         ]
@@ -553,7 +574,11 @@ impl Broker {
                 self.wake(now, woken);
             } else if let Some(output) = self.groups.poll_output() {
                 match output {
-                    GroupOutput::Respond { to, response } => self.respond(to, response),
+                    GroupOutput::Respond { to, response } => {
+                        if let Some(response) = self.share_groups.merge_deletion(to, response) {
+                            self.respond(to, response);
+                        }
+                    }
                     GroupOutput::Append {
                         partition,
                         records,
@@ -566,6 +591,10 @@ impl Broker {
                             .handle_appended(now, token, Err(ErrorCode::NOT_COORDINATOR));
                     }
                 }
+            } else if let Some(output) = self.share.poll_output() {
+                self.follow_share(now, output);
+            } else if let Some(output) = self.share_groups.poll_output() {
+                self.follow_share_group(now, output);
             } else {
                 break;
             }
@@ -598,18 +627,171 @@ impl Broker {
                 }
             }
             Woken::Commit(_, CommitWaiter::Group(token), error) => {
-                let result = if error == ErrorCode::NONE {
-                    Ok(())
-                } else {
-                    Err(error)
-                };
-                self.groups.handle_appended(now, token, result);
+                self.groups.handle_appended(now, token, committed(error));
+            }
+            Woken::Commit(_, CommitWaiter::ShareGroup(token), error) => {
+                self.share_groups.handle_appended(token, committed(error));
+            }
+            Woken::Commit(_, CommitWaiter::ShareState(token), error) => {
+                self.share.handle_appended(token, committed(error));
+            }
+            Woken::Fetch(id) if self.purgatory.is_share_fetch(id) => {
+                if let Some(fetch) = self.purgatory.take_share_fetch(id) {
+                    self.unwatch(id, &fetch.partitions);
+                    api::share_fetch::proceed(self, now, fetch.request, false);
+                }
             }
             Woken::Fetch(id) => {
                 if let Some(fetch) = self.purgatory.take_fetch(id) {
                     self.unwatch(id, &fetch.partitions);
                     api::fetch::complete(self, now, fetch.plan);
                 }
+            }
+        }
+    }
+
+    /// The settings in force for a share group.
+    pub(crate) fn share_settings(&self, group: &Str) -> ShareGroupSettings {
+        self.share_groups.settings_of(group, &self.config.share)
+    }
+
+    /// Sets what a share group has for itself; `None` goes back to [`BrokerConfig::share`].
+    pub fn set_share_group_settings(&mut self, group: &Str, settings: Option<ShareGroupSettings>) {
+        self.share_groups.set_settings(group, settings);
+    }
+
+    /// Sessions and locks that end, and what `__share_group_state` doesn't need any more.
+    fn share_due(&mut self, now: Now) {
+        if self
+            .share_groups
+            .poll_timeout()
+            .is_some_and(|at| at <= now.mono_us)
+        {
+            self.share_groups.handle_timeout(now);
+        }
+        if self
+            .share
+            .poll_timeout()
+            .is_some_and(|at| at <= now.mono_us)
+        {
+            let Self {
+                share,
+                share_groups,
+                config,
+                ..
+            } = self;
+            share.handle_timeout(now, |group| share_groups.settings_of(group, &config.share));
+            if share.prune_is_due(now) {
+                self.prune_share_state(now);
+            }
+        }
+    }
+
+    fn prune_share_state(&mut self, now: Now) {
+        let topic = self.topics.by_name(SHARE_STATE_TOPIC);
+        let indexes = topic.map_or_else(Vec::new, |t| t.partitions.clone());
+        let ends: Vec<i64> = indexes
+            .iter()
+            .map(|index| {
+                self.partitions
+                    .get(*index)
+                    .map_or(0, |p| p.high_watermark())
+            })
+            .collect();
+        let needed = self.share.prune(now, &ends);
+        for (index, from) in indexes.into_iter().zip(needed) {
+            let Some(partition) = self.partitions.get_mut(index) else {
+                continue;
+            };
+            if partition.is_failed() || from <= partition.log.log_start_offset() {
+                continue;
+            }
+            if partition.log.advance_start(from).is_err() {
+                self.fail_partition(index);
+            } else {
+                self.housekeeping.remove_deleted_at(now);
+                self.housekeeping.note_appended(&self.config, now);
+            }
+        }
+    }
+
+    fn follow_share(&mut self, now: Now, output: ShareOutput) {
+        match output {
+            ShareOutput::Append { token, .. } if self.closed => {
+                self.share
+                    .handle_appended(token, Err(ErrorCode::NOT_COORDINATOR));
+            }
+            ShareOutput::Append {
+                partition,
+                record,
+                token,
+            } => {
+                let appended = self.ensure_share_state_topic(now).and_then(|_| {
+                    self.append_for_coordinator(now, SHARE_STATE_TOPIC, partition, &[record])
+                });
+                match appended {
+                    Ok((index, end)) => {
+                        self.share.note_offset(token, end - 1);
+                        self.wait_for_commit(index, end, CommitWaiter::ShareState(token));
+                    }
+                    Err(code) => self.share.handle_appended(token, Err(code)),
+                }
+            }
+            ShareOutput::Wake {
+                topic_id,
+                partition,
+            } => {
+                let topic = self.topics.by_id(&topic_id);
+                let index = topic.and_then(|topic| topic.partition(partition));
+                let partition = index.and_then(|index| self.partitions.get(index));
+                let waiters = partition.map_or(&[][..], |p| &p.fetch_waiters);
+                for id in waiters {
+                    if self.purgatory.is_share_fetch(*id) {
+                        self.woken.push_back(Woken::Fetch(*id));
+                    }
+                }
+            }
+            ShareOutput::Written(id) => match self.share.request_mut(id) {
+                Some(request) if request.fetch.is_some() => api::share_fetch::finish(self, id),
+                Some(_) => api::share_acknowledge::finish(self, id),
+                None => {}
+            },
+            ShareOutput::Done(ticket, result) => self.share_groups.state_written(ticket, result),
+        }
+    }
+
+    fn follow_share_group(&mut self, now: Now, output: ShareGroupOutput) {
+        match output {
+            ShareGroupOutput::Respond { to, response } => self.respond(to, response),
+            ShareGroupOutput::Append { token, .. } if self.closed => {
+                self.share_groups
+                    .handle_appended(token, Err(ErrorCode::NOT_COORDINATOR));
+            }
+            ShareGroupOutput::Append {
+                group,
+                records,
+                token,
+            } => {
+                let appended = self.ensure_offsets_topic(now).and_then(|partitions| {
+                    let partition = partition_of(&group, partitions);
+                    self.append_for_coordinator(now, OFFSETS_TOPIC, partition, &records)
+                });
+                match appended {
+                    Ok((index, end)) => {
+                        self.wait_for_commit(index, end, CommitWaiter::ShareGroup(token));
+                    }
+                    Err(code) => self.share_groups.handle_appended(token, Err(code)),
+                }
+            }
+            ShareGroupOutput::Initialize {
+                group,
+                topic_id,
+                partitions,
+                state_epoch,
+            } => {
+                let partitions = partitions.into_iter();
+                self.share
+                    .initialize(now, &group, topic_id, partitions, state_epoch);
             }
         }
     }
@@ -635,6 +817,14 @@ impl Broker {
                 Err(_) => self.fail_partition(index),
             }
         }
+    }
+}
+
+/// What a coordinator is told of an append.
+fn committed(error: ErrorCode) -> Result<(), ErrorCode> {
+    match error {
+        ErrorCode::NONE => Ok(()),
+        error => Err(error),
     }
 }
 

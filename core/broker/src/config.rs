@@ -1,10 +1,11 @@
 //! The broker's own settings.
 
-use alloc::{collections::BTreeMap, string::String};
-
 use ottla_protocol::Str;
 
-use crate::{cleaner::CleanerConfig, groups::GroupConfig, topic_config::TopicConfig};
+use crate::{
+    cleaner::CleanerConfig, groups::GroupConfig, share_partitions::ShareConfig,
+    topic_config::TopicConfig,
+};
 
 /// When an acknowledged record is safe from a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,19 +58,10 @@ pub struct BrokerConfig {
     pub max_decompressed_bytes: usize,
     /// Compaction.
     pub cleaner: CleanerConfig,
-    /// `log.initial.task.delay.ms`: when retention is looked at first; default 30 s.
-    pub initial_task_delay_ms: i64,
-    /// `delete.topic.enable`; default true.
-    pub delete_topics: bool,
-    /// `max.request.partition.size.limit`: partitions of one answer of DescribeTopicPartitions; default 2000.
-    pub max_request_partitions: usize,
-    /// `offsets.topic.segment.bytes`: `segment.bytes` of `__consumer_offsets` when it is created; default 100 MiB.
-    pub offsets_segment_bytes: i32,
-    /// What a `server.properties` said, by name: DescribeConfigs tells what was given from what is the default. Whoever fills
-    /// this fills the fields as well ([`crate::configs::ServerProperties`] does).
-    pub properties: BTreeMap<String, String>,
     /// Consumer groups. `partitions` is `offsets.topic.num.partitions`, 4 by default (Kafka: 50).
     pub groups: GroupConfig,
+    /// Share groups.
+    pub share: ShareConfig,
 }
 
 impl Default for BrokerConfig {
@@ -93,11 +85,6 @@ impl Default for BrokerConfig {
             high_watermark_checkpoint_interval_ms: 5 * 1000,
             max_decompressed_bytes: 128 << 20,
             cleaner: CleanerConfig::default(),
-            initial_task_delay_ms: 30_000,
-            delete_topics: true,
-            max_request_partitions: 2000,
-            offsets_segment_bytes: 104_857_600,
-            properties: BTreeMap::new(),
             groups: GroupConfig {
                 partitions: 4,
                 initial_rebalance_delay_ms: 0,
@@ -108,6 +95,7 @@ impl Default for BrokerConfig {
                 offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
                 offsets_retention_check_interval_ms: 10 * 60 * 1000,
             },
+            share: ShareConfig::default(),
         }
     }
 }

@@ -13,7 +13,6 @@ mod append;
 mod broker;
 mod cleaner;
 mod config;
-pub mod configs;
 mod context;
 #[cfg(test)]
 mod durability;
@@ -27,6 +26,8 @@ mod partition;
 mod producer_ids;
 mod purgatory;
 mod random;
+mod share_groups;
+mod share_partitions;
 mod state_files;
 #[cfg(test)]
 mod testing;
@@ -40,5 +41,8 @@ pub use context::{ConnId, Endpoint, ReplyTo, RequestContext};
 pub use groups::GroupConfig;
 pub use kraft::{PromoteError, Promoted, Promotion, promote};
 pub use output::{Output, RequestEnvelope, SyncId};
+pub use share_partitions::{
+    SHARE_GROUP_CONFIGS, ShareConfig, ShareGroupSettings, ShareOffsetReset,
+};
 pub use topic_config::{TopicCompression, TopicConfig};
 pub use topics::OFFSETS_TOPIC;

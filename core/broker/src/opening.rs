@@ -11,13 +11,16 @@ use ottla_record::{Batches, Limits, Now};
 
 use crate::{
     Broker, BrokerConfig, BrokerError, adoption,
+    api::share_fetch::SharePlan,
     broker::Identity,
     groups::GroupCoordinator,
     partition::PartitionIndex,
     producer_ids::ProducerIds,
     random::Random,
+    share_groups::ShareGroups,
+    share_partitions::SharePartitions,
     state_files,
-    topics::{Checkpoints, OFFSETS_TOPIC},
+    topics::{Checkpoints, OFFSETS_TOPIC, SHARE_STATE_TOPIC},
 };
 
 /// Bytes read at a time while a partition of `__consumer_offsets` is replayed.
@@ -46,15 +49,45 @@ pub(crate) fn open(
     {
         config.groups.partitions = offsets.partitions;
     }
+    if let Some(state) = topics
+        .iter()
+        .find(|topic| !topic.deleting && topic.name == SHARE_STATE_TOPIC)
+    {
+        config.share.state_partitions = state.partitions;
+    }
     let groups = GroupCoordinator::new(config.groups.clone(), random.next_u64());
 
     let mut broker = Broker::assemble(config, storage, identity, producer_ids, random, groups, now);
     broker.open_topics(now, &checkpoints, adopted)?;
     broker.sync_what_was_recovered();
     broker.open_cleaner(now);
-    replay_offsets(&mut broker)?;
-    let Broker { groups, topics, .. } = &mut broker;
+    replay(&mut broker, OFFSETS_TOPIC, |to, _, key, value| {
+        if !to.share_groups.replay(key, value) {
+            to.groups.replay(key, value);
+        }
+    })?;
+    replay(&mut broker, SHARE_STATE_TOPIC, |to, offset, key, value| {
+        to.share.replay(offset, key, value);
+    })?;
+    let Broker {
+        groups,
+        share_groups,
+        share,
+        topics,
+        config,
+        ..
+    } = &mut broker;
     groups.replay_finished(now, |name| topics.by_name(name).is_some());
+    share_groups.replay_finished(
+        now,
+        &config.share,
+        |id| topics.by_id(id).is_some(),
+        |key| share.describe(key).is_some(),
+    );
+    share.replay_finished(now, |key| {
+        topics.by_id(&key.topic_id).is_some()
+            && share_groups.knows(&key.group, &key.topic_id, key.partition)
+    });
     broker.settle(now);
     Ok(broker)
 }
@@ -143,15 +176,31 @@ fn read_checkpoints(storage: &dyn Storage) -> Result<Checkpoints, BrokerError> {
     })
 }
 
-/// Hands every record of `__consumer_offsets` to the coordinator, up to the log end, as Kafka does: what a crash left
-/// unsynced behind the high watermark is part of the log now, and was synced just before.
-fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
-    let partitions: Vec<PartitionIndex> = match broker.topics.by_name(OFFSETS_TOPIC) {
+/// Who reads internal topics.
+struct Coordinators<'a> {
+    groups: &'a mut GroupCoordinator,
+    share_groups: &'a mut ShareGroups,
+    share: &'a mut SharePartitions<SharePlan>,
+}
+
+/// Hands every record of an internal topic (offset, key, value) to its coordinator, up to the log end, as Kafka does: what a
+/// crash left unsynced behind the high watermark is part of the log now, and was synced just before.
+fn replay(
+    broker: &mut Broker,
+    topic: &str,
+    mut take: impl FnMut(&mut Coordinators<'_>, i64, &[u8], Option<&[u8]>),
+) -> Result<(), BrokerError> {
+    let partitions: Vec<PartitionIndex> = match broker.topics.by_name(topic) {
         Some(topic) => topic.partitions.clone(),
         None => return Ok(()),
     };
     let limits = Limits {
         decompressed_bytes: broker.config.max_decompressed_bytes,
+    };
+    let mut coordinators = Coordinators {
+        groups: &mut broker.groups,
+        share_groups: &mut broker.share_groups,
+        share: &mut broker.share,
     };
     for index in partitions {
         let Some(partition) = broker.partitions.get_mut(index) else {
@@ -186,7 +235,7 @@ fn replay_offsets(broker: &mut Broker) -> Result<(), BrokerError> {
                     if let Some(key) = record.key
                         && record.offset >= before
                     {
-                        broker.groups.replay(key, record.value);
+                        take(&mut coordinators, record.offset, key, record.value);
                     }
                 }
             }

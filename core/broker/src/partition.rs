@@ -5,7 +5,10 @@ use alloc::{collections::VecDeque, string::String, vec::Vec};
 use ottla_log::PartitionLog;
 use ottla_protocol::{ErrorCode, Str};
 
-use crate::{groups::AppendToken, output::SyncId, purgatory::WaitId, topics::TopicIndex};
+use crate::{
+    groups::AppendToken, output::SyncId, purgatory::WaitId, share_groups::ShareGroupToken,
+    share_partitions::StateToken, topics::TopicIndex,
+};
 
 /// Dense number of a partition within one broker run; reused after a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +21,10 @@ pub(crate) enum CommitWaiter {
     Produce(WaitId),
     /// An append of the group coordinator.
     Group(AppendToken),
+    /// An append of the coordinator of share groups.
+    ShareGroup(ShareGroupToken),
+    /// A record of a share partition's state.
+    ShareState(StateToken),
 }
 
 /// A sync under way.

@@ -7,7 +7,10 @@ use alloc::{collections::BTreeSet, vec::Vec};
 use hashbrown::HashMap;
 use ottla_protocol::{ErrorCode, messages::produce::ProduceResponse};
 
-use crate::{api::fetch::FetchPlan, context::ReplyTo, partition::PartitionIndex};
+use crate::{
+    api::fetch::FetchPlan, context::ReplyTo, partition::PartitionIndex,
+    share_partitions::ShareRequestId,
+};
 
 /// Names a waiting request; never reused within one broker run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,10 +69,20 @@ pub(crate) struct WaitingFetch {
     pub(crate) missing_bytes: i64,
 }
 
+/// A share fetch that found too little.
+#[derive(Debug)]
+pub(crate) struct WaitingShareFetch {
+    pub(crate) request: ShareRequestId,
+    pub(crate) conn: crate::ConnId,
+    /// The partitions it watches.
+    pub(crate) partitions: Vec<PartitionIndex>,
+}
+
 #[derive(Debug)]
 enum Waiting {
     Produce(WaitingProduce),
     Fetch(WaitingFetch),
+    ShareFetch(WaitingShareFetch),
 }
 
 /// A request whose deadline passed.
@@ -77,6 +90,7 @@ enum Waiting {
 pub(crate) enum Expired {
     Produce(WaitingProduce),
     Fetch(WaitId, WaitingFetch),
+    ShareFetch(WaitId, WaitingShareFetch),
 }
 
 /// All waiting requests.
@@ -110,6 +124,14 @@ impl Purgatory {
         self.add(deadline_us, Waiting::Fetch(fetch))
     }
 
+    pub(crate) fn park_share_fetch(
+        &mut self,
+        deadline_us: u64,
+        fetch: WaitingShareFetch,
+    ) -> WaitId {
+        self.add(deadline_us, Waiting::ShareFetch(fetch))
+    }
+
     /// `partition` is committed up to where the produce `id` wrote, or failed; the produce comes back when it was the last one.
     pub(crate) fn resolve_produce(
         &mut self,
@@ -126,7 +148,7 @@ impl Purgatory {
         }
         match self.remove(id)? {
             Waiting::Produce(produce) => Some(produce),
-            Waiting::Fetch(_) => None,
+            Waiting::Fetch(_) | Waiting::ShareFetch(_) => None,
         }
     }
 
@@ -137,6 +159,7 @@ impl Purgatory {
                 fetch.missing_bytes = fetch.missing_bytes.saturating_sub_unsigned(bytes);
                 fetch.missing_bytes <= 0
             }
+            Some((_, Waiting::ShareFetch(_))) => true,
             _ => false,
         }
     }
@@ -144,7 +167,19 @@ impl Purgatory {
     pub(crate) fn take_fetch(&mut self, id: WaitId) -> Option<WaitingFetch> {
         match self.remove(id)? {
             Waiting::Fetch(fetch) => Some(fetch),
-            Waiting::Produce(_) => None,
+            Waiting::Produce(_) | Waiting::ShareFetch(_) => None,
+        }
+    }
+
+    /// Whether this is a share fetch that waits.
+    pub(crate) fn is_share_fetch(&self, id: WaitId) -> bool {
+        matches!(self.waiting.get(&id), Some((_, Waiting::ShareFetch(_))))
+    }
+
+    pub(crate) fn take_share_fetch(&mut self, id: WaitId) -> Option<WaitingShareFetch> {
+        match self.remove(id)? {
+            Waiting::ShareFetch(fetch) => Some(fetch),
+            Waiting::Produce(_) | Waiting::Fetch(_) => None,
         }
     }
 
@@ -171,6 +206,7 @@ impl Purgatory {
                 Some(Expired::Produce(produce))
             }
             Waiting::Fetch(fetch) => Some(Expired::Fetch(id, fetch)),
+            Waiting::ShareFetch(fetch) => Some(Expired::ShareFetch(id, fetch)),
         }
     }
 
@@ -179,7 +215,11 @@ impl Purgatory {
         let mut ids: Vec<WaitId> = self
             .waiting
             .iter()
-            .filter(|(_, (_, w))| matches!(w, Waiting::Fetch(f) if f.plan.reply.conn == conn))
+            .filter(|(_, (_, waiting))| match waiting {
+                Waiting::Produce(_) => false,
+                Waiting::Fetch(fetch) => fetch.plan.reply.conn == conn,
+                Waiting::ShareFetch(fetch) => fetch.conn == conn,
+            })
             .map(|(id, _)| *id)
             .collect();
         ids.sort_unstable();

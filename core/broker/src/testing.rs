@@ -124,6 +124,12 @@ impl Harness {
         self.send_on(CONN, api_version, request)
     }
 
+    /// A connection goes.
+    pub(crate) fn disconnect(&mut self, conn: ConnId) {
+        self.broker.handle_disconnect(self.now, conn);
+        self.drain();
+    }
+
     /// Sends a request that must be answered at once.
     pub(crate) fn ask(&mut self, api_version: i16, request: Request) -> Response {
         let id = self.send(api_version, request);

@@ -28,6 +28,9 @@ use crate::{
 /// Where the group coordinator keeps its state.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// Where the state of share partitions is kept.
+pub(crate) const SHARE_STATE_TOPIC: &str = "__share_group_state";
+
 /// Longest topic name, as in Kafka: name, dash and partition must fit in a file name.
 const MAX_NAME_LEN: usize = 249;
 
@@ -193,7 +196,7 @@ pub(crate) fn check_topic_name(name: &str) -> Result<(), String> {
 pub(crate) fn is_internal_topic(name: &str) -> bool {
     matches!(
         name,
-        OFFSETS_TOPIC | "__transaction_state" | "__share_group_state"
+        OFFSETS_TOPIC | "__transaction_state" | SHARE_STATE_TOPIC
     )
 }
 
@@ -208,7 +211,6 @@ pub(crate) fn effective_config<'a>(
         config.set(name, value)?;
         keys.extend(topic_config_key(name));
     }
-    config.check()?;
     keys.sort_unstable_by_key(|key| key.name);
     keys.dedup_by_key(|key| key.name);
     let stored = keys
@@ -471,6 +473,8 @@ impl Broker {
             return Ok(());
         };
         self.groups.handle_topic_deleted(now, &topic.name, topic.id);
+        self.share_groups.handle_topic_deleted(topic.id);
+        self.share.delete(now, None, Some(topic.id), None);
         self.write_registry()?;
         self.remove_deleted_directories();
         self.write_registry()
@@ -521,16 +525,37 @@ impl Broker {
         )?)
     }
 
+    /// `__share_group_state`, created when it is first needed. Returns its partition count.
+    pub(crate) fn ensure_share_state_topic(&mut self, now: Now) -> Result<i32, ErrorCode> {
+        if let Some(topic) = self.topics.by_name(SHARE_STATE_TOPIC) {
+            return Ok(topic.partitions.len() as i32);
+        }
+        // Not compacted: an update would replace another that says something else. It is kept short by what no snapshot needs.
+        let settings = [
+            ("cleanup.policy", "delete"),
+            ("compression.type", "producer"),
+            ("retention.bytes", "-1"),
+            ("retention.ms", "-1"),
+            ("segment.bytes", "104857600"),
+        ];
+        let (config, configs) = effective_config(&self.config.topic_defaults, settings.into_iter())
+            .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        let partitions = self.config.share.state_partitions;
+        let name = Str::from_static(SHARE_STATE_TOPIC);
+        self.create_topic(now, name, partitions, config, configs)
+            .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        Ok(partitions)
+    }
+
     /// `__consumer_offsets`, created when it is first needed. Returns its partition count.
     pub(crate) fn ensure_offsets_topic(&mut self, now: Now) -> Result<i32, ErrorCode> {
         if let Some(topic) = self.topics.by_name(OFFSETS_TOPIC) {
             return Ok(topic.partitions.len() as i32);
         }
-        let segment_bytes = self.config.offsets_segment_bytes.to_string();
         let settings = [
             ("cleanup.policy", "compact"),
             ("compression.type", "producer"),
-            ("segment.bytes", &*segment_bytes),
+            ("segment.bytes", "104857600"),
         ];
         let (config, configs) = effective_config(&self.config.topic_defaults, settings.into_iter())
             .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;

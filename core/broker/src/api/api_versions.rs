@@ -3,8 +3,11 @@
 use alloc::vec::Vec;
 
 use ottla_protocol::{
-    ErrorCode, Response,
-    messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse},
+    ErrorCode, Response, Str,
+    messages::api_versions::{
+        ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey,
+        SupportedFeatureKey,
+    },
 };
 use ottla_record::Now;
 
@@ -13,6 +16,16 @@ use crate::{
     Broker,
     context::{Handled, RequestContext},
 };
+
+/// The features of KRaft clusters that are served: name and highest level, which is the one in force. Clients look at
+/// them to see which protocols they may use.
+const FEATURES: &[(&str, i16)] = &[
+    // KIP-932
+    ("share.version", 1),
+];
+
+/// Clients of older versions can't read that the lowest level of a feature is 0 (KAFKA-17011), so they are not told.
+const FEATURES_FROM_ZERO: i16 = 4;
 
 /// From this version on the client says what software it is.
 const WITH_SOFTWARE: i16 = 3;
@@ -26,21 +39,39 @@ pub(crate) fn handle(
     let named_well = is_software_word(&request.client_software_name)
         && is_software_word(&request.client_software_version);
     Handled::Respond(if context.api_version >= WITH_SOFTWARE && !named_well {
-        answer(ErrorCode::INVALID_REQUEST, Vec::new())
+        answer(ErrorCode::INVALID_REQUEST, context.api_version, Vec::new())
     } else {
-        answer(ErrorCode::NONE, served())
+        answer(ErrorCode::NONE, context.api_version, served())
     })
 }
 
 /// The answer, at version 0, to an `ApiVersions` of a version that isn't served: the client then asks again.
 pub(crate) fn unsupported_version() -> Response {
-    answer(ErrorCode::UNSUPPORTED_VERSION, served())
+    answer(ErrorCode::UNSUPPORTED_VERSION, 0, served())
 }
 
-fn answer(error_code: ErrorCode, api_keys: Vec<ApiVersion>) -> Response {
+fn answer(error_code: ErrorCode, version: i16, api_keys: Vec<ApiVersion>) -> Response {
     Response::ApiVersions(ApiVersionsResponse {
         error_code,
         api_keys,
+        supported_features: FEATURES
+            .iter()
+            .filter(|_| version >= FEATURES_FROM_ZERO)
+            .map(|(name, level)| SupportedFeatureKey {
+                name: Str::from_static(name),
+                min_version: 0,
+                max_version: *level,
+            })
+            .collect(),
+        finalized_features_epoch: 0,
+        finalized_features: FEATURES
+            .iter()
+            .map(|(name, level)| FinalizedFeatureKey {
+                name: Str::from_static(name),
+                max_version_level: *level,
+                min_version_level: *level,
+            })
+            .collect(),
         ..Default::default()
     })
 }
@@ -97,6 +128,19 @@ mod tests {
         let produce = answer.api_keys.iter().find(|k| k.api_key == 0).unwrap();
         assert_eq!((produce.min_version, produce.max_version), (0, 13));
         assert!(answer.api_keys.is_sorted_by_key(|k| k.api_key));
+        let feature = |f: &SupportedFeatureKey| (f.name.clone(), f.min_version, f.max_version);
+        assert!(answer.supported_features.is_empty());
+        let Response::ApiVersions(newest) = h.ask(4, request("test")) else {
+            panic!()
+        };
+        let share = newest.supported_features.iter().map(feature);
+        assert!(
+            share
+                .into_iter()
+                .any(|f| f == ("share.version".into(), 0, 1))
+        );
+        let level = |f: &FinalizedFeatureKey| f.name == "share.version" && f.max_version_level == 1;
+        assert!(answer.finalized_features.iter().any(level));
         for bad in ["", "-a", "a b"] {
             let Response::ApiVersions(answer) = h.ask(3, request(bad)) else {
                 panic!()

@@ -1,4 +1,4 @@
-//! DeleteGroups (42): groups without members go, with their offsets; answered when that is committed.
+//! DeleteGroups (42): groups without members go, with their offsets or state; answered when that is committed.
 
 use ottla_protocol::messages::delete_groups::DeleteGroupsRequest;
 use ottla_record::Now;
@@ -10,10 +10,27 @@ use crate::{
 
 pub(crate) fn handle(
     broker: &mut Broker,
-    _now: Now,
+    now: Now,
     context: &RequestContext,
     request: DeleteGroupsRequest,
 ) -> Handled {
-    broker.groups.delete(context, request);
+    let (shared, groups_names): (alloc::vec::Vec<_>, _) = request
+        .groups_names
+        .into_iter()
+        .partition(|id| broker.share_groups.contains(id));
+    let others = DeleteGroupsRequest {
+        groups_names,
+        ..request
+    };
+    if !shared.is_empty() {
+        let has_others = !others.groups_names.is_empty();
+        broker
+            .share_groups
+            .delete(now, context.reply, shared, has_others, &mut broker.share);
+        if !has_others {
+            return Handled::Deferred;
+        }
+    }
+    broker.groups.delete(context, others);
     Handled::Deferred
 }

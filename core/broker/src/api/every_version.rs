@@ -6,16 +6,27 @@ use alloc::{vec, vec::Vec};
 use ottla_protocol::{
     ApiKey, Decoder, Encoder, Request, Response, Str, Uuid,
     messages::{
+        alter_share_group_offsets::{
+            AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition,
+            AlterShareGroupOffsetsRequestTopic,
+        },
         api_versions::ApiVersionsRequest,
         create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
         create_topics::{CreatableTopic, CreateTopicsRequest},
         delete_groups::DeleteGroupsRequest,
         delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
+        delete_share_group_offsets::{
+            DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsRequestTopic,
+        },
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
         describe_cluster::DescribeClusterRequest,
         describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
         describe_groups::DescribeGroupsRequest,
         describe_log_dirs::DescribeLogDirsRequest,
+        describe_share_group_offsets::{
+            DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequestGroup,
+            DescribeShareGroupOffsetsRequestTopic,
+        },
         elect_leaders::{ElectLeadersRequest, TopicPartitions},
         fetch::{FetchRequest, FetchTopic},
         find_coordinator::FindCoordinatorRequest,
@@ -40,6 +51,10 @@ use ottla_protocol::{
             OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
         },
         produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
+        share_acknowledge::{AcknowledgePartition, AcknowledgeTopic, ShareAcknowledgeRequest},
+        share_fetch::{self, ShareFetchRequest},
+        share_group_describe::ShareGroupDescribeRequest,
+        share_group_heartbeat::ShareGroupHeartbeatRequest,
         sync_group::SyncGroupRequest,
     },
 };
@@ -409,6 +424,99 @@ fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
         ApiKey::DescribeTopicPartitions => {
             vec![Request::DescribeTopicPartitions(Default::default())]
         }
+        ApiKey::ShareGroupHeartbeat => [("m", 0), ("m", 1), ("nobody", 1), ("m", -1)]
+            .into_iter()
+            .map(|(member, member_epoch)| {
+                Request::ShareGroupHeartbeat(ShareGroupHeartbeatRequest {
+                    group_id: "shared".into(),
+                    member_id: member.into(),
+                    member_epoch,
+                    subscribed_topic_names: Some(vec![TOPIC.into()]),
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::ShareGroupDescribe => {
+            let group_ids = vec!["shared".into(), GROUP, Str::new()];
+            vec![Request::ShareGroupDescribe(ShareGroupDescribeRequest {
+                group_ids,
+                include_authorized_operations: true,
+            })]
+        }
+        ApiKey::ShareFetch => [(id, 0), (unknown, 0), (id, 5), (id, -1)]
+            .into_iter()
+            .map(|(topic_id, share_session_epoch)| {
+                Request::ShareFetch(ShareFetchRequest {
+                    group_id: Some("shared".into()),
+                    member_id: Some("m".into()),
+                    share_session_epoch,
+                    max_bytes: 1 << 20,
+                    max_records: 10,
+                    batch_size: 10,
+                    topics: vec![share_fetch::FetchTopic {
+                        topic_id,
+                        partitions: vec![share_fetch::FetchPartition::default()],
+                    }],
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::ShareAcknowledge => [(id, 0), (unknown, -1)]
+            .into_iter()
+            .map(|(topic_id, share_session_epoch)| {
+                Request::ShareAcknowledge(ShareAcknowledgeRequest {
+                    group_id: Some("shared".into()),
+                    member_id: Some("m".into()),
+                    share_session_epoch,
+                    topics: vec![AcknowledgeTopic {
+                        topic_id,
+                        partitions: vec![AcknowledgePartition::default()],
+                    }],
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::DescribeShareGroupOffsets => {
+            let group = |group_id: &str, topics| DescribeShareGroupOffsetsRequestGroup {
+                group_id: group_id.into(),
+                topics,
+            };
+            let topic = DescribeShareGroupOffsetsRequestTopic {
+                topic_name: TOPIC.into(),
+                partitions: vec![0, 9],
+            };
+            let groups = vec![group("shared", None), group("none", Some(vec![topic]))];
+            vec![Request::DescribeShareGroupOffsets(
+                DescribeShareGroupOffsetsRequest { groups },
+            )]
+        }
+        ApiKey::AlterShareGroupOffsets => [TOPIC, "none"]
+            .into_iter()
+            .map(|name| {
+                let partitions = vec![AlterShareGroupOffsetsRequestPartition {
+                    partition_index: 0,
+                    start_offset: 0,
+                }];
+                Request::AlterShareGroupOffsets(AlterShareGroupOffsetsRequest {
+                    group_id: "altered".into(),
+                    topics: vec![AlterShareGroupOffsetsRequestTopic {
+                        topic_name: name.into(),
+                        partitions,
+                    }],
+                })
+            })
+            .collect(),
+        ApiKey::DeleteShareGroupOffsets => ["altered", "none"]
+            .into_iter()
+            .map(|group| {
+                Request::DeleteShareGroupOffsets(DeleteShareGroupOffsetsRequest {
+                    group_id: group.into(),
+                    topics: vec![DeleteShareGroupOffsetsRequestTopic {
+                        topic_name: TOPIC.into(),
+                    }],
+                })
+            })
+            .collect(),
         _ => Vec::new(),
     }
 }

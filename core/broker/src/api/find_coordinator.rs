@@ -1,7 +1,7 @@
-//! FindCoordinator (10): this broker coordinates every group; of transactions and share groups there is no coordinator.
+//! FindCoordinator (10): this broker coordinates every group and share partition; of transactions there is no coordinator.
 
 use ottla_protocol::{
-    ErrorCode, Response, Str,
+    ErrorCode, Response, Str, Uuid,
     messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse},
 };
 use ottla_record::Now;
@@ -28,10 +28,14 @@ pub(crate) fn handle(
     let refusal = match request.key_type {
         GROUP => None,
         TRANSACTION => Some("This broker does not serve transactions."),
-        SHARE => Some("This broker does not serve share groups."),
+        SHARE => None,
         _ => Some("There is no such type of coordinator."),
     };
-    let find = |key: Str| match refusal {
+    let refuse = |key: &Str| match request.key_type {
+        SHARE if !is_share_key(key) => Some("The key must be groupId:topicId:partition."),
+        _ => refusal,
+    };
+    let find = |key: Str| match refuse(&key) {
         None => Coordinator {
             key,
             node_id: broker.identity.node_id,
@@ -61,6 +65,17 @@ pub(crate) fn handle(
         response.port = found.port;
     }
     Handled::Respond(Response::FindCoordinator(response))
+}
+
+/// `groupId:topicId:partition`, as the leaders of share partitions name them (KIP-932).
+fn is_share_key(key: &str) -> bool {
+    let mut parts = key.rsplitn(3, ':');
+    let partition = parts.next().and_then(|text| text.parse::<i32>().ok());
+    let topic_id = parts.next().and_then(Uuid::parse);
+    let group = parts.next();
+    partition.is_some_and(|p| p >= 0)
+        && topic_id.is_some()
+        && group.is_some_and(|group| !group.is_empty())
 }
 
 #[cfg(test)]
@@ -108,7 +123,7 @@ mod tests {
     #[test]
     fn nothing_else_is() {
         let mut h = Harness::new(Durability::Os);
-        for key_type in [TRANSACTION, SHARE, 3, -1] {
+        for key_type in [TRANSACTION, 3, -1] {
             let found = find(&mut h, 3, key_type);
             assert_eq!(
                 (found.error_code, found.node_id),
@@ -121,6 +136,31 @@ mod tests {
                     .iter()
                     .all(|c| c.error_code == ErrorCode::INVALID_REQUEST)
             );
+        }
+    }
+
+    #[test]
+    fn share_partitions_are() {
+        let mut h = Harness::new(Durability::Os);
+        let topic = Uuid([5; 16]);
+        for (key, known) in [
+            (alloc::format!("a:b:{topic}:7"), true),
+            (alloc::format!(":{topic}:7"), false),
+            (alloc::format!("g:{topic}:-1"), false),
+            ("g:t:0".into(), false),
+            ("g".into(), false),
+        ] {
+            let request = FindCoordinatorRequest {
+                key_type: SHARE,
+                coordinator_keys: vec![key.as_str().into()],
+                ..Default::default()
+            };
+            let Response::FindCoordinator(found) = h.ask(6, Request::FindCoordinator(request))
+            else {
+                panic!()
+            };
+            let code = found.coordinators[0].error_code;
+            assert_eq!(code == ErrorCode::NONE, known, "{key}");
         }
     }
 }

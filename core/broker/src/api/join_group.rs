@@ -1,6 +1,9 @@
 //! JoinGroup (11): a member enters a group or comes back to it; answered when the rebalance is complete.
 
-use ottla_protocol::messages::join_group::JoinGroupRequest;
+use ottla_protocol::{
+    ErrorCode, Response,
+    messages::join_group::{JoinGroupRequest, JoinGroupResponse},
+};
 use ottla_record::Now;
 
 use crate::{
@@ -14,6 +17,14 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: JoinGroupRequest,
 ) -> Handled {
+    if broker.share_groups.contains(&request.group_id) {
+        return Handled::Respond(Response::JoinGroup(JoinGroupResponse {
+            error_code: ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
+            generation_id: -1,
+            member_id: request.member_id,
+            ..Default::default()
+        }));
+    }
     broker.groups.join(now, context, request);
     Handled::Deferred
 }
@@ -29,12 +40,12 @@ mod tests {
     };
     use bytes::Bytes;
     use ottla_protocol::{
-        ApiKey, ErrorCode, Request, Response, Str,
+        ApiKey, Request, Str,
         messages::{
             delete_groups::DeleteGroupsRequest,
             describe_groups::DescribeGroupsRequest,
             heartbeat::HeartbeatRequest,
-            join_group::{JoinGroupRequestProtocol, JoinGroupResponse},
+            join_group::JoinGroupRequestProtocol,
             leave_group::{LeaveGroupRequest, MemberIdentity},
             list_groups::ListGroupsRequest,
             sync_group::{SyncGroupRequest, SyncGroupRequestAssignment},

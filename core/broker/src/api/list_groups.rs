@@ -14,5 +14,7 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: ListGroupsRequest,
 ) -> Handled {
-    Handled::Respond(Response::ListGroups(broker.groups.list(&request)))
+    let mut response = broker.groups.list(&request);
+    broker.share_groups.list(&request, &mut response);
+    Handled::Respond(Response::ListGroups(response))
 }

@@ -15,16 +15,19 @@ use crate::{
     context::{Handled, RequestContext},
 };
 
+mod alter_share_group_offsets;
 pub(crate) mod api_versions;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
 mod delete_records;
+mod delete_share_group_offsets;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_share_group_offsets;
 mod describe_topic_partitions;
 mod elect_leaders;
 #[cfg(test)]
@@ -44,6 +47,10 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+pub(crate) mod share_acknowledge;
+pub(crate) mod share_fetch;
+mod share_group_describe;
+mod share_group_heartbeat;
 mod sync_group;
 
 /// The keys that are served, in the order of their numbers.
@@ -76,6 +83,13 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
     ApiKey::DescribeTopicPartitions,
+    ApiKey::ShareGroupHeartbeat,
+    ApiKey::ShareGroupDescribe,
+    ApiKey::ShareFetch,
+    ApiKey::ShareAcknowledge,
+    ApiKey::DescribeShareGroupOffsets,
+    ApiKey::AlterShareGroupOffsets,
+    ApiKey::DeleteShareGroupOffsets,
 ];
 
 /// The lowest version of `Produce` that is answered.
@@ -144,6 +158,19 @@ pub(crate) fn dispatch(
         }
         Request::DescribeTopicPartitions(r) => {
             describe_topic_partitions::handle(broker, now, context, r)
+        }
+        Request::ShareGroupHeartbeat(r) => share_group_heartbeat::handle(broker, now, context, r),
+        Request::ShareGroupDescribe(r) => share_group_describe::handle(broker, now, context, r),
+        Request::ShareFetch(r) => share_fetch::handle(broker, now, context, r),
+        Request::ShareAcknowledge(r) => share_acknowledge::handle(broker, now, context, r),
+        Request::DescribeShareGroupOffsets(r) => {
+            describe_share_group_offsets::handle(broker, now, context, r)
+        }
+        Request::AlterShareGroupOffsets(r) => {
+            alter_share_group_offsets::handle(broker, now, context, r)
+        }
+        Request::DeleteShareGroupOffsets(r) => {
+            delete_share_group_offsets::handle(broker, now, context, r)
         }
         // `is_served` let none of the others through.
         _ => Handled::Disconnect,

@@ -18,8 +18,13 @@ pub(crate) fn handle(
     request: OffsetCommitRequest,
 ) -> Handled {
     let by_id = context.api_version >= BY_ID;
+    // Share groups have no offsets to commit.
+    let shared = broker.share_groups.contains(&request.group_id);
     let Broker { groups, topics, .. } = broker;
     groups.commit(now, context, &request, |asked, partition| {
+        if shared {
+            return Err(ErrorCode::GROUP_ID_NOT_FOUND);
+        }
         let topic = if by_id {
             topics
                 .by_id(&asked.topic_id)

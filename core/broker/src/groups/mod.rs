@@ -59,6 +59,7 @@ use self::{
 use crate::context::ReplyTo;
 
 pub use offsets::CommittedOffset;
+pub(crate) use outbox::{membership_error, partition_of};
 
 /// What the coordinator is told at construction.
 #[derive(Clone, Debug)]
@@ -199,6 +200,11 @@ impl GroupCoordinator {
         for (to, response) in answers {
             self.out.respond(to, response);
         }
+    }
+
+    /// Whether there is a group of this name here.
+    pub fn contains(&self, id: &Str) -> bool {
+        self.groups.contains_key(id)
     }
 
     /// When [`GroupCoordinator::handle_timeout`] must be called next, in monotonic microseconds.

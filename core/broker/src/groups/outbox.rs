@@ -150,7 +150,7 @@ impl Outbox {
 }
 
 /// The partition of `__consumer_offsets` that holds a group: `abs(hash) mod partitions`, with Java's string hash.
-pub(super) fn partition_of(group: &str, partitions: i32) -> i32 {
+pub(crate) fn partition_of(group: &str, partitions: i32) -> i32 {
     let hash = group.encode_utf16().fold(0i32, |h, unit| {
         h.wrapping_mul(31).wrapping_add(i32::from(unit))
     });
@@ -159,7 +159,7 @@ pub(super) fn partition_of(group: &str, partitions: i32) -> i32 {
 }
 
 /// What a member is told when the record of its request could not be written.
-pub(super) fn membership_error(append: ErrorCode) -> ErrorCode {
+pub(crate) fn membership_error(append: ErrorCode) -> ErrorCode {
     match append {
         ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         | ErrorCode::NOT_ENOUGH_REPLICAS

@@ -1,5 +1,0 @@
-//! Prints BROKER_CONFIGURATION.md; `cargo xtask gen` writes it.
-
-fn main() {
-    print!("{}", ottla_broker::configs::markdown());
-}
