@@ -402,7 +402,7 @@ pub fn main(args: &[String]) -> Result<(), Failure> {
         }
     });
     server.stop();
-    drop(broker);
+    broker.close().map_err(failed)?;
     log.event(Level::Info, "stopped", &[]);
     Ok(())
 }

@@ -73,6 +73,8 @@ pub(crate) struct Answer {
     /// The version to encode with.
     pub(crate) api_version: i16,
     pub(crate) response: Response,
+    /// How long the connection is to be left unread after it, in milliseconds: the client has used up a quota (KIP-219).
+    pub(crate) mute_ms: u32,
 }
 
 /// Where answers go that come later, or because of somebody else's request. Must be quick and must not call the broker.
@@ -204,6 +206,17 @@ impl EmbeddedBroker {
         let open = Arc::new(Open::new(place.clone(), config)?);
         brokers.insert(place, Arc::downgrade(&open));
         Ok(Self { open })
+    }
+
+    /// Gives this handle back and, if it is the last, closes the broker. Whether it was.
+    ///
+    /// # Errors
+    /// The close was not clean: the next opening recovers. Dropping does the same, but can't say so.
+    pub fn close(self) -> Result<bool, BrokerError> {
+        match Arc::into_inner(self.open) {
+            Some(open) => open.shut().map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Where it is.
@@ -340,6 +353,8 @@ impl Shared {
                         correlation_id,
                         api_version,
                         response,
+                        // There are no quotas yet.
+                        mute_ms: 0,
                     };
                     if let Some(answer) = take(conn, answer) {
                         let mailbox = lock(&self.mailboxes).get(&conn).cloned();
@@ -495,10 +510,11 @@ impl Open {
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
+impl Open {
+    /// Ends the threads and closes the broker; a second time nothing happens.
+    fn shut(&self) -> Result<(), BrokerError> {
         if fork::is_forked_since(self.generation) {
-            return; // the parent's thread, files and lock
+            return Ok(()); // the parent's thread, files and lock
         }
         crate::embedded::lock(&self.shared.state).closing = true;
         self.shared.wake.notify_one();
@@ -510,13 +526,20 @@ impl Drop for Open {
             let _ = cleaner.join();
         }
         let mut state = crate::embedded::lock(&self.shared.state);
-        // An error here means an unclean stop: the next opening recovers.
-        let _ = state.broker.close(now());
+        let closed = state.broker.close(now());
         drop(state);
         drop(crate::embedded::lock(&self.lock).take());
         let registry = registry();
         crate::embedded::lock(&registry.brokers).retain(|_, open| open.strong_count() > 0);
         registry.closed.notify_all();
+        closed
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // An error here means an unclean stop: the next opening recovers.
+        let _ = self.shut();
     }
 }
 

@@ -26,3 +26,5 @@ pub use promotion::{PromotionError, promote};
 pub use serve::{
     ApiCounters, Level, Listener, ServeError, Server, ServerConfig, ServerCounters, ServerLog,
 };
+#[doc(hidden)]
+pub use serve::{Heard, rehearse};

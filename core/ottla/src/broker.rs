@@ -53,6 +53,16 @@ impl Broker {
         &self.address
     }
 
+    /// Gives this up and, if nobody else has the broker open, closes it: everything is synced, and the directory has the mark of a clean
+    /// stop. Whether nobody else has.
+    ///
+    /// # Errors
+    /// `_FS` if something could not be written: the next opening recovers, as after a crash. Dropping does the same, but can't say so.
+    pub fn close(self) -> Result<bool, KafkaError> {
+        let closed = self.broker.close();
+        closed.map_err(|error| KafkaError::new(ErrCode::FS, error.to_string()))
+    }
+
     pub(crate) fn embedded(&self) -> &EmbeddedBroker {
         &self.broker
     }

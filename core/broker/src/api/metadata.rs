@@ -37,6 +37,23 @@ pub(crate) fn handle(
     request: MetadataRequest,
 ) -> Handled {
     let with_operations = request.include_topic_authorized_operations;
+    if let Some(topics) = &request.topics
+        && context.api_version < BY_ID
+        && topics
+            .iter()
+            .any(|topic| topic.name.is_none() || !topic.topic_id.is_zero())
+    {
+        // Versions 10 and 11 have room for ids, and for names that are null, but neither is allowed. Kafka refuses all of the
+        // request then, and names that are null come back empty.
+        let refused = |topic: &MetadataRequestTopic| {
+            let name = topic.name.clone().unwrap_or_default();
+            failed(Some(name), Uuid::ZERO, ErrorCode::INVALID_REQUEST)
+        };
+        return Handled::Respond(Response::Metadata(MetadataResponse {
+            topics: topics.iter().map(refused).collect(),
+            ..Default::default()
+        }));
+    }
     let topics = match request.topics {
         Some(topics) if context.api_version > 0 || !topics.is_empty() => {
             // Before version 4 a request can't say; the broker's setting decides alone.
@@ -101,6 +118,7 @@ fn named(
                 None => failed(None, asked.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
             };
         }
+        // From version 12 on null is a name that may be answered.
         None => return failed(None, asked.topic_id, ErrorCode::INVALID_REQUEST),
         Some(name) => name,
     };
@@ -221,6 +239,29 @@ mod tests {
             ),
             allow_auto_topic_creation,
             ..Default::default()
+        }
+    }
+
+    #[test]
+    fn ids_and_null_names_before_version_12_are_refused_as_kafka_does() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        let topic_id = h.broker.topics.by_name("t").unwrap().id;
+        let topic = |name: Option<&str>, topic_id| MetadataRequestTopic {
+            name: name.map(Str::from),
+            topic_id,
+        };
+        for bad in [topic(None, topic_id), topic(Some("t"), topic_id)] {
+            let request = MetadataRequest {
+                topics: Some(vec![topic(Some("t"), Uuid::ZERO), bad.clone()]),
+                ..Default::default()
+            };
+            let response = ask(&mut h, 10, request);
+            assert!(response.brokers.is_empty());
+            let answers = response.topics.into_iter();
+            let answers: Vec<_> = answers.map(|t| (t.name.unwrap(), t.error_code)).collect();
+            let second = (bad.name.unwrap_or_default(), ErrorCode::INVALID_REQUEST);
+            assert_eq!(answers, [("t".into(), ErrorCode::INVALID_REQUEST), second]);
         }
     }
 

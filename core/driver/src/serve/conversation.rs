@@ -85,9 +85,10 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// Whether bytes may be read: there is room for what they become.
-    pub(super) fn wants_bytes(&self) -> bool {
-        self.waiting.len() + self.in_flight.len() < MOST_REQUESTS
+    /// Whether bytes may be read: there is room for what they become, and the client is not muted.
+    pub(super) fn wants_bytes(&self, now_us: u64) -> bool {
+        now_us >= self.muted_until_us
+            && self.waiting.len() + self.in_flight.len() < MOST_REQUESTS
             && self.request_bytes < MOST_REQUEST_BYTES
     }
 
@@ -110,7 +111,7 @@ impl Conversation {
     ) -> Result<(), Broken> {
         self.has_uncut = false;
         loop {
-            if !self.wants_bytes() {
+            if !self.wants_bytes(now_us) {
                 self.has_uncut = self.receiver.is_amid_frame();
                 break;
             }
@@ -208,6 +209,11 @@ impl Conversation {
             let pieces = encode_response(first.correlation_id, version, &answer.response)
                 .map_err(|error| Broken::Answer(first.key, version, error))?;
             counters.answer(first.key, now_us.saturating_sub(first.came_us));
+            // The answer leaves at once, and what comes then waits (KIP-219).
+            if answer.mute_ms > 0 {
+                let until_us = now_us + u64::from(answer.mute_ms) * 1000;
+                self.muted_until_us = self.muted_until_us.max(until_us);
+            }
             self.request_bytes -= first.bytes;
             self.in_flight.pop_front();
             for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
@@ -218,15 +224,18 @@ impl Conversation {
         Ok(())
     }
 
-    /// Nothing is handed in before this time: the client has used up a quota.
-    #[allow(dead_code)] // quotas come with a later version
-    pub(super) fn mute_until(&mut self, until_us: u64) {
-        self.muted_until_us = until_us;
+    /// When a muted conversation goes on, if it is muted.
+    pub(super) fn muted_until(&self) -> Option<u64> {
+        (self.muted_until_us > 0).then_some(self.muted_until_us)
     }
 
-    /// When a muted conversation goes on, if it is muted.
-    pub(super) fn muted_until(&self, now_us: u64) -> Option<u64> {
-        (self.muted_until_us > now_us).then_some(self.muted_until_us)
+    /// Ends the muting if its time is over; whether it is.
+    pub(super) fn unmute(&mut self, now_us: u64) -> bool {
+        let over = self.muted_until_us > 0 && self.muted_until_us <= now_us;
+        if over {
+            self.muted_until_us = 0;
+        }
+        over
     }
 
     /// The bytes to be written next, as many pieces as there is room for; how many pieces.
@@ -279,5 +288,78 @@ impl Conversation {
     pub(super) fn is_owed(&self) -> bool {
         let may_last = |key| matches!(key, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup);
         self.out_bytes > 0 || self.in_flight.iter().any(|one| !may_last(one.key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla_protocol::{Response, frame::encode_request, messages::MetadataRequest};
+
+    fn metadata_frames(count: usize) -> Vec<u8> {
+        let request = Request::Metadata(MetadataRequest::default());
+        let header = RequestHeader {
+            request_api_key: ApiKey::Metadata as i16,
+            request_api_version: 9,
+            correlation_id: 77,
+            client_id: None,
+        };
+        encode_request(&header, &request)
+            .unwrap()
+            .concat()
+            .repeat(count)
+    }
+
+    fn hear(talk: &mut Conversation, bytes: &[u8], now_us: u64) {
+        let mut chunk = SharedChunk::default();
+        let read = talk.read(&mut chunk, |room| {
+            room[..bytes.len()].copy_from_slice(bytes);
+            Ok::<_, ()>(bytes.len())
+        });
+        read.unwrap();
+        let cut = talk.cut(&mut chunk, 1 << 20, now_us, &LoopCounters::default());
+        cut.unwrap();
+    }
+
+    fn answer(correlation_id: i32, mute_ms: u32) -> Answer {
+        Answer {
+            correlation_id,
+            api_version: 9,
+            response: Response::Metadata(Default::default()),
+            mute_ms,
+        }
+    }
+
+    #[test]
+    fn a_muted_client_gets_its_answer_and_waits() {
+        let mut talk = Conversation::default();
+        hear(&mut talk, &metadata_frames(2), 1000);
+        let first = talk.next_request(1000).unwrap();
+        assert!(talk.next_request(1000).is_none(), "one at a time");
+        talk.answer(answer(first.correlation_id, 50));
+        talk.encode(2000, &LoopCounters::default()).unwrap();
+        assert!(talk.unwritten() > 0);
+        assert_eq!(talk.muted_until(), Some(52_000));
+        assert!(talk.next_request(51_999).is_none() && !talk.wants_bytes(51_999));
+        assert!(!talk.unmute(51_999) && talk.unmute(52_000) && !talk.unmute(52_000));
+        assert!(talk.next_request(52_000).is_some() && talk.wants_bytes(52_000));
+    }
+
+    #[test]
+    fn requests_above_the_bound_wait_in_the_buffer() {
+        let mut talk = Conversation::default();
+        hear(&mut talk, &metadata_frames(MOST_REQUESTS + 5), 0);
+        assert!(talk.has_uncut() && !talk.wants_bytes(0));
+        let request = talk.next_request(0).unwrap();
+        talk.answer(answer(request.correlation_id, 0));
+        // Answers to what was never asked are nobody's.
+        talk.answer(answer(request.correlation_id, 0));
+        talk.answer(answer(request.correlation_id + 1, 0));
+        talk.encode(0, &LoopCounters::default()).unwrap();
+        let mut chunk = SharedChunk::default();
+        talk.cut(&mut chunk, 1 << 20, 0, &LoopCounters::default())
+            .unwrap();
+        assert_eq!(talk.waiting.len(), MOST_REQUESTS);
+        assert!(talk.has_uncut());
     }
 }

@@ -128,6 +128,22 @@ impl EventLoop {
 
     /// The loop's thread.
     pub(super) fn run(mut self) {
+        // A bug in here costs this loop's connections, and no more: their clients connect again.
+        while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            self.log().event(
+                Level::Error,
+                "an event loop failed, its connections are closed; please report this bug",
+                &[("loop", &self.number)],
+            );
+            self.listed.clear();
+            self.blocked.clear();
+            self.chunk.release();
+            (0..self.connections.len()).for_each(|slot| self.close(slot));
+        }
+    }
+
+    /// Goes on until it is told to stop.
+    fn serve(&mut self) {
         let mut events = Events::with_capacity(EVENTS);
         let mut letters = Vec::new();
         loop {
@@ -390,7 +406,7 @@ impl EventLoop {
         let heard = catch_unwind(AssertUnwindSafe(|| {
             // What had to wait for room.
             conn.talk.cut(chunk, max_size, now_us, counters)?;
-            while conn.readable && left > 0 && conn.talk.wants_bytes() {
+            while conn.readable && left > 0 && conn.talk.wants_bytes(now_us) {
                 if serving.held.load(Relaxed) >= serving.config.max_queued_bytes {
                     let first = *self.privileged.get_or_insert(slot) == slot;
                     if !(first && conn.talk.is_amid_frame()) {
@@ -533,7 +549,7 @@ impl EventLoop {
             return;
         }
         let may_hear = self.stop_at.is_none()
-            && conn.talk.wants_bytes()
+            && conn.talk.wants_bytes(now_us)
             && (conn.readable && !conn.blocked || conn.talk.has_uncut());
         let may_write = conn.writable && conn.talk.unwritten() > 0;
         if may_hand_in || may_hear || may_write {
@@ -542,7 +558,7 @@ impl EventLoop {
         let stall = conn
             .stalled_us
             .map(|since| since + micros(self.serving.config.max_stall));
-        let due = stall.into_iter().chain(conn.talk.muted_until(now_us)).min();
+        let due = stall.into_iter().chain(conn.talk.muted_until()).min();
         if let Some(due) = due {
             self.sweep_by(due);
         }
@@ -605,11 +621,10 @@ impl EventLoop {
             if self.privileged == Some(slot) && now_us > conn.active_us + PRIVILEGE_US {
                 why = Some("its request, which is not complete, holds up others");
             }
-            if let Some(until) = conn.talk.muted_until(now_us) {
-                next = next.min(until);
-            } else if conn.talk.may_hand_in(now_us) {
+            if conn.talk.unmute(now_us) {
                 list(&mut self.listed, conn, slot);
             }
+            next = next.min(conn.talk.muted_until().unwrap_or(u64::MAX));
             match why {
                 Some(why) => {
                     conn.closing = Some(why.into());

@@ -13,9 +13,12 @@ mod listener;
 mod log;
 mod mail;
 mod receive;
+mod rehearsal;
 mod server;
 
 pub use counters::{ApiCounters, ServerCounters};
 pub use listener::Listener;
 pub use log::{Level, ServerLog};
+#[doc(hidden)]
+pub use rehearsal::{Heard, rehearse};
 pub use server::{ServeError, Server, ServerConfig};
