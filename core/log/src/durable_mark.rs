@@ -10,7 +10,8 @@
 //!
 //! The two slots are written in turn, in place, each time a sync is through, and are not synced themselves: what they say is
 //! true before they say it, so a mark that a power cut takes back is only an older truth, and a torn one leaves the other. An
-//! entry is appended when a segment is closed. Entries whose segment is gone, or of another size, count for nothing.
+//! entry is appended when a segment is closed. Entries whose segment is gone, or of another size, count for nothing; when they
+//! have come to outnumber the others, the file is written anew.
 
 use crate::{
     names::DURABLE_MARK,
@@ -107,19 +108,20 @@ pub fn write_mark(
     file.write_at(slot_of(sequence) as u64, &slot_bytes(sequence, mark))
 }
 
-/// Adds a closed segment.
+/// Adds a closed segment. Returns how many entries there are now, those that count for nothing included.
 pub fn append_sealed(
     storage: &dyn Storage,
     dir: &str,
     sealed: &Sealed,
-) -> Result<Arc<dyn Syncer>, StorageError> {
+) -> Result<(usize, Arc<dyn Syncer>), StorageError> {
     let mut file = storage.open(&join(dir, DURABLE_MARK), OpenHow::OpenOrCreate)?;
     let len = file.len() as usize;
     let missing = len.next_multiple_of(RECORD).max(ENTRIES) - len;
     let mut bytes = vec![0; missing];
     bytes.extend_from_slice(&entry_bytes(sealed));
     file.append(&[Bytes::from(bytes)])?;
-    Ok(file.syncer())
+    let entries = (file.len() as usize - ENTRIES) / RECORD;
+    Ok((entries, file.syncer()))
 }
 
 /// Makes `mark`, or none, the only one there is. It is when the returned syncer is through; `None` if there is no file.
@@ -158,7 +160,7 @@ pub fn disown(storage: &dyn Storage, dir: &str, base_offset: i64) -> Result<(), 
         index_crc: 0,
         time_index_crc: 0,
     };
-    append_sealed(storage, dir, &nothing)?.sync()
+    append_sealed(storage, dir, &nothing)?.1.sync()
 }
 
 /// Writes the file anew, with the last mark and its number. Its contents are durable when this returns, its name with the

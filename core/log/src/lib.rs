@@ -21,6 +21,7 @@ mod epochs;
 mod error;
 mod headers;
 mod index;
+mod marking;
 mod memory;
 pub mod names;
 mod partition_log;

@@ -4,7 +4,7 @@
 use crate::{
     compaction::LogFiles,
     config::LogConfig,
-    durable_mark::{self, Mark},
+    durable_mark::Mark,
     epochs::LeaderEpochs,
     error::LogError,
     headers::{cut, whole_batches},
@@ -115,7 +115,7 @@ pub struct SyncJob {
     pub up_to: i64,
     /// Where that is: the segment's base offset, and the position in it.
     pub(crate) end: (i64, u64),
-    syncers: Vec<Arc<dyn Syncer>>,
+    pub(crate) syncers: Vec<Arc<dyn Syncer>>,
     storage: Arc<dyn Storage>,
     dirs: Vec<String>,
 }
@@ -266,7 +266,7 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn active(&self) -> &Segment {
+    pub(crate) fn active(&self) -> &Segment {
         self.segments.last().expect("a log has a segment")
     }
 
@@ -289,8 +289,8 @@ impl PartitionLog {
             .syncers
             .extend(active.close(self.storage.as_ref())?);
         if let Some(sealed) = active.to_sealed() {
-            let marks = durable_mark::append_sealed(self.storage.as_ref(), &self.dir, &sealed)?;
-            self.unsynced.syncers.push(marks);
+            let marks = self.note_sealed(&sealed)?;
+            self.unsynced.syncers.extend(marks);
         }
         self.write_snapshot()?;
         self.segments.push(Segment::create(
@@ -544,38 +544,6 @@ impl PartitionLog {
         }
     }
 
-    /// Writes down that all up to there is durable. Should that fail, the next start has more to read, no more than that.
-    pub(crate) fn write_mark(&mut self, mark: Mark) {
-        if self.marked.1 == Some(mark) || !self.may_mark(mark.segment) {
-            return;
-        }
-        let sequence = self.marked.0 + 1;
-        if durable_mark::write_mark(self.storage.as_ref(), &self.dir, sequence, &mark).is_ok() {
-            self.marked = (sequence, Some(mark));
-        }
-    }
-
-    /// Whether a mark may point into a segment: not into one that a compaction is about to replace.
-    fn may_mark(&self, segment: i64) -> bool {
-        segment >= 0 && self.files.pinned_below.is_none_or(|end| segment >= end)
-    }
-
-    /// A mark beyond the log's end, which was cut, must not speak for what is written there next.
-    pub(crate) fn lower_mark(&mut self) {
-        if self
-            .marked
-            .1
-            .is_some_and(|mark| mark.offset > self.log_end_offset)
-        {
-            let active = self.active();
-            self.write_mark(Mark {
-                offset: self.log_end_offset,
-                segment: active.base_offset(),
-                position: active.size(),
-            });
-        }
-    }
-
     /// Stops the log for good: after a failed write or sync nobody knows what is on the disk.
     pub fn fail(&mut self, error: &StorageError) {
         self.stopped.get_or_insert_with(|| error.to_string());
@@ -632,20 +600,6 @@ impl PartitionLog {
             job.run()?;
             self.mark_synced(job.up_to);
         }
-        Ok(())
-    }
-
-    /// Writes the file of the durable mark anew, with what is durable now; the job that follows moves the mark.
-    fn write_marks(&mut self) -> Result<(), StorageError> {
-        let sealed: Vec<_> = self
-            .segments
-            .iter()
-            .filter_map(Segment::to_sealed)
-            .collect();
-        let (sequence, mark) = self.marked;
-        let mark = mark.map(|mark| (sequence, mark));
-        durable_mark::rewrite(self.storage.as_ref(), &self.dir, mark, &sealed)?;
-        self.unsynced.dir = true;
         Ok(())
     }
 

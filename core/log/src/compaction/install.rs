@@ -1,10 +1,12 @@
 //! Putting a cleaned segment in the place of those that it was made of, so that a crash at any moment leaves the old ones or
 //! the new one. Kafka's steps and names, with a sync of the directory between any two:
 //!
-//! 0. No durable mark may point into what will be replaced.
+//! 0. No durable mark may point into what will be replaced, and all of it must be durable (with `durability=os` it need not be):
+//!    a record goes only once the newer one of its key is on the disk.
 //! 1. The new files are there and durable as `.cleaned`. They are renamed to `.swap`: from here on the new segment counts.
 //! 2. The old segments are renamed to `.deleted`. What follows reads the new one.
-//! 3. The new files get their final names.
+//! 3. The new files get their final names. Before anything else is cleaned these are durable, too: beside a `.cleaned` file a
+//!    `.swap` file of a larger offset counts for nothing.
 //!
 //! [`super::leftovers`] goes on from wherever a crash left it. The groups of one compaction are replaced one after the other,
 //! in the order of their offsets: a tombstone must not go before what it deletes.
@@ -41,7 +43,8 @@ impl PartitionLog {
         match &mut compaction.phase {
             Phase::Offer(segment, group) if !compaction.marks_settled => {
                 let offer = Phase::Offer(segment.take(), core::mem::take(group));
-                let syncers = self.settle_marks(compaction.end)?.into_iter().collect();
+                let mut syncers = self.unsynced_below(compaction.end)?;
+                syncers.extend(self.settle_marks(compaction.end)?);
                 compaction.marks_settled = true;
                 compaction.phase = Phase::Sync(syncers, Box::new(offer));
             }
@@ -71,7 +74,12 @@ impl PartitionLog {
                 Ok(syncers) if self.files.replacing.is_some() => {
                     compaction.phase = Phase::Sync(syncers, Box::new(Phase::Install));
                 }
-                Ok(_) => compaction.next_group(),
+                Ok(_) => {
+                    // A later compaction's `.cleaned` must not come to lie beside a `.swap` of this one.
+                    compaction.next_group();
+                    let next = core::mem::replace(&mut compaction.phase, Phase::Done);
+                    compaction.phase = Phase::Sync(Vec::new(), Box::new(next));
+                }
             },
             _ => {}
         }
@@ -90,6 +98,21 @@ impl PartitionLog {
         self.marked = (sequence, kept);
         let kept = kept.map(|mark| (sequence, mark));
         durable_mark::keep_only(self.storage.as_ref(), &self.dir, kept)
+    }
+
+    /// What makes all segments below `end` durable, together with a sync of the directory.
+    fn unsynced_below(&mut self, end: i64) -> Result<Vec<Arc<dyn Syncer>>, StorageError> {
+        let mut syncers = Vec::new();
+        for segment in &mut self.segments {
+            if segment.dirty && segment.base_offset() < end {
+                syncers.push(segment.file(self.storage.as_ref())?.syncer());
+            }
+        }
+        // What a sync under way has taken over is not durable yet.
+        if let Some(job) = &self.under_way {
+            syncers.extend(job.syncers.iter().cloned());
+        }
+        Ok(syncers)
     }
 
     /// The next step of a replacement, once the one before is durable. Returns what must be durable before the next, besides
@@ -111,17 +134,17 @@ impl PartitionLog {
                         .deleted
                         .extend(gone.into_iter().map(|p| (None, p)));
                 }
-                if let Some(sealed) = segment.to_sealed() {
-                    let marks = durable_mark::append_sealed(storage.as_ref(), &self.dir, &sealed)?;
-                    syncers.push(marks);
-                }
                 if let Some(job) = &mut self.under_way
                     && replacing.bases.contains(&job.end.0)
                 {
                     job.end.0 = -1; // its place is no more
                 }
                 let old = first..first + replacing.bases.len();
+                let sealed = segment.to_sealed();
                 self.segments.splice(old, [*segment]);
+                if let Some(sealed) = sealed {
+                    syncers.extend(self.note_sealed(&sealed)?);
+                }
                 self.read_ends = [ReadEnd::NONE; 4];
                 self.files.replacing = Some(replacing);
             }
@@ -139,6 +162,9 @@ impl PartitionLog {
             self.storage.sync_dir(&self.dir)?;
             let syncers = self.go_on_replacing()?;
             syncers.iter().try_for_each(|file| file.sync())?;
+            if self.files.replacing.is_none() {
+                self.storage.sync_dir(&self.dir)?;
+            }
         }
         Ok(())
     }

@@ -48,8 +48,12 @@ pub(crate) fn settle(storage: &dyn Storage, dir: &str) -> Result<(), LogError> {
         .iter()
         .filter_map(|name| offset_of(name.strip_suffix(SWAP)?, LOG))
         .collect();
-    for base in swapped {
+    for &base in &swapped {
         finish_swap(storage, dir, &mut names, base)?;
+    }
+    if !swapped.is_empty() {
+        // The next compaction's `.cleaned` must not meet a `.swap` that came back.
+        storage.sync_dir(dir)?;
     }
     remove(storage, dir, &mut names, |name| name.ends_with(SWAP))?;
     Ok(())

@@ -1,0 +1,75 @@
+//! When a log writes its durable mark ([`durable_mark`]), and when it has to write the file anew.
+
+use crate::{
+    durable_mark::{self, Mark, Sealed},
+    partition_log::PartitionLog,
+    segment::Segment,
+    storage::{StorageError, Syncer},
+};
+use alloc::{sync::Arc, vec::Vec};
+
+/// So many entries of segments that are gone are never worth writing the file anew.
+const SPARE_ENTRIES: usize = 8;
+
+impl PartitionLog {
+    /// Writes down that all up to there is durable. Should that fail, the next start has more to read, no more than that.
+    pub(crate) fn write_mark(&mut self, mark: Mark) {
+        if self.marked.1 == Some(mark) || !self.may_mark(mark.segment) {
+            return;
+        }
+        let sequence = self.marked.0 + 1;
+        if durable_mark::write_mark(self.storage.as_ref(), &self.dir, sequence, &mark).is_ok() {
+            self.marked = (sequence, Some(mark));
+        }
+    }
+
+    /// Whether a mark may point into a segment: not into one that a compaction is about to replace.
+    fn may_mark(&self, segment: i64) -> bool {
+        segment >= 0 && self.files.pinned_below.is_none_or(|end| segment >= end)
+    }
+
+    /// A mark beyond the log's end, which was cut, must not speak for what is written there next.
+    pub(crate) fn lower_mark(&mut self) {
+        if self
+            .marked
+            .1
+            .is_some_and(|mark| mark.offset > self.log_end_offset)
+        {
+            let active = self.active();
+            self.write_mark(Mark {
+                offset: self.log_end_offset,
+                segment: active.base_offset(),
+                position: active.size(),
+            });
+        }
+    }
+
+    /// Writes down what a segment that was just closed, or put in the place of others, looks like. `None` if the file was written
+    /// anew for it: entries of segments that are gone had come to outnumber the others. Then it is durable, but for its name.
+    pub(crate) fn note_sealed(
+        &mut self,
+        sealed: &Sealed,
+    ) -> Result<Option<Arc<dyn Syncer>>, StorageError> {
+        let (entries, syncer) =
+            durable_mark::append_sealed(self.storage.as_ref(), &self.dir, sealed)?;
+        if entries <= 2 * self.segments.len() + SPARE_ENTRIES {
+            return Ok(Some(syncer));
+        }
+        self.write_marks()?;
+        Ok(None)
+    }
+
+    /// Writes the file of the durable mark anew, with what is durable now; the job that follows moves the mark.
+    pub(crate) fn write_marks(&mut self) -> Result<(), StorageError> {
+        let sealed: Vec<_> = self
+            .segments
+            .iter()
+            .filter_map(Segment::to_sealed)
+            .collect();
+        let (sequence, mark) = self.marked;
+        let mark = mark.map(|mark| (sequence, mark));
+        durable_mark::rewrite(self.storage.as_ref(), &self.dir, mark, &sealed)?;
+        self.unsynced.dir = true;
+        Ok(())
+    }
+}
