@@ -46,7 +46,11 @@ impl KeyedHistory {
             .open(&path, OpenHow::ReadOnly)
             .map_or(0, |file| file.len());
         let most = 1024 + 64 * (2 * log.segment_count() as u64 + 8);
-        assert!(len <= most, "{len} bytes for {} segments", log.segment_count());
+        assert!(
+            len <= most,
+            "{len} bytes for {} segments",
+            log.segment_count()
+        );
         self.shrunk += usize::from(len < self.marks_len);
         self.marks_len = len;
     }
@@ -107,7 +111,7 @@ pub fn scenario(
             // Between these two the log may be compacted.
             0 | 1 if job.is_none() => job = log.sync_targets()?,
             0..3 => finish_sync(&mut log, &mut job, history)?,
-            3..6 => log.roll(now(step))?,
+            3..=5 => log.roll(now(step))?,
             6..10 => {
                 let at = now(step * 10);
                 if running.is_none() {
