@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{fs, path::Path};
 
-/// Message types and codecs from their field tables, CONFIGURATION.md from the property table, and rdkafka.h from the C library's
+/// Message types and codecs from their field tables, CONFIGURATION.md and BROKER_CONFIGURATION.md from the tables of settings, and rdkafka.h from the C library's
 /// source.
 pub fn main(args: &[String]) -> Outcome {
     let check = match args {
@@ -17,15 +17,19 @@ pub fn main(args: &[String]) -> Outcome {
     r#gen::run(args)?;
     let path = root().join("include/librdkafka/rdkafka.h");
     write_or_compare(&path, &header::text(&root())?, check)?;
-    let text = output(cargo().args([
-        "run",
-        "--quiet",
-        "--package",
-        "ottla",
-        "--example",
-        "configuration_md",
-    ]))?;
-    write_or_compare(&root().join("CONFIGURATION.md"), &text, check)
+    for (package, example, file) in [
+        ("ottla", "configuration_md", "CONFIGURATION.md"),
+        (
+            "ottla-broker",
+            "broker_configuration_md",
+            "BROKER_CONFIGURATION.md",
+        ),
+    ] {
+        let text =
+            output(cargo().args(["run", "--quiet", "--package", package, "--example", example]))?;
+        write_or_compare(&root().join(file), &text, check)?;
+    }
+    Ok(())
 }
 
 /// Writes a generated file, or says that it is stale.

@@ -1,5 +1,7 @@
 //! The broker's own settings.
 
+use alloc::{collections::BTreeMap, string::String};
+
 use ottla_protocol::Str;
 
 use crate::{
@@ -58,6 +60,17 @@ pub struct BrokerConfig {
     pub max_decompressed_bytes: usize,
     /// Compaction.
     pub cleaner: CleanerConfig,
+    /// `log.initial.task.delay.ms`: when retention is looked at first; default 30 s.
+    pub initial_task_delay_ms: i64,
+    /// `delete.topic.enable`; default true.
+    pub delete_topics: bool,
+    /// `max.request.partition.size.limit`: partitions of one answer of DescribeTopicPartitions; default 2000.
+    pub max_request_partitions: usize,
+    /// `offsets.topic.segment.bytes`: `segment.bytes` of `__consumer_offsets` when it is created; default 100 MiB.
+    pub offsets_segment_bytes: i32,
+    /// What a `server.properties` said, by name: DescribeConfigs tells what was given from what is the default. Whoever fills
+    /// this fills the fields as well ([`crate::configs::ServerProperties`] does).
+    pub properties: BTreeMap<String, String>,
     /// Consumer groups. `partitions` is `offsets.topic.num.partitions`, 4 by default (Kafka: 50).
     pub groups: GroupConfig,
     /// Share groups.
@@ -85,6 +98,11 @@ impl Default for BrokerConfig {
             high_watermark_checkpoint_interval_ms: 5 * 1000,
             max_decompressed_bytes: 128 << 20,
             cleaner: CleanerConfig::default(),
+            initial_task_delay_ms: 30_000,
+            delete_topics: true,
+            max_request_partitions: 2000,
+            offsets_segment_bytes: 104_857_600,
+            properties: BTreeMap::new(),
             groups: GroupConfig {
                 partitions: 4,
                 initial_rebalance_delay_ms: 0,

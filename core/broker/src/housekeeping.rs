@@ -12,9 +12,6 @@ use ottla_record::Now;
 
 use crate::{Broker, BrokerConfig, BrokerError, partition::Partition};
 
-/// Kafka's first retention check comes this long after the start.
-const FIRST_RETENTION_CHECK_MS: i64 = 30_000;
-
 /// When what is due, in monotonic microseconds.
 #[derive(Debug)]
 pub(crate) struct Housekeeping {
@@ -28,8 +25,11 @@ pub(crate) struct Housekeeping {
 impl Housekeeping {
     pub(crate) fn new(config: &BrokerConfig, now: Now) -> Self {
         Self {
-            retention_us: now
-                .after_ms(FIRST_RETENTION_CHECK_MS.min(config.retention_check_interval_ms)),
+            retention_us: now.after_ms(
+                config
+                    .initial_task_delay_ms
+                    .min(config.retention_check_interval_ms),
+            ),
             recovery_checkpoint_us: None,
             high_watermark_checkpoint_us: None,
             flush_us: None,

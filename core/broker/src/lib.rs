@@ -13,6 +13,7 @@ mod append;
 mod broker;
 mod cleaner;
 mod config;
+pub mod configs;
 mod context;
 #[cfg(test)]
 mod durability;

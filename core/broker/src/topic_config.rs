@@ -7,6 +7,8 @@ use alloc::{
 use ottla_protocol::Str;
 use ottla_record::Compression;
 
+use crate::configs::{Check, ConfigType, Effect, check, invalid, words};
+
 /// `compression.type` of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicCompression {
@@ -69,6 +71,44 @@ pub struct TopicConfig {
     pub segment_ms: i64,
     /// `unclean.leader.election.enable`; means nothing with one replica.
     pub unclean_leader_election: bool,
+    /// Settings that are kept, and do nothing.
+    pub without_effect: WithoutEffect,
+}
+
+/// Settings of a topic that Kafka has and that do nothing here: they are told as they were given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WithoutEffect {
+    /// `compression.lz4.level`.
+    pub lz4_level: i32,
+    /// `preallocate`.
+    pub preallocate: bool,
+    /// `local.retention.bytes`.
+    pub local_retention_bytes: i64,
+    /// `local.retention.ms`.
+    pub local_retention_ms: i64,
+    /// `remote.log.copy.disable`.
+    pub remote_log_copy_disable: bool,
+    /// `remote.log.delete.on.disable`.
+    pub remote_log_delete_on_disable: bool,
+    /// `leader.replication.throttled.replicas`.
+    pub leader_throttled_replicas: Str,
+    /// `follower.replication.throttled.replicas`.
+    pub follower_throttled_replicas: Str,
+}
+
+impl Default for WithoutEffect {
+    fn default() -> Self {
+        Self {
+            lz4_level: 9,
+            preallocate: false,
+            local_retention_bytes: -2,
+            local_retention_ms: -2,
+            remote_log_copy_disable: false,
+            remote_log_delete_on_disable: false,
+            leader_throttled_replicas: Str::new(),
+            follower_throttled_replicas: Str::new(),
+        }
+    }
 }
 
 impl Default for TopicConfig {
@@ -99,40 +139,28 @@ impl Default for TopicConfig {
             segment_jitter_ms: 0,
             segment_ms: 604_800_000,
             unclean_leader_election: false,
+            without_effect: WithoutEffect::default(),
         }
     }
 }
 
-/// Type of a setting, with the number that `DescribeConfigs` has for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i8)]
-pub enum ConfigType {
-    /// true or false.
-    Boolean = 1,
-    /// A word.
-    String = 2,
-    /// i32.
-    Int = 3,
-    /// i64.
-    Long = 5,
-    /// A decimal fraction.
-    Double = 6,
-    /// Words with commas between.
-    List = 7,
-}
-
-/// One topic setting that Ottla knows.
+/// One topic setting.
 #[derive(Debug)]
 pub struct TopicConfigKey {
     /// Kafka's name.
     pub name: &'static str,
     /// The broker setting that gives its default.
-    pub broker_name: &'static str,
+    pub broker_name: Option<&'static str>,
     /// Its type.
     pub config_type: ConfigType,
-    /// What it does here, for `DescribeConfigs`.
+    /// What it may be.
+    pub check: Check,
+    /// What it does here.
+    pub effect: Effect,
+    /// What it is.
     pub doc: &'static str,
     get: fn(&TopicConfig) -> String,
+    /// Takes a value that was checked.
     set: fn(&mut TopicConfig, &str) -> Result<(), String>,
 }
 
@@ -141,38 +169,22 @@ impl TopicConfigKey {
     pub fn value(&self, config: &TopicConfig) -> Str {
         (self.get)(config).into()
     }
-}
 
-/// Keys that Kafka has and Ottla refuses, with what to do instead.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "compression.lz4.level",
-        "lz4 has one level here; leave it out",
-    ),
-    (
-        "follower.replication.throttled.replicas",
-        "replication is not there yet",
-    ),
-    (
-        "leader.replication.throttled.replicas",
-        "replication is not there yet",
-    ),
-    (
-        "local.retention.bytes",
-        "tiered storage is not there yet; use retention.bytes",
-    ),
-    (
-        "local.retention.ms",
-        "tiered storage is not there yet; use retention.ms",
-    ),
-    ("preallocate", "segments are not preallocated; leave it out"),
-    ("remote.log.copy.disable", "tiered storage is not there yet"),
-    (
-        "remote.log.delete.on.disable",
-        "tiered storage is not there yet",
-    ),
-    ("remote.storage.enable", "tiered storage is not there yet"),
-];
+    /// Checks a value and sets it in `config`. The error is the end of Kafka's message.
+    pub(crate) fn set(&self, config: &mut TopicConfig, value: &str) -> Result<(), String> {
+        let value = value.trim();
+        check(self.config_type, self.check, value)?;
+        (self.set)(config, value)
+    }
+
+    /// Text for `DescribeConfigs`.
+    pub fn documentation(&self) -> String {
+        match self.effect {
+            Effect::Without(why) => format!("No effect: {why}. {}", self.doc),
+            _ => self.doc.to_string(),
+        }
+    }
+}
 
 /// The key's row; `None` if Ottla doesn't have it.
 pub fn topic_config_key(name: &str) -> Option<&'static TopicConfigKey> {
@@ -185,14 +197,25 @@ pub fn topic_config_key(name: &str) -> Option<&'static TopicConfigKey> {
 impl TopicConfig {
     /// Sets one key from its text. The error is the message of an `INVALID_CONFIG`.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if let Some(key) = topic_config_key(name) {
-            return (key.set)(self, value.trim())
-                .map_err(|why| format!("Invalid value {value} for configuration {name}: {why}"));
+        let Some(key) = topic_config_key(name) else {
+            return Err(format!("Unknown topic config name: {name}"));
+        };
+        if name == REMOTE_STORAGE && value.trim().eq_ignore_ascii_case("true") {
+            return Err(NO_REMOTE_STORAGE.to_string());
         }
-        Err(match REFUSED.iter().find(|(refused, _)| *refused == name) {
-            Some((_, hint)) => format!("Topic config {name} is not supported by Ottla: {hint}"),
-            None => format!("Unknown topic config name: {name}"),
-        })
+        key.set(self, value)
+            .map_err(|why| invalid(name, value, &why))
+    }
+
+    /// What must hold between settings. The error is the message of an `INVALID_CONFIG`.
+    pub fn check(&self) -> Result<(), String> {
+        if self.min_compaction_lag_ms > self.max_compaction_lag_ms {
+            return Err(format!(
+                "conflict topic config setting min.compaction.lag.ms ({}) > max.compaction.lag.ms ({})",
+                self.min_compaction_lag_ms, self.max_compaction_lag_ms
+            ));
+        }
+        Ok(())
     }
 
     /// The level to compress with, in the codec of [`TopicConfig::compression`]; `None` is the codec's own default.
@@ -205,39 +228,52 @@ impl TopicConfig {
     }
 }
 
-fn whole<T: core::str::FromStr + PartialOrd + core::fmt::Display>(
-    text: &str,
-    min: T,
-    max: T,
-) -> Result<T, String> {
-    match text.parse::<T>() {
-        Err(_) => Err("Not a whole number in range".to_string()),
-        Ok(n) if n < min => Err(format!("Value must be at least {min}")),
-        Ok(n) if n > max => Err(format!("Value must be no more than {max}")),
-        Ok(n) => Ok(n),
-    }
+/// A number that was checked.
+fn whole<T: core::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| "Not a whole number in range".to_string())
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        _ if text.eq_ignore_ascii_case("true") => Ok(true),
-        _ if text.eq_ignore_ascii_case("false") => Ok(false),
-        _ => Err("Expected value to be either true or false".to_string()),
-    }
+fn is_true(text: &str) -> bool {
+    text.eq_ignore_ascii_case("true")
 }
+
+const REMOTE_STORAGE: &str = "remote.storage.enable";
+/// Kafka's words where `remote.log.storage.system.enable` is false.
+const NO_REMOTE_STORAGE: &str = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.";
+const NO_TIERS: &str = "tiered storage is not there yet";
+const ONE_REPLICA: &str = "every partition has one replica";
 
 macro_rules! number_key {
-    ($name:literal, $broker:literal, $type:ident, $field:ident, $min:expr, $max:expr, $doc:literal) => {
+    ($name:literal, $broker:literal, $type:ident, $field:ident, $min:expr, $doc:literal) => {
+        TopicConfigKey {
+            name: $name,
+            broker_name: Some($broker),
+            config_type: ConfigType::$type,
+            check: Check::AtLeast($min),
+            effect: Effect::Effective,
+            doc: $doc,
+            get: |c| c.$field.to_string(),
+            set: |c, v| {
+                c.$field = whole(v)?;
+                Ok(())
+            },
+        }
+    };
+}
+
+/// A setting that is kept and does nothing.
+macro_rules! kept_key {
+    ($name:literal, $broker:expr, $type:ident, $check:expr, $why:expr, $doc:literal, $get:expr, $set:expr) => {
         TopicConfigKey {
             name: $name,
             broker_name: $broker,
             config_type: ConfigType::$type,
+            check: $check,
+            effect: Effect::Without($why),
             doc: $doc,
-            get: |c| c.$field.to_string(),
-            set: |c, v| {
-                c.$field = whole(v, $min, $max)?;
-                Ok(())
-            },
+            get: $get,
+            set: $set,
         }
     };
 }
@@ -246,8 +282,10 @@ macro_rules! number_key {
 pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
     TopicConfigKey {
         name: "cleanup.policy",
-        broker_name: "log.cleanup.policy",
+        broker_name: Some("log.cleanup.policy"),
         config_type: ConfigType::List,
+        check: Check::ListOf(&["compact", "delete"]),
+        effect: Effect::Effective,
         doc: "delete, compact or both; empty keeps everything.",
         get: |c| match (c.cleanup_compact, c.cleanup_delete) {
             (true, true) => "compact,delete".to_string(),
@@ -257,12 +295,9 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         },
         set: |c, v| {
             let (mut compact, mut delete) = (false, false);
-            for word in v.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-                match word {
-                    "compact" => compact = true,
-                    "delete" => delete = true,
-                    _ => return Err(format!("{word} is not one of compact, delete")),
-                }
+            for word in words(v) {
+                compact |= word == "compact";
+                delete |= word == "delete";
             }
             (c.cleanup_compact, c.cleanup_delete) = (compact, delete);
             Ok(())
@@ -270,23 +305,36 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
     },
     TopicConfigKey {
         name: "compression.gzip.level",
-        broker_name: "compression.gzip.level",
+        broker_name: Some("compression.gzip.level"),
         config_type: ConfigType::Int,
+        check: Check::GzipLevel,
+        effect: Effect::Effective,
         doc: "Level when compression.type is gzip: 1 to 9, or -1 for the codec's default.",
         get: |c| c.gzip_level.to_string(),
         set: |c, v| {
-            let level = whole(v, -1, 9)?;
-            if level == 0 {
-                return Err("Value must be -1 or between 1 and 9".to_string());
-            }
-            c.gzip_level = level;
+            c.gzip_level = whole(v)?;
             Ok(())
         },
     },
+    kept_key!(
+        "compression.lz4.level",
+        Some("compression.lz4.level"),
+        Int,
+        Check::Between(1, 17),
+        "lz4 has one level here",
+        "Level when compression.type is lz4.",
+        |c| c.without_effect.lz4_level.to_string(),
+        |c, v| {
+            c.without_effect.lz4_level = whole(v)?;
+            Ok(())
+        }
+    ),
     TopicConfigKey {
         name: "compression.type",
-        broker_name: "compression.type",
+        broker_name: Some("compression.type"),
         config_type: ConfigType::String,
+        check: Check::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        effect: Effect::Effective,
         doc: "producer keeps batches as they were sent; uncompressed, gzip, snappy, lz4 or zstd store each batch in that codec.",
         get: |c| {
             match c.compression {
@@ -300,38 +348,36 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
             .to_string()
         },
         set: |c, v| {
-            c.compression =
-                match v {
-                    "producer" => TopicCompression::Producer,
-                    "uncompressed" => TopicCompression::Codec(Compression::None),
-                    "gzip" => TopicCompression::Codec(Compression::Gzip),
-                    "snappy" => TopicCompression::Codec(Compression::Snappy),
-                    "lz4" => TopicCompression::Codec(Compression::Lz4),
-                    "zstd" => TopicCompression::Codec(Compression::Zstd),
-                    _ => return Err(
-                        "String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer"
-                            .to_string(),
-                    ),
-                };
+            c.compression = match v {
+                "uncompressed" => TopicCompression::Codec(Compression::None),
+                "gzip" => TopicCompression::Codec(Compression::Gzip),
+                "snappy" => TopicCompression::Codec(Compression::Snappy),
+                "lz4" => TopicCompression::Codec(Compression::Lz4),
+                "zstd" => TopicCompression::Codec(Compression::Zstd),
+                _ => TopicCompression::Producer,
+            };
             Ok(())
         },
     },
-    number_key!(
-        "compression.zstd.level",
-        "compression.zstd.level",
-        Int,
-        zstd_level,
-        -131_072,
-        22,
-        "Level when compression.type is zstd."
-    ),
+    TopicConfigKey {
+        name: "compression.zstd.level",
+        broker_name: Some("compression.zstd.level"),
+        config_type: ConfigType::Int,
+        check: Check::Between(-131_072, 22),
+        effect: Effect::Effective,
+        doc: "Level when compression.type is zstd.",
+        get: |c| c.zstd_level.to_string(),
+        set: |c, v| {
+            c.zstd_level = whole(v)?;
+            Ok(())
+        },
+    },
     number_key!(
         "delete.retention.ms",
         "log.cleaner.delete.retention.ms",
         Long,
         delete_retention_ms,
         0,
-        i64::MAX,
         "How long compaction keeps tombstones after it has met them first."
     ),
     number_key!(
@@ -340,7 +386,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         file_delete_delay_ms,
         0,
-        i64::MAX,
         "How long the files of a deleted segment stay, as .deleted, before they are removed."
     ),
     number_key!(
@@ -349,7 +394,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         flush_messages,
         1,
-        i64::MAX,
         "With durability=os: sync after this many records. With durability=fsync every append is synced."
     ),
     number_key!(
@@ -358,8 +402,20 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         flush_ms,
         0,
-        i64::MAX,
         "With durability=os: sync when the oldest unsynced record is this old. With durability=fsync every append is synced."
+    ),
+    kept_key!(
+        "follower.replication.throttled.replicas",
+        None,
+        List,
+        Check::Replicas,
+        ONE_REPLICA,
+        "Replicas that are throttled as followers.",
+        |c| c.without_effect.follower_throttled_replicas.to_string(),
+        |c, v| {
+            c.without_effect.follower_throttled_replicas = v.into();
+            Ok(())
+        }
     ),
     number_key!(
         "index.interval.bytes",
@@ -367,8 +423,46 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Int,
         index_interval_bytes,
         0,
-        i32::MAX,
-        "Bytes of log between two entries of its indexes. Takes effect when the broker opens the partition."
+        "Bytes of log between two entries of its indexes."
+    ),
+    kept_key!(
+        "leader.replication.throttled.replicas",
+        None,
+        List,
+        Check::Replicas,
+        ONE_REPLICA,
+        "Replicas that are throttled as leaders.",
+        |c| c.without_effect.leader_throttled_replicas.to_string(),
+        |c, v| {
+            c.without_effect.leader_throttled_replicas = v.into();
+            Ok(())
+        }
+    ),
+    kept_key!(
+        "local.retention.bytes",
+        Some("log.local.retention.bytes"),
+        Long,
+        Check::AtLeast(-2),
+        NO_TIERS,
+        "Bytes that stay here once they are in tiered storage.",
+        |c| c.without_effect.local_retention_bytes.to_string(),
+        |c, v| {
+            c.without_effect.local_retention_bytes = whole(v)?;
+            Ok(())
+        }
+    ),
+    kept_key!(
+        "local.retention.ms",
+        Some("log.local.retention.ms"),
+        Long,
+        Check::AtLeast(-2),
+        NO_TIERS,
+        "How long records stay here once they are in tiered storage.",
+        |c| c.without_effect.local_retention_ms.to_string(),
+        |c, v| {
+            c.without_effect.local_retention_ms = whole(v)?;
+            Ok(())
+        }
     ),
     number_key!(
         "max.compaction.lag.ms",
@@ -376,7 +470,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         max_compaction_lag_ms,
         1,
-        i64::MAX,
         "The longest time a record stays uncompacted, where it can be."
     ),
     number_key!(
@@ -385,7 +478,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Int,
         max_message_bytes,
         0,
-        i32::MAX,
         "Largest batch that a producer may send, and that a batch may have after recompression."
     ),
     number_key!(
@@ -394,7 +486,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         timestamp_after_max_ms,
         0,
-        i64::MAX,
         "With CreateTime: how far in the future a record's timestamp may lie."
     ),
     number_key!(
@@ -403,13 +494,14 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         timestamp_before_max_ms,
         0,
-        i64::MAX,
         "With CreateTime: how far in the past a record's timestamp may lie."
     ),
     TopicConfigKey {
         name: "message.timestamp.type",
-        broker_name: "log.message.timestamp.type",
+        broker_name: Some("log.message.timestamp.type"),
         config_type: ConfigType::String,
+        check: Check::OneOf(&["CreateTime", "LogAppendTime"]),
+        effect: Effect::Effective,
         doc: "CreateTime keeps the producer's timestamps; LogAppendTime replaces them with the broker's clock.",
         get: |c| {
             if c.log_append_time {
@@ -419,26 +511,21 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
             }
         },
         set: |c, v| {
-            c.log_append_time = match v {
-                "CreateTime" => false,
-                "LogAppendTime" => true,
-                _ => return Err("String must be one of: CreateTime, LogAppendTime".to_string()),
-            };
+            c.log_append_time = v == "LogAppendTime";
             Ok(())
         },
     },
     TopicConfigKey {
         name: "min.cleanable.dirty.ratio",
-        broker_name: "log.cleaner.min.cleanable.ratio",
+        broker_name: Some("log.cleaner.min.cleanable.ratio"),
         config_type: ConfigType::Double,
+        check: Check::Real(0.0, 1.0),
+        effect: Effect::Effective,
         doc: "A log is compacted when more than this share of its bytes was not yet.",
         get: |c| format!("{:?}", f64::from(c.min_cleanable_dirty_ratio_ppm) / 1e6),
-        set: |c, v| match v.parse::<f64>() {
-            Ok(ratio) if (0.0..=1.0).contains(&ratio) => {
-                c.min_cleanable_dirty_ratio_ppm = (ratio * 1e6 + 0.5) as u32;
-                Ok(())
-            }
-            _ => Err("Value must be between 0 and 1".to_string()),
+        set: |c, v| {
+            c.min_cleanable_dirty_ratio_ppm = (whole::<f64>(v)? * 1e6 + 0.5) as u32;
+            Ok(())
         },
     },
     number_key!(
@@ -447,7 +534,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         min_compaction_lag_ms,
         0,
-        i64::MAX,
         "The shortest time a record stays uncompacted."
     ),
     number_key!(
@@ -456,16 +542,63 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Int,
         min_insync_replicas,
         1,
-        i32::MAX,
         "Replicas that must have a record before acks=all is answered; never more than the topic has."
     ),
+    kept_key!(
+        "preallocate",
+        Some("log.preallocate"),
+        Boolean,
+        Check::Any,
+        "segments grow as they are written",
+        "Whether a new segment takes its space at once.",
+        |c| c.without_effect.preallocate.to_string(),
+        |c, v| {
+            c.without_effect.preallocate = is_true(v);
+            Ok(())
+        }
+    ),
+    kept_key!(
+        "remote.log.copy.disable",
+        None,
+        Boolean,
+        Check::Any,
+        NO_TIERS,
+        "Whether nothing more is copied to tiered storage.",
+        |c| c.without_effect.remote_log_copy_disable.to_string(),
+        |c, v| {
+            c.without_effect.remote_log_copy_disable = is_true(v);
+            Ok(())
+        }
+    ),
+    kept_key!(
+        "remote.log.delete.on.disable",
+        None,
+        Boolean,
+        Check::Any,
+        NO_TIERS,
+        "Whether what is in tiered storage goes when it is turned off.",
+        |c| c.without_effect.remote_log_delete_on_disable.to_string(),
+        |c, v| {
+            c.without_effect.remote_log_delete_on_disable = is_true(v);
+            Ok(())
+        }
+    ),
+    TopicConfigKey {
+        name: REMOTE_STORAGE,
+        broker_name: None,
+        config_type: ConfigType::Boolean,
+        check: Check::Any,
+        effect: Effect::Effective,
+        doc: "Tiered storage: false, since it is not there yet.",
+        get: |_| "false".to_string(),
+        set: |_, _| Ok(()),
+    },
     number_key!(
         "retention.bytes",
         "log.retention.bytes",
         Long,
         retention_bytes,
         -1,
-        i64::MAX,
         "Bytes that a partition keeps; -1 for no limit. Whole segments go, the oldest first."
     ),
     number_key!(
@@ -474,7 +607,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         retention_ms,
         -1,
-        i64::MAX,
         "How long a partition keeps records; -1 for no limit. Whole segments go, the oldest first."
     ),
     number_key!(
@@ -483,7 +615,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Int,
         segment_bytes,
         14,
-        i32::MAX,
         "Size at which a new segment begins."
     ),
     number_key!(
@@ -492,7 +623,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Int,
         segment_index_bytes,
         4,
-        i32::MAX,
         "Size of a segment's offset index; a full index begins a new segment."
     ),
     number_key!(
@@ -501,7 +631,6 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         segment_jitter_ms,
         0,
-        i64::MAX,
         "Upper bound of what is taken off segment.ms at random, so that segments don't all begin at once."
     ),
     number_key!(
@@ -510,17 +639,18 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         Long,
         segment_ms,
         1,
-        i64::MAX,
         "Age at which a new segment begins."
     ),
     TopicConfigKey {
         name: "unclean.leader.election.enable",
-        broker_name: "unclean.leader.election.enable",
+        broker_name: Some("unclean.leader.election.enable"),
         config_type: ConfigType::Boolean,
-        doc: "Not yet effective: means something with more than one replica.",
+        check: Check::Any,
+        effect: Effect::Without(ONE_REPLICA),
+        doc: "Whether a replica that isn't in sync may lead.",
         get: |c| c.unclean_leader_election.to_string(),
         set: |c, v| {
-            c.unclean_leader_election = boolean(v)?;
+            c.unclean_leader_election = is_true(v);
             Ok(())
         },
     },
@@ -552,7 +682,8 @@ mod tests {
         );
         assert!(no(&mut config, "compression.type", "brotli").contains("one of"));
         assert!(no(&mut config, "nonsense", "1").contains("Unknown topic config"));
-        assert!(no(&mut config, "preallocate", "true").contains("not supported"));
+        assert!(no(&mut config, "remote.storage.enable", "true").contains("disabled"));
+        config.set("remote.storage.enable", "false").unwrap();
         assert_eq!(config, TopicConfig::default());
         config.set("cleanup.policy", "compact, delete").unwrap();
         assert!(config.cleanup_compact && config.cleanup_delete);

@@ -211,6 +211,7 @@ pub(crate) fn effective_config<'a>(
         config.set(name, value)?;
         keys.extend(topic_config_key(name));
     }
+    config.check()?;
     keys.sort_unstable_by_key(|key| key.name);
     keys.dedup_by_key(|key| key.name);
     let stored = keys
@@ -552,10 +553,11 @@ impl Broker {
         if let Some(topic) = self.topics.by_name(OFFSETS_TOPIC) {
             return Ok(topic.partitions.len() as i32);
         }
+        let segment_bytes = self.config.offsets_segment_bytes.to_string();
         let settings = [
             ("cleanup.policy", "compact"),
             ("compression.type", "producer"),
-            ("segment.bytes", "104857600"),
+            ("segment.bytes", &*segment_bytes),
         ];
         let (config, configs) = effective_config(&self.config.topic_defaults, settings.into_iter())
             .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;

@@ -394,7 +394,7 @@ mod tests {
             ),
             (
                 CreatableTopic {
-                    configs: vec![config("preallocate", Some("true"))],
+                    configs: vec![config("remote.storage.enable", Some("true"))],
                     ..topic("a")
                 },
                 ErrorCode::INVALID_CONFIG,

@@ -80,6 +80,12 @@ fn delete(
     now: Now,
     asked: &DeleteTopicState,
 ) -> Result<(Str, Uuid), (ErrorCode, String)> {
+    if !broker.config.delete_topics {
+        return Err((
+            ErrorCode::TOPIC_DELETION_DISABLED,
+            "Topic deletion is disabled.".into(),
+        ));
+    }
     let index = match (&asked.name, asked.topic_id.is_zero()) {
         (Some(name), true) => broker.topics.index_by_name(name).ok_or_else(|| {
             (

@@ -13,8 +13,9 @@ use ottla_record::Now;
 
 use crate::{
     Broker,
+    configs::ConfigType,
     context::{Handled, RequestContext},
-    topic_config::{ConfigType, TOPIC_CONFIG_KEYS, TopicConfig, TopicConfigKey},
+    topic_config::{TOPIC_CONFIG_KEYS, TopicConfig, TopicConfigKey},
     topics::check_topic_name,
 };
 
@@ -72,7 +73,7 @@ struct Described {
     source: i8,
     config_type: ConfigType,
     read_only: bool,
-    doc: &'static str,
+    doc: alloc::string::String,
     /// (name, value, source), the one in force first.
     synonyms: Vec<(&'static str, Str, i8)>,
 }
@@ -116,7 +117,7 @@ fn result(
                 Vec::new()
             },
             config_type: config.config_type as i8,
-            documentation: with_docs.then_some(Str::from_static(config.doc)),
+            documentation: with_docs.then(|| config.doc.into()),
         })
         .collect();
     DescribeConfigsResult {
@@ -146,14 +147,16 @@ fn topic_configs(broker: &Broker, name: &str) -> Found {
             if source == DYNAMIC_TOPIC_CONFIG {
                 synonyms.push((key.name, value.clone(), source));
             }
-            synonyms.push((key.broker_name, default, DEFAULT_CONFIG));
+            if let Some(broker_name) = key.broker_name {
+                synonyms.push((broker_name, default, DEFAULT_CONFIG));
+            }
             Described {
                 name: key.name,
                 value,
                 source,
                 config_type: key.config_type,
                 read_only: false,
-                doc: key.doc,
+                doc: key.documentation(),
                 synonyms,
             }
         })
@@ -169,13 +172,13 @@ fn broker_configs(broker: &Broker, name: &str) -> Found {
         ));
     }
     let config = &broker.config;
-    let row = |name, value: Str, config_type, doc| Described {
+    let row = |name, value: Str, config_type, doc: &str| Described {
         name,
         value: value.clone(),
         source: STATIC_BROKER_CONFIG,
         config_type,
         read_only: true,
-        doc,
+        doc: doc.to_string(),
         synonyms: vec![(name, value, STATIC_BROKER_CONFIG)],
     };
     let number = |n: i64| Str::from(n.to_string());
@@ -269,26 +272,27 @@ fn broker_configs(broker: &Broker, name: &str) -> Found {
         ),
     ];
     let defaults = TopicConfig::default();
-    rows.extend(TOPIC_CONFIG_KEYS.iter().map(|key| {
+    rows.extend(TOPIC_CONFIG_KEYS.iter().filter_map(|key| {
+        let broker_name = key.broker_name?;
         let (value, default) = (key.value(&config.topic_defaults), key.value(&defaults));
         let source = if value == default {
             DEFAULT_CONFIG
         } else {
             STATIC_BROKER_CONFIG
         };
-        let mut synonyms = vec![(key.broker_name, value.clone(), source)];
+        let mut synonyms = vec![(broker_name, value.clone(), source)];
         if source == STATIC_BROKER_CONFIG {
-            synonyms.push((key.broker_name, default, DEFAULT_CONFIG));
+            synonyms.push((broker_name, default, DEFAULT_CONFIG));
         }
-        Described {
-            name: key.broker_name,
+        Some(Described {
+            name: broker_name,
             value,
             source,
             config_type: key.config_type,
             read_only: true,
-            doc: key.doc,
+            doc: key.documentation(),
             synonyms,
-        }
+        })
     }));
     Ok(rows)
 }
@@ -365,7 +369,7 @@ mod tests {
                 .documentation
                 .as_ref()
                 .unwrap()
-                .contains("Not yet effective")
+                .contains("No effect")
         );
         assert_eq!(
             ask(&mut h, TOPIC, "b", None).error_code,

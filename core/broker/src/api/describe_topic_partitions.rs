@@ -19,9 +19,6 @@ use crate::{
     topics::{check_topic_name, is_internal_topic},
 };
 
-/// `max.request.partition.size.limit`: partitions of one answer.
-const MOST_PARTITIONS: usize = 2000;
-
 pub(crate) fn handle(
     broker: &mut Broker,
     _now: Now,
@@ -44,7 +41,7 @@ pub(crate) fn handle(
         first_topic = Some(cursor.topic_name);
     }
     let asked = usize::try_from(request.response_partition_limit).unwrap_or(0);
-    let mut left = asked.clamp(1, MOST_PARTITIONS);
+    let mut left = asked.clamp(1, broker.config.max_request_partitions.max(1));
     let mut topics = Vec::new();
     let mut next_cursor = None;
     for name in names {

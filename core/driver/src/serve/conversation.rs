@@ -1,8 +1,8 @@
 //! What is said on one connection, without its socket: frames in, requests out; answers in, bytes out.
 //!
 //! **Order.** Answers leave in the order of their requests. As in Kafka a request is handed to the broker when those before it are
-//! answered, with one exception: produces that follow each other are handed in at once, and their answers sorted. A producer with
-//! five requests on their way so waits for one sync of the disk, not for five.
+//! answered (and their answers are bytes that count), with one exception: produces that follow each other are handed in at once, and
+//! their answers sorted. A producer with five requests on their way so waits for one sync of the disk, not for five.
 //!
 //! The broker gets numbers of ours in place of the client's correlation ids, which need not differ.
 
@@ -71,9 +71,8 @@ pub(super) struct Conversation {
     in_flight: VecDeque<InFlight>,
     /// The number of the next request that expects an answer.
     next_number: i32,
-    /// Requests in flight without an answer, and those of them that are produces.
-    unanswered: usize,
-    unanswered_produces: usize,
+    /// How many of those in flight are produces.
+    produces: usize,
     /// There may be complete frames that had to wait for room.
     has_uncut: bool,
     /// Bytes of frames that are waiting or in flight.
@@ -145,8 +144,8 @@ impl Conversation {
             return false;
         };
         let is_produce = next.request.api_key() == ApiKey::Produce;
-        let in_turn =
-            self.unanswered == 0 || is_produce && self.unanswered == self.unanswered_produces;
+        let only_produces = self.in_flight.len() == self.produces;
+        let in_turn = self.in_flight.is_empty() || is_produce && only_produces;
         in_turn && self.out_bytes <= MOST_UNWRITTEN && now_us >= self.muted_until_us
     }
 
@@ -168,8 +167,7 @@ impl Conversation {
             self.request_bytes -= bytes;
         } else {
             self.next_number = number.wrapping_add(1);
-            self.unanswered += 1;
-            self.unanswered_produces += usize::from(key == ApiKey::Produce);
+            self.produces += usize::from(key == ApiKey::Produce);
             self.in_flight.push_back(InFlight {
                 correlation_id: header.correlation_id,
                 key,
@@ -194,8 +192,6 @@ impl Conversation {
             .ok()
             .and_then(|at| self.in_flight.get_mut(at));
         if let Some(in_flight) = in_flight.filter(|one| one.answer.is_none()) {
-            self.unanswered -= 1;
-            self.unanswered_produces -= usize::from(in_flight.key == ApiKey::Produce);
             in_flight.answer = Some(answer);
         }
     }
@@ -215,6 +211,7 @@ impl Conversation {
                 self.muted_until_us = self.muted_until_us.max(until_us);
             }
             self.request_bytes -= first.bytes;
+            self.produces -= usize::from(first.key == ApiKey::Produce);
             self.in_flight.pop_front();
             for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
                 self.out_bytes += piece.len();
