@@ -11,7 +11,7 @@ use std::{fs, io::Write, process::Stdio, time::Instant};
 type Suite = (&'static str, &'static str, fn() -> Outcome);
 
 /// The suites in the order in which they run: the fast ones that find most come first.
-const SUITES: [Suite; 9] = [
+const SUITES: [Suite; 10] = [
     (
         "rust",
         "unit, integration and documentation tests of the workspace",
@@ -34,6 +34,11 @@ const SUITES: [Suite; 9] = [
         "jvm",
         "Kafka's tools, a JVM Kafka and its clients on Ottla's directory, and Ottla on theirs",
         jvm,
+    ),
+    (
+        "differential",
+        "the same requests, good and bad, at every version, to a JVM Kafka and to Ottla",
+        differential,
     ),
     (
         "scenarios",
@@ -167,14 +172,15 @@ fn node() -> Outcome {
 }
 
 /// Kafka's classes come from Maven, as dependencies of `tests/jvm/pom.xml`.
-fn jvm() -> Outcome {
+/// Kafka's classes and the tests' own, from Maven; `None` where there is no Java, and that is not CI.
+fn jvm_classpath(suite: &str) -> Outcome<Option<String>> {
     if let Some(missing) = ["java", "mvn"].iter().find(|program| !has(program)) {
         let why = format!("{missing} is missing (Debian: openjdk-17-jdk-headless, maven)");
         if std::env::var_os("CI").is_some() {
             return Err(why);
         }
-        eprintln!("jvm: skipped, since {why}");
-        return Ok(());
+        eprintln!("{suite}: skipped, since {why}");
+        return Ok(None);
     }
     let built = target_dir().join("jvm");
     let classpath = built.join("classpath");
@@ -192,11 +198,36 @@ fn jvm() -> Outcome {
     let classes = std::fs::read_to_string(&classpath)
         .map_err(|error| format!("{}: {error}", classpath.display()))?;
     let own = built.join("classes");
+    Ok(Some(format!("{}:{}", own.display(), classes.trim())))
+}
+
+fn jvm() -> Outcome {
+    let Some(classpath) = jvm_classpath("jvm")? else {
+        return Ok(());
+    };
     run(cargo()
         .args(["test", "--quiet", "--package", "ottla-cli", "--test", "jvm"])
-        .env(
-            "OTTLA_JVM_CLASSPATH",
-            format!("{}:{}", own.display(), classes.trim()),
-        )
+        .env("OTTLA_JVM_CLASSPATH", classpath)
         .env("OTTLA_JVM_WORK", target_dir().join("test/jvm")))
+}
+
+/// The comparison, and its control.
+fn differential() -> Outcome {
+    let Some(classpath) = jvm_classpath("differential")? else {
+        return Ok(());
+    };
+    let compare = |more: &[&str]| {
+        let test = ["test", "--quiet", "--package", "ottla-cli"];
+        run(cargo()
+            .args(test)
+            .args(["--test", "differential", "--"])
+            .args(more)
+            .env("OTTLA_JVM_CLASSPATH", &classpath)
+            .env(
+                "OTTLA_DIFFERENTIAL_WORK",
+                target_dir().join("test/differential"),
+            ))
+    };
+    compare(&[])?;
+    compare(&["--control", "metadata", "produce, refused"])
 }
