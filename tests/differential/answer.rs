@@ -158,15 +158,16 @@ pub fn compare(
         });
     };
     let mut compared = 0;
-    if theirs.len() != ours.len() {
-        differ(
-            "",
-            "answers",
-            &theirs.len().to_string(),
-            &ours.len().to_string(),
-        );
+    for (name, _) in ours {
+        if !theirs.iter().any(|(other, _)| other == name) {
+            differ(name, "answer", "(missing)", "there");
+        }
     }
-    for ((name, theirs), (_, ours)) in theirs.iter().zip(ours) {
+    for (name, theirs) in theirs {
+        let Some((_, ours)) = ours.iter().find(|(other, _)| other == name) else {
+            differ(name, "answer", "there", "(missing)");
+            continue;
+        };
         match (theirs, ours) {
             (Answer::Fields(theirs), Answer::Fields(ours)) => {
                 compared += theirs.len();

@@ -47,6 +47,10 @@ impl<'a> Session<'a> {
         for host in ["\"127.0.0.1\"", "\"localhost\""] {
             session.call_it(&format!("host: {host}"), "host: <host>");
         }
+        let request = Request::DescribeCluster(messages::DescribeClusterRequest::default());
+        if let Some(Response::DescribeCluster(answer)) = session.prepare(0, request) {
+            session.call_it(&answer.cluster_id, "<cluster>");
+        }
         Ok(session)
     }
 
@@ -66,7 +70,7 @@ impl<'a> Session<'a> {
             ),
             Err(answer) => (answer, None),
         };
-        self.answers.push((name.into(), answer));
+        self.add(name, answer);
         response
     }
 
@@ -116,18 +120,23 @@ impl<'a> Session<'a> {
 
     /// Keeps one field that the case has made itself.
     pub fn note(&mut self, name: &str, field: &str, value: &str) {
-        self.answers.push((
-            name.into(),
-            Answer::Fields(vec![(field.into(), value.into())]),
-        ));
+        self.add(name, Answer::Fields(vec![(field.into(), value.into())]));
     }
 
     /// Keeps an answer that the case has looked at first.
     pub fn keep(&mut self, name: &str, response: &Response) {
-        self.answers.push((
-            name.into(),
-            Answer::Fields(answer::fields(response, &self.own)),
-        ));
+        let fields = answer::fields(response, &self.own);
+        self.add(name, Answer::Fields(fields));
+    }
+
+    /// What goes by the same name is one answer.
+    fn add(&mut self, name: &str, answer: Answer) {
+        let known = self.answers.iter_mut().find(|(known, _)| known == name);
+        match (known, answer) {
+            (Some((_, Answer::Fields(known))), Answer::Fields(more)) => known.extend(more),
+            (Some((_, known)), answer) => *known = answer,
+            (None, answer) => self.answers.push((name.into(), answer)),
+        }
     }
 
     /// The id of a topic, which each peer chooses itself.

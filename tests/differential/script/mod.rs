@@ -159,7 +159,7 @@ fn fill(s: &mut Session, topic: &str, partition: i32, records: Records) {
 
 /// Asks until the coordinator is there: the internal topics are made at the first question.
 fn coordinator(s: &mut Session, key: &str, key_type: i8) {
-    for _ in 0..300 {
+    for _ in 0..100 {
         let request = FindCoordinatorRequest {
             key: key.into(),
             key_type,

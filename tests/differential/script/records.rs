@@ -143,6 +143,8 @@ fn refused(s: &mut Session, v: i16) {
     let request = produce_to(&compact, id, v, 0, keyless);
     s.ask("no key in a compacted topic", v, Request::Produce(request));
     coordinator(s, "any", 0);
+    let commit = super::offsets::commit(&compact, Uuid::ZERO, 7, "any", 1, None);
+    s.prepare(7, Request::OffsetCommit(commit));
     let id = s.topic_id("__consumer_offsets");
     let request = produce_to("__consumer_offsets", id, v, 0, plain(&["a"]));
     s.ask("internal", v, Request::Produce(request));

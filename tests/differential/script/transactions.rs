@@ -25,7 +25,7 @@ fn init(s: &mut Session, id: &str) -> (i64, i16) {
         transaction_timeout_ms: 60_000,
         ..Default::default()
     };
-    for _ in 0..200 {
+    for _ in 0..50 {
         if let Some(Response::InitProducerId(answer)) =
             s.prepare(4, Request::InitProducerId(request.clone()))
             && answer.error_code.0 == 0

@@ -23,16 +23,17 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: ElectLeadersRequest,
 ) -> Handled {
-    if !TYPES.contains(&request.election_type) {
-        return respond(ErrorCode::INVALID_REQUEST, Default::default());
-    }
+    let known_type = TYPES.contains(&request.election_type);
     let topics = request.topic_partitions.unwrap_or_default();
     let results = topics
         .into_iter()
         .map(|topic| {
             let known = broker.topics.by_name(&topic.topic);
             let elected = |partition_id: i32| {
-                let (error_code, message) = if known
+                let (error_code, message) = if !known_type {
+                    let why = alloc::format!("Unknown election type {}", request.election_type);
+                    (ErrorCode::INVALID_REQUEST, Some(Str::from(why)))
+                } else if known
                     .and_then(|topic| topic.partition(partition_id))
                     .is_some()
                 {
@@ -57,16 +58,14 @@ pub(crate) fn handle(
             }
         })
         .collect();
-    respond(ErrorCode::NONE, results)
-}
-
-fn respond(
-    error_code: ErrorCode,
-    replica_election_results: alloc::vec::Vec<ReplicaElectionResult>,
-) -> Handled {
+    let error_code = if known_type {
+        ErrorCode::NONE
+    } else {
+        ErrorCode::INVALID_REQUEST
+    };
     Handled::Respond(Response::ElectLeaders(ElectLeadersResponse {
         error_code,
-        replica_election_results,
+        replica_election_results: results,
         ..Default::default()
     }))
 }

@@ -21,6 +21,9 @@ pub(crate) fn handle(
     _request: ListPartitionReassignmentsRequest,
 ) -> Handled {
     Handled::Respond(Response::ListPartitionReassignments(
-        ListPartitionReassignmentsResponse::default(),
+        ListPartitionReassignmentsResponse {
+            error_message: None,
+            ..Default::default()
+        },
     ))
 }

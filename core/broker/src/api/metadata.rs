@@ -129,16 +129,12 @@ fn named(
             Ok(()) => create(broker, now, &name),
         };
         if let Err(code) = created {
-            return failed(Some(name), Uuid::ZERO, code);
+            return refused(name, code, with_operations);
         }
     }
     match broker.topics.by_name(&name) {
         Some(topic) => describe(broker, topic, with_operations),
-        None => failed(
-            Some(name),
-            Uuid::ZERO,
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-        ),
+        None => refused(name, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, with_operations),
     }
 }
 
@@ -164,6 +160,15 @@ fn create(broker: &mut Broker, now: Now, name: &Str) -> Result<(), ErrorCode> {
         )
         .map(|_| ())
         .map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)
+}
+
+/// A topic that was asked for by name. What one may do to it does not depend on whether it is there.
+fn refused(name: Str, error_code: ErrorCode, with_operations: bool) -> MetadataResponseTopic {
+    let mut topic = failed(Some(name), Uuid::ZERO, error_code);
+    if with_operations {
+        topic.topic_authorized_operations = TOPIC_OPERATIONS;
+    }
+    topic
 }
 
 fn failed(name: Option<Str>, topic_id: Uuid, error_code: ErrorCode) -> MetadataResponseTopic {

@@ -159,6 +159,7 @@ impl GroupCoordinator {
         let reply = context.reply;
         let mut response = OffsetDeleteResponse::default();
         let group = match self.groups.get_mut(&request.group_id) {
+            _ if request.group_id.is_empty() => Err(ErrorCode::INVALID_GROUP_ID),
             None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             Some(g) if g.state() == GroupState::Empty => Ok(g),
             Some(g) if g.protocol_type.as_deref() == Some(CONSUMER) => Ok(g),
