@@ -16,7 +16,11 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define TOPIC "bench"
+/* BENCH_TOPIC, or "bench". */
+static const char *topic_name(void) {
+        const char *name = getenv("BENCH_TOPIC");
+        return name ? name : "bench";
+}
 
 static uint64_t delivered, failed;
 static const char *bootstrap;
@@ -83,7 +87,7 @@ static rd_kafka_t *handle(rd_kafka_type_t type, rd_kafka_conf_t *conf) {
 
 /* Produces `count` messages and waits for all their reports. */
 static void produce(rd_kafka_t *rk, uint64_t count, size_t size) {
-        rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, TOPIC, NULL);
+        rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, topic_name(), NULL);
         char *payload = malloc(size + 1);
         if (!topic || !payload)
                 die("topic", rd_kafka_err2str(rd_kafka_last_error()));
@@ -145,7 +149,7 @@ int main(int argc, char **argv) {
                 if (!strcmp(mode, "produce")) {
                         produce(rk, count, size);
                 } else {
-                        rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, TOPIC, NULL);
+                        rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, topic_name(), NULL);
                         double *took = calloc(count, sizeof *took);
                         char *payload = calloc(1, size + 1);
                         for (uint64_t i = 0; i < count; i++) {
@@ -187,7 +191,7 @@ int main(int argc, char **argv) {
         rd_kafka_t *rk = handle(RD_KAFKA_CONSUMER, conf);
         rd_kafka_poll_set_consumer(rk);
         rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
-        rd_kafka_topic_partition_list_add(topics, TOPIC, RD_KAFKA_PARTITION_UA);
+        rd_kafka_topic_partition_list_add(topics, topic_name(), RD_KAFKA_PARTITION_UA);
         rd_kafka_subscribe(rk, topics);
         rd_kafka_topic_partition_list_destroy(topics);
         uint64_t seen = 0, bytes = 0;

@@ -40,12 +40,17 @@ enum Unit {
 
 /// Runs the command.
 pub fn main(args: &[String]) -> Outcome {
+    if let Some((first, rest)) = args.split_first()
+        && first == "peers"
+    {
+        return crate::peers::main(rest);
+    }
     let (mut as_json, mut quick) = (false, false);
     for arg in args {
         match arg.as_str() {
             "--json" => as_json = true,
             "--quick" => quick = true,
-            _ => return Err("usage: cargo xtask bench [--json] [--quick]".into()),
+            _ => return Err("usage: cargo xtask bench [peers] [--json] [--quick]".into()),
         }
     }
     let (runs, millions) = if quick { (1, 1) } else { (5, 4) };

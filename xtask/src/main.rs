@@ -8,6 +8,7 @@ mod generate;
 mod header;
 mod install_c;
 mod packages;
+mod peers;
 mod scenarios;
 mod setup;
 mod shell;
@@ -43,7 +44,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "bench",
-        "bench [--json] [--quick]: speed, beside the machine's own and the peers'",
+        "bench [peers] [--json] [--quick]: speed, beside the machine's own and the peers'; peers: the daemon beside a JVM Kafka",
         bench::main,
     ),
     (

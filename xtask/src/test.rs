@@ -173,7 +173,7 @@ fn node() -> Outcome {
 
 /// Kafka's classes come from Maven, as dependencies of `tests/jvm/pom.xml`.
 /// Kafka's classes and the tests' own, from Maven; `None` where there is no Java, and that is not CI.
-fn jvm_classpath(suite: &str) -> Outcome<Option<String>> {
+pub fn jvm_classpath(suite: &str) -> Outcome<Option<String>> {
     if let Some(missing) = ["java", "mvn"].iter().find(|program| !has(program)) {
         let why = format!("{missing} is missing (Debian: openjdk-17-jdk-headless, maven)");
         if std::env::var_os("CI").is_some() {

@@ -1,0 +1,270 @@
+//! The load: the same programs against either broker.
+
+use super::broker::Broker;
+use crate::{
+    setup,
+    shell::{Outcome, cargo, command, output, root, run, target_dir},
+    test,
+};
+use serde_json::Value;
+use std::{fmt, path::PathBuf, process::Command};
+
+/// What makes the load.
+pub struct Generators {
+    pub work: PathBuf,
+    pub classpath: String,
+    pub ottla: PathBuf,
+    endtoend: PathBuf,
+    librdkafka: PathBuf,
+}
+
+impl Generators {
+    /// Builds and fetches all of it.
+    pub fn prepare() -> Outcome<Self> {
+        let classpath = test::jvm_classpath("bench peers")?
+            .ok_or("bench peers compares with a JVM Kafka: install java and mvn")?;
+        run(cargo().args(["build", "--quiet", "--release", "--package", "ottla-cli"]))?;
+        setup::c_compiler()?;
+        setup::programs(&[("kcat", "kcat")])?; // brings librdkafka.so.1, the load generator
+        let work = target_dir().join("bench/peers");
+        std::fs::create_dir_all(&work).map_err(|e| format!("{}: {e}", work.display()))?;
+        // librdkafka's library is Debian's; its header is our own, which declares the same.
+        let compile = |name: &str| -> Outcome<PathBuf> {
+            let program = work.join(name);
+            output(
+                command("cc")
+                    .args(["-O2", "-Wall", "-pthread", "-o"])
+                    .arg(&program)
+                    .arg(root().join("benches").join(format!("{name}.c")))
+                    .arg(format!("-I{}", root().join("include").display()))
+                    .arg("-l:librdkafka.so.1"),
+            )?;
+            Ok(program)
+        };
+        Ok(Self {
+            endtoend: compile("endtoend")?,
+            librdkafka: compile("bench")?,
+            classpath,
+            ottla: target_dir().join("release/ottla"),
+            work,
+        })
+    }
+
+    /// One of Kafka's classes.
+    pub fn java(&self, class: &str) -> Command {
+        let mut java = command("java");
+        java.args([
+            "-Xmx512M",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+            "-cp",
+        ]);
+        java.arg(&self.classpath).arg(class);
+        java
+    }
+
+    pub fn create_topic(&self, broker: &Broker, topic: &str, partitions: usize) -> Outcome {
+        let partitions = partitions.to_string();
+        let what = ["--create", "--topic", topic, "--partitions", &partitions];
+        output(
+            self.java("org.apache.kafka.tools.TopicCommand")
+                .args(["--bootstrap-server", &broker.bootstrap()])
+                .args(what),
+        )
+        .map(drop)
+    }
+}
+
+/// Which generator, and which way.
+#[derive(Clone, Copy, PartialEq)]
+enum Tool {
+    /// Kafka's producer perf test.
+    Producer,
+    /// Kafka's consumer perf test, on what the producer wrote.
+    Consumer,
+    /// librdkafka, producing with delivery reports.
+    Librdkafka,
+}
+
+/// One measurement.
+pub struct Load {
+    tool: Tool,
+    size: usize,
+    partitions: usize,
+    acks: &'static str,
+    codec: &'static str,
+    messages: usize,
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tool = match self.tool {
+            Tool::Producer => "produce",
+            Tool::Consumer => "consume",
+            Tool::Librdkafka => "librdkafka",
+        };
+        let Self {
+            size,
+            partitions,
+            acks,
+            codec,
+            ..
+        } = self;
+        write!(
+            f,
+            "{tool} {size} B, {partitions} partitions, acks={acks}, {codec}"
+        )
+    }
+}
+
+/// What one gave.
+pub struct Measured {
+    pub per_second: f64,
+    /// The broker's CPU time for each message.
+    pub cpu_us: f64,
+}
+
+impl Load {
+    /// All of them; `quick`: the corners.
+    pub fn all(quick: bool) -> Vec<Self> {
+        let mut all = Vec::new();
+        for tool in [Tool::Producer, Tool::Consumer, Tool::Librdkafka] {
+            for size in [100, 1024] {
+                for partitions in [1, 12] {
+                    for acks in ["1", "all"] {
+                        for codec in ["none", "lz4"] {
+                            let corner = partitions == 1 && acks == "all" && codec == "none";
+                            // A consumer doesn't see how its records were acknowledged.
+                            let same = tool == Tool::Consumer && acks == "1";
+                            if same || quick && !corner {
+                                continue;
+                            }
+                            let messages = if size == 100 { 2_000_000 } else { 500_000 };
+                            let messages = if quick { messages / 2 } else { messages };
+                            all.push(Self {
+                                tool,
+                                size,
+                                partitions,
+                                acks,
+                                codec,
+                                messages,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Runs it against a broker that does nothing else.
+    pub fn run(&self, generators: &Generators, broker: &mut Broker) -> Outcome<Measured> {
+        let tool = if self.tool == Tool::Librdkafka {
+            "librdkafka"
+        } else {
+            "perf"
+        };
+        let Self {
+            size,
+            partitions,
+            acks,
+            codec,
+            ..
+        } = self;
+        let topic = format!("{tool}-{size}-{partitions}-{acks}-{codec}");
+        // The consumer reads what the producer wrote.
+        if self.tool != Tool::Consumer {
+            generators.create_topic(broker, &topic, *partitions)?;
+        }
+        let before = broker.cpu_seconds();
+        let per_second = match self.tool {
+            Tool::Producer => self.produce(generators, broker, &topic)?,
+            Tool::Consumer => self.consume(generators, broker, &topic)?,
+            Tool::Librdkafka => self.librdkafka(generators, broker, &topic)?,
+        };
+        let used = broker.cpu_seconds() - before;
+        Ok(Measured {
+            per_second,
+            cpu_us: used / self.messages as f64 * 1e6,
+        })
+    }
+
+    fn produce(&self, generators: &Generators, broker: &Broker, topic: &str) -> Outcome<f64> {
+        let count = self.messages.to_string();
+        let size = self.size.to_string();
+        let said = output(
+            generators
+                .java("org.apache.kafka.tools.ProducerPerformance")
+                .args([
+                    "--topic",
+                    topic,
+                    "--num-records",
+                    &count,
+                    "--record-size",
+                    &size,
+                ])
+                .args(["--throughput", "-1", "--producer-props"])
+                .arg(format!("bootstrap.servers={}", broker.bootstrap()))
+                .arg(format!("acks={}", self.acks))
+                .arg(format!("compression.type={}", self.codec)),
+        )?;
+        // "2000000 records sent, 712345.6 records/sec (67.9 MB/sec), …": the last such line is the whole run.
+        let line = said.lines().rev().find(|line| line.contains("records/sec"));
+        let rate = line.and_then(|line| line.split(", ").nth(1)?.split(' ').next()?.parse().ok());
+        rate.ok_or_else(|| format!("not understood: {said}"))
+    }
+
+    fn consume(&self, generators: &Generators, broker: &Broker, topic: &str) -> Outcome<f64> {
+        let count = self.messages.to_string();
+        let said = output(
+            generators
+                .java("org.apache.kafka.tools.ConsumerPerformance")
+                .args(["--bootstrap-server", &broker.bootstrap(), "--topic", topic])
+                .args(["--messages", &count, "--hide-header", "--timeout", "60000"]),
+        )?;
+        // The last column: messages a second of fetching, the time of joining the group left out.
+        let line = said.lines().rev().find(|line| line.contains(", "));
+        let rate = line.and_then(|line| line.rsplit(", ").next()?.trim().parse().ok());
+        rate.ok_or_else(|| format!("not understood: {said}"))
+    }
+
+    fn librdkafka(&self, generators: &Generators, broker: &Broker, topic: &str) -> Outcome<f64> {
+        let said = output(
+            command(&generators.librdkafka)
+                .args(["produce", &broker.bootstrap(), &self.messages.to_string()])
+                .arg(self.size.to_string())
+                .arg(format!("acks={}", self.acks))
+                .arg(format!("compression.codec={}", self.codec))
+                .env("BENCH_TOPIC", topic),
+        )?;
+        let parsed: Value =
+            serde_json::from_str(said.trim()).map_err(|e| format!("{e}: {said}"))?;
+        let seconds = parsed["seconds"].as_f64().unwrap_or(f64::NAN);
+        Ok(self.messages as f64 / seconds)
+    }
+}
+
+/// The 99th percentile of a message's way, in microseconds.
+pub fn latency(
+    generators: &Generators,
+    broker: &Broker,
+    linger: &str,
+    seconds: u32,
+) -> Outcome<f64> {
+    let topic = format!("latency-{linger}");
+    generators.create_topic(broker, &topic, 1)?;
+    let said = output(
+        command(&generators.endtoend)
+            .args([
+                &broker.bootstrap(),
+                &topic,
+                "20000",
+                &seconds.to_string(),
+                "100",
+            ])
+            .arg(format!("linger.ms={linger}")),
+    )?;
+    let parsed: Value = serde_json::from_str(said.trim()).map_err(|e| format!("{e}: {said}"))?;
+    parsed["p99_us"]
+        .as_f64()
+        .ok_or_else(|| format!("not understood: {said}"))
+}
