@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub enum Kind {
     /// A KRaft node with the heap and collector that Kafka's start script gives it.
     Kafka,
@@ -22,7 +22,6 @@ pub enum Kind {
 
 /// A broker that runs; it is stopped when this is dropped.
 pub struct Broker {
-    pub kind: Kind,
     child: Child,
     pub address: SocketAddr,
     /// From the start of the process to its first answer.
@@ -113,7 +112,6 @@ impl Broker {
             .spawn()
             .map_err(|e| format!("{run:?}: {e}"))?;
         let mut broker = Self {
-            kind,
             child,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             start_ms: 0.0,
