@@ -577,7 +577,10 @@ impl PartitionLog {
 
     fn try_close(&mut self) -> Result<(), LogError> {
         self.overtake_compaction()?;
-        if self.unsaved || self.segments.iter().any(|segment| segment.stale_files) {
+        if self.is_untouched() {
+            // Nothing would be read back from its files: thousands of them are not worth their syncs.
+            self.unsaved = false;
+        } else if self.unsaved || self.segments.iter().any(|segment| segment.stale_files) {
             let storage = self.storage.as_ref();
             self.segments
                 .last_mut()
@@ -601,6 +604,16 @@ impl PartitionLog {
             self.mark_synced(job.up_to);
         }
         Ok(())
+    }
+
+    /// Whether nothing has ever been in it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let only = &self.segments[0];
+        self.log_end_offset == 0
+            && (self.segments.len(), only.size()) == (1, 0)
+            && self.epochs.latest().is_none()
+            && self.producers.is_empty()
+            && self.marked.1.is_none()
     }
 
     /// A snapshot serves a restart that has to begin at a segment; those in between are of no use.

@@ -211,9 +211,11 @@ impl PartitionLog {
                 delete_from(storage.as_ref(), dir, &bases[i + 1..])?;
                 segment.truncate(storage.as_ref(), end, log_end_offset)?;
             }
-            unsynced
-                .syncers
-                .extend(segment.write_indexes(storage.as_ref())?);
+            let never_written = files.len() == 1 && (base, size) == (0, 0);
+            if !never_written {
+                let indexes = segment.write_indexes(storage.as_ref())?;
+                unsynced.syncers.extend(indexes);
+            }
             segments.push(segment);
             if damage.is_some() {
                 break;
@@ -256,7 +258,7 @@ impl PartitionLog {
         if log.log_start_offset > log.log_end_offset {
             log.restart_at(options.log_start_offset, now)?;
         }
-        if log.unsaved {
+        if log.unsaved && !log.is_untouched() {
             log.unsynced.dir = true;
         }
         log.lower_mark();
