@@ -2,7 +2,6 @@
 
 mod log;
 mod promote;
-mod properties;
 mod serve;
 
 use std::process::ExitCode;

@@ -3,33 +3,29 @@
 use crate::{
     Failure,
     log::{Format, LineLog},
-    properties,
 };
 use ottla::{
-    Broker, Config,
-    serve::{Level, Listener, ServerConfig, ServerLog, serve},
+    Broker,
+    serve::{
+        Level, Listener, ServerConfig, ServerLog, ServerProperties, broker_row, read_properties,
+        serve,
+    },
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
 };
-use std::{
-    fs,
-    io::Write,
-    net::{SocketAddr, ToSocketAddrs},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, io::Write, sync::Arc, thread, time::Instant};
 
 pub const USAGE: &str = "\
 usage: ottla serve [DIR] [OPTION]...
 
-A broker that Kafka's clients connect to. DIR is where its data is (./ottla-data); memory: keeps it in memory only.
+A broker that Kafka's clients connect to. DIR is where its data is (log.dirs of FILE, or ./ottla-data); memory: keeps it
+in memory only.
 
   --listen HOST:PORT     where to listen (127.0.0.1:9092); may be repeated; port 0 takes a free one
   --config FILE          settings, in the syntax of Kafka's server.properties
-  --set NAME=VALUE       a setting; counts more than those of the file; may be repeated
+  --set NAME=VALUE       a setting; counts more than those of the file; may be repeated. BROKER_CONFIGURATION.md has all
   --threads N            event loops (one for each core, at most 8)
   --log-level LEVEL      error, warn, info (the default) or debug
   --log-format FORMAT    text (the default) or json
@@ -104,238 +100,87 @@ fn parse(args: &[String]) -> Result<Arguments, String> {
 
 /// What is to be served, and how.
 struct Settings {
-    broker: Config,
     place: String,
+    properties: ServerProperties,
     listeners: Vec<Listener>,
     server: ServerConfig,
-    /// Settings that have no effect here.
+    /// Settings that nobody knows.
     unknown: Vec<String>,
 }
 
 impl Settings {
     fn new(arguments: &Arguments, log: Arc<dyn ServerLog>) -> Result<Self, String> {
-        let mut entries = Vec::new();
+        let mut given = Vec::new();
         if let Some(path) = &arguments.config {
             let bytes = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
             // Java reads Latin-1; UTF-8 is what people mean today.
             let text = String::from_utf8(bytes)
                 .unwrap_or_else(|error| error.into_bytes().into_iter().map(char::from).collect());
-            entries = properties::parse(&text).map_err(|error| format!("{path}: {error}"))?;
+            given = read_properties(&text).map_err(|line| {
+                format!("{path}: line {line}: there is an escape that can't be read")
+            })?;
         }
-        entries.extend(arguments.set.iter().cloned());
-        // The last one counts, as in Java.
-        let find = |name: &str| {
-            let entry = entries.iter().rev().find(|(key, _)| key == name);
-            entry.map(|(_, value)| value.trim())
-        };
+        given.extend(arguments.set.iter().cloned());
+        // As in Kafka a name that nobody knows is no reason not to start: it may belong to a plugin.
+        let (known, unknown): (Vec<_>, Vec<_>) = given
+            .into_iter()
+            .partition(|(name, _)| broker_row(name).is_some());
 
         let mut server = ServerConfig {
             log,
             ..ServerConfig::default()
         };
-        let mut broker = Config::new();
-        let mut unknown = Vec::new();
-        for (at, (name, value)) in entries.iter().enumerate() {
-            if entries[at + 1..].iter().any(|(later, _)| later == name) {
-                continue;
-            }
-            let value = value.trim();
-            match name.as_str() {
-                "num.network.threads" => server.threads = number(name, value, 1, 1024)?,
-                "socket.request.max.bytes" => {
-                    server.max_request_bytes = number(name, value, 1, i32::MAX as usize)?;
-                }
-                "queued.max.request.bytes" => {
-                    if value == "-1" {
-                        server.max_queued_bytes = usize::MAX;
-                    } else {
-                        server.max_queued_bytes = number(name, value, 1, usize::MAX)?;
-                    }
-                }
-                "connections.max.idle.ms" => server.max_idle = idle(name, value)?,
-                "max.connections" => {
-                    server.max_connections = number(name, value, 1, usize::MAX)?;
-                }
-                "max.connections.per.ip" => {
-                    server.max_connections_per_ip = number(name, value, 1, usize::MAX)?;
-                }
-                // Looked at below.
-                "listeners"
-                | "advertised.listeners"
-                | "controller.listener.names"
-                | "listener.security.protocol.map"
-                | "log.dir"
-                | "log.dirs" => {}
-                _ => {
-                    let known = ottla_name(name);
-                    if ottla::config::properties().any(|row| row.name == known) {
-                        broker
-                            .set(&known, value)
-                            .map_err(|error| format!("{name}: {error}"))?;
-                    } else {
-                        unknown.push(name.clone());
-                    }
-                }
-            }
-        }
-        if let Some(threads) = arguments.threads {
-            server.threads = threads;
-        }
-        let dir = find("log.dirs").or(find("log.dir"));
-        let place = arguments.place.as_deref().or(dir).unwrap_or(DEFAULT_DIR);
-        let place = address_of(place)?;
-        broker
-            .set("bootstrap.servers", &place)
+        let threads = "num.network.threads";
+        let is_set = known.iter().any(|(name, _)| name == threads);
+        let of_machine = (!is_set).then_some(server.threads);
+        let count = arguments.threads.or(of_machine).map(|n| n.to_string());
+        let pairs = known.iter().map(|(name, value)| (&**name, &**value));
+        let properties =
+            ServerProperties::parse(pairs.chain(count.as_deref().map(|n| (threads, n))))
+                .map_err(|error| error.to_string())?;
+        server.threads = properties.sockets.network_threads;
+        server
+            .apply(&properties.sockets)
             .map_err(|error| error.to_string())?;
-        let listeners = if arguments.listen.is_empty() {
-            let controllers = find("controller.listener.names").unwrap_or_default();
-            let protocols = find("listener.security.protocol.map").unwrap_or_default();
-            let named = named_listeners(
-                find("listeners").unwrap_or_default(),
-                controllers,
-                protocols,
-            )?;
-            let advertised = named_listeners(
-                find("advertised.listeners").unwrap_or_default(),
-                controllers,
-                protocols,
-            )?;
-            listeners_of(&named, &advertised)?
+
+        let dir = properties.sockets.log_dir.as_deref();
+        let place = address_of(arguments.place.as_deref().or(dir).unwrap_or(DEFAULT_DIR));
+        let mut listeners = if arguments.listen.is_empty() {
+            Listener::all_of(&properties.sockets).map_err(|error| error.to_string())?
         } else {
-            let listeners = arguments.listen.iter().map(|listen| resolve(listen));
-            listeners
-                .map(|address| address.map(Listener::from))
-                .collect::<Result<_, _>>()?
+            let listeners = arguments.listen.iter().map(|text| listener(text));
+            listeners.collect::<Result<_, _>>()?
         };
+        if listeners.is_empty() {
+            listeners.push(listener(DEFAULT_LISTEN)?);
+        }
         Ok(Self {
-            broker,
             place,
+            properties,
             listeners,
             server,
-            unknown,
+            unknown: unknown.into_iter().map(|(name, _)| name).collect(),
         })
     }
 }
 
-/// The name that one of Kafka's settings has among Ottla's properties.
-fn ottla_name(name: &str) -> String {
-    let name = if name == "broker.id" { "node.id" } else { name };
-    format!("ottla.broker.{name}")
-}
-
-fn number(name: &str, value: &str, least: usize, most: usize) -> Result<usize, String> {
-    let number = value.parse().ok().filter(|n| (least..=most).contains(n));
-    number.ok_or_else(|| format!("{name}={value}: a number from {least} to {most} is expected"))
-}
-
-/// Milliseconds; negative is for ever, as in Kafka.
-fn idle(name: &str, value: &str) -> Result<Duration, String> {
-    if value.starts_with('-') && value[1..].parse::<u64>().is_ok() {
-        return Ok(Duration::from_secs(u64::from(u32::MAX)));
-    }
-    number(name, value, 0, i64::MAX as usize).map(|ms| Duration::from_millis(ms as u64))
-}
-
 /// What the Rust API calls a directory, or memory.
-fn address_of(place: &str) -> Result<String, String> {
+fn address_of(place: &str) -> String {
     if place.starts_with("memory:") || place.starts_with("file:") {
-        return Ok(place.into());
+        return place.into();
     }
-    if place.contains(',') {
-        return Err(format!(
-            "log.dirs={place}: a broker has one directory; several are not served"
-        ));
+    format!("file:{}", place.replace('%', "%25").replace('?', "%3F"))
+}
+
+/// `--listen HOST:PORT`.
+fn listener(text: &str) -> Result<Listener, String> {
+    let bad = || format!("--listen {text}: HOST:PORT is expected");
+    let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+    let port = port.parse().map_err(|_| bad())?;
+    if host.is_empty() {
+        return Err(bad());
     }
-    Ok(format!(
-        "file:{}",
-        place.replace('%', "%25").replace('?', "%3F")
-    ))
-}
-
-/// One entry of `listeners` or `advertised.listeners`.
-#[derive(Debug, PartialEq)]
-struct Named {
-    name: String,
-    host: String,
-    port: u16,
-}
-
-/// Reads `NAME://HOST:PORT,…`, without the listeners of a controller: there is none apart.
-fn named_listeners(text: &str, controllers: &str, protocols: &str) -> Result<Vec<Named>, String> {
-    let mut listeners = Vec::new();
-    for entry in text.split(',').map(str::trim).filter(|e| !e.is_empty()) {
-        let bad = || format!("{entry}: NAME://HOST:PORT is expected");
-        let (name, address) = entry.split_once("://").ok_or_else(bad)?;
-        if controllers.split(',').any(|other| other.trim() == name) {
-            continue;
-        }
-        let protocol = protocols
-            .split(',')
-            .filter_map(|pair| pair.split_once(':'))
-            .find(|(of, _)| of.trim() == name)
-            .map_or(name, |(_, protocol)| protocol.trim());
-        if !protocol.eq_ignore_ascii_case("PLAINTEXT") {
-            return Err(format!(
-                "{entry}: {protocol} is not there yet, only PLAINTEXT on a loopback address"
-            ));
-        }
-        let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
-        listeners.push(Named {
-            name: name.into(),
-            host: host.trim_matches(['[', ']']).into(),
-            port: port.parse().map_err(|_| bad())?,
-        });
-    }
-    Ok(listeners)
-}
-
-fn listeners_of(named: &[Named], advertised: &[Named]) -> Result<Vec<Listener>, String> {
-    if named.is_empty() {
-        let address = resolve(DEFAULT_LISTEN)?;
-        let advertised = advertised.first().map(advertised_as);
-        return Ok(vec![Listener {
-            address,
-            advertised,
-        }]);
-    }
-    let mut listeners = Vec::new();
-    for one in named {
-        // No host is every address of the machine, as in Kafka.
-        let host = if one.host.is_empty() {
-            "0.0.0.0"
-        } else {
-            &one.host
-        };
-        let address = first_of((host, one.port), &format!("{host}:{}", one.port))?;
-        let advertised = advertised
-            .iter()
-            .find(|other| other.name == one.name)
-            .map(advertised_as);
-        listeners.push(Listener {
-            address,
-            advertised,
-        });
-    }
-    Ok(listeners)
-}
-
-fn advertised_as(named: &Named) -> (String, Option<u16>) {
-    (named.host.clone(), (named.port != 0).then_some(named.port))
-}
-
-fn resolve(listen: &str) -> Result<SocketAddr, String> {
-    first_of(listen, listen)
-}
-
-/// The address that a name stands for: the one of IPv4 if there are several.
-fn first_of(address: impl ToSocketAddrs, text: &str) -> Result<SocketAddr, String> {
-    let addresses: Vec<_> = address
-        .to_socket_addrs()
-        .map_err(|error| format!("{text}: HOST:PORT is expected ({error})"))?
-        .collect();
-    let ipv4 = addresses.iter().find(|address| address.is_ipv4());
-    let first = ipv4.or(addresses.first()).copied();
-    first.ok_or_else(|| format!("{text}: the name stands for no address"))
+    Listener::at(host, port).map_err(|error| format!("--listen {text}: {error}"))
 }
 
 fn line_log(arguments: &Arguments) -> Result<LineLog, String> {
@@ -367,12 +212,18 @@ pub fn main(args: &[String]) -> Result<(), Failure> {
     let log: Arc<dyn ServerLog> = Arc::new(line_log(&arguments).map_err(Failure::Usage)?);
     let settings = Settings::new(&arguments, log.clone()).map_err(Failure::Failed)?;
     for name in &settings.unknown {
-        let fields: [(&str, &dyn std::fmt::Display); 1] = [("name", name)];
-        log.event(Level::Warn, "setting has no effect here", &fields);
+        log.event(Level::Warn, "unknown setting", &[("name", name)]);
+    }
+    for unused in &settings.properties.unused {
+        log.event(
+            Level::Warn,
+            "setting has no effect here",
+            &[("name", &unused.key), ("why", &unused.why)],
+        );
     }
 
     let failed = |error: ottla::KafkaError| Failure::Failed(error.to_string());
-    let broker = Broker::with(&settings.broker).map_err(failed)?;
+    let broker = Broker::with_properties(&settings.place, &settings.properties).map_err(failed)?;
     let server = serve(&broker, &settings.listeners, settings.server).map_err(failed)?;
     let mut stdout = std::io::stdout().lock();
     for address in server.local_addrs() {

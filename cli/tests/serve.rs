@@ -107,24 +107,16 @@ fn settings_come_from_a_file_and_from_arguments() {
          controller.quorum.voters=7@localhost:9093\n\
          listeners=PLAINTEXT://localhost:0,CONTROLLER://localhost:9093\n\
          controller.listener.names=CONTROLLER\nadvertised.listeners=PLAINTEXT://elsewhere:19092\n\
-         log.dirs={}\nnum.partitions=5\nnum.network.threads=\\\n  1\n",
+         some.plugin=x\nlog.dirs={}\nnum.partitions=5\nnum.network.threads=\\\n  1\n",
         data.display()
     );
     fs::write(&file, properties).unwrap();
-    let mut args = vec![
-        "serve",
-        "--config",
-        text(&file),
-        "--set",
-        "num.partitions=6",
-    ];
-    // The directory comes from the file.
-    args.remove(0);
-    let served = Served::with(text(&data), &args, 1);
+    let args = ["--config", text(&file), "--set", "num.partitions=6"];
+    let served = Served::with("", &args, 1);
     let listing = served.kcat(&["-L", "-t", "made"], "");
     assert!(listing.contains("broker 7 at elsewhere:19092"), "{listing}");
     assert!(listing.contains("\"made\" with 6 partitions"), "{listing}");
-    for name in ["process.roles", "controller.quorum.voters"] {
+    for name in ["some.plugin", "controller.quorum.voters"] {
         assert!(served.log().contains(&format!("name={name}")), "{name}");
     }
     assert!(!served.log().contains("name=listeners"));
@@ -135,11 +127,13 @@ fn settings_come_from_a_file_and_from_arguments() {
 fn what_cannot_be_served_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dir = text(dir.path());
-    let cases: [(&[&str], i32, &str); 11] = [
+    let cases: [(&[&str], i32, &str); 13] = [
         (&["--listen", "0.0.0.0:0"], 1, "TLS and authentication"),
         (&["--listen", "192.0.2.1:0"], 1, "TLS and authentication"),
         (&["--listen", "nonsense"], 1, "HOST:PORT"),
         (&["--set", "listeners=SSL://localhost:0"], 1, "SSL"),
+        (&["--listen", ":9092"], 1, "HOST:PORT"),
+        (&["--set", "log.dirs=/a,/b"], 1, "one data directory"),
         (&["--set", "listeners=PLAINTEXT://:0"], 1, "TLS and auth"),
         (&["--set", "num.partitions=many"], 1, "num.partitions"),
         (&["--set", "log.dirs"], 2, "NAME=VALUE"),
@@ -190,5 +184,39 @@ fn help() {
         let run = ottla().args(args).output().unwrap();
         let text = String::from_utf8(run.stdout).unwrap();
         assert!(run.status.success() && text.contains("--listen"), "{text}");
+    }
+}
+
+#[test]
+fn running_out_of_descriptors_is_survived() {
+    use std::{net::TcpStream, process::Command, thread};
+
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(text(dir.path()), &["--threads", "1"]);
+    let limit = format!("--nofile={}", 40);
+    let pid = format!("--pid={}", served.pid());
+    let limited = Command::new("prlimit").args([&pid, &limit]).status();
+    if !limited.is_ok_and(|status| status.success()) {
+        eprintln!("prlimit is not there: left out");
+        return;
+    }
+    let many: Vec<_> = (0..60)
+        .map(|_| TcpStream::connect(served.address()).unwrap())
+        .collect();
+    served.wait_for_log("connections can't be accepted");
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", served.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
+        fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+    };
+    let before = ticks();
+    thread::sleep(Duration::from_secs(1));
+    // A loop that tried again and again would take all of that second.
+    assert!(ticks() - before < 20, "{} ticks", ticks() - before);
+    let complaints = served.log().matches("can't be accepted").count();
+    assert!(complaints < 20, "{complaints}");
+    drop(many);
+    if has_kcat() {
+        served.kcat(&["-L"], "");
     }
 }

@@ -28,10 +28,11 @@ impl Served {
         Self::with(place, &[&["--listen", "127.0.0.1:0"], args].concat(), 1)
     }
 
-    /// Serves a place with these arguments, on so many listeners.
+    /// Serves a place (the empty one is what the settings say) with these arguments, on so many listeners.
     pub fn with(place: &str, args: &[&str], listeners: usize) -> Self {
         let mut child = ottla()
-            .args(["serve", place])
+            .arg("serve")
+            .args(Some(place).filter(|place| !place.is_empty()))
             .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

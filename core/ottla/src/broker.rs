@@ -1,6 +1,7 @@
 //! An embedded broker, held open without a client.
 
-use crate::config::address;
+use crate::config::address::{self, Address};
+use crate::serve::ServerProperties;
 use crate::{Config, ErrCode, KafkaError};
 use ottla_broker::{BrokerError, PromoteError, Promotion};
 use ottla_driver::{EmbeddedBroker, LockError, OpenError, PromotionError};
@@ -44,6 +45,33 @@ impl Broker {
     pub fn with(config: &Config) -> Result<Self, KafkaError> {
         let (place, settings) = config.broker()?;
         let broker = EmbeddedBroker::open(&place, settings).map_err(open_failed)?;
+        let address = address::text_of(broker.place());
+        Ok(Self { broker, address })
+    }
+
+    /// Opens the broker at an address with the settings of a `server.properties`, in Kafka's names.
+    ///
+    /// ```
+    /// use ottla::{Broker, serve::ServerProperties};
+    ///
+    /// let properties = ServerProperties::parse([("num.partitions", "3"), ("durability", "os")])?;
+    /// let broker = Broker::with_properties("memory:three", &properties)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Broker::with`]; an address with settings of its own is none.
+    pub fn with_properties(
+        address: &str,
+        properties: &ServerProperties,
+    ) -> Result<Self, KafkaError> {
+        let parsed = Address::parse(address)?;
+        if !parsed.settings.is_empty() {
+            let message = format!("{address}: settings are given as properties here");
+            return Err(KafkaError::new(ErrCode::INVALID_ARG, message));
+        }
+        let broker = EmbeddedBroker::open(&parsed.place, properties.broker.clone());
+        let broker = broker.map_err(open_failed)?;
         let address = address::text_of(broker.place());
         Ok(Self { broker, address })
     }

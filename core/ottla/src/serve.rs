@@ -1,8 +1,11 @@
 //! The broker on TCP.
 
 use crate::{Broker, ErrCode, KafkaError};
-pub use ottla_driver::{Level, Listener, ServerConfig, ServerLog};
-use ottla_driver::{ServeError, Server};
+pub use ottla_broker::configs::{
+    ConfigError as PropertyError, ServerProperties, Unused, broker_row, read_properties,
+};
+use ottla_driver::Server;
+pub use ottla_driver::{Level, Listener, ServeError, ServerConfig, ServerLog};
 
 /// Serves an embedded broker on TCP, to any Kafka client. Handles in this process go on using it as before.
 ///
@@ -30,7 +33,9 @@ pub fn serve(
 ) -> Result<Server, KafkaError> {
     Server::start(broker.embedded().clone(), listeners, config).map_err(|error| {
         let code = match &error {
-            ServeError::NotLoopback(_) | ServeError::NoListener => ErrCode::INVALID_ARG,
+            ServeError::NotLoopback(_) | ServeError::NoListener | ServeError::Name(..) => {
+                ErrCode::INVALID_ARG
+            }
             ServeError::Address(_, why) if why.kind() == std::io::ErrorKind::AddrInUse => {
                 ErrCode::CONFLICT
             }

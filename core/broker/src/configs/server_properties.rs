@@ -78,6 +78,8 @@ pub struct ListenerSettings {
     pub receive_buffer_bytes: Option<usize>,
     /// `socket.request.max.bytes`: a larger request ends its connection.
     pub request_max_bytes: usize,
+    /// `queued.max.request.bytes`; negative: no limit.
+    pub queued_max_request_bytes: i64,
     /// `socket.listen.backlog.size`.
     pub listen_backlog: i32,
     /// `connections.max.idle.ms`; negative: an idle connection stays.
@@ -102,17 +104,18 @@ impl ListenerSettings {
 }
 
 impl Default for ListenerSettings {
-    /// Kafka's defaults.
+    /// The table's defaults.
     fn default() -> Self {
         Self {
             listeners: Vec::new(),
             advertised: Vec::new(),
             log_dir: None,
             network_threads: 3,
-            send_buffer_bytes: Some(102_400),
-            receive_buffer_bytes: Some(102_400),
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
             request_max_bytes: 104_857_600,
-            listen_backlog: 50,
+            queued_max_request_bytes: 256 << 20,
+            listen_backlog: 1024,
             connections_max_idle_ms: 600_000,
             max_connections: i32::MAX as usize,
             max_connections_per_ip: i32::MAX as usize,
@@ -216,6 +219,11 @@ impl ServerProperties {
             given,
             "socket.request.max.bytes",
             &mut sockets.request_max_bytes,
+        );
+        number(
+            given,
+            "queued.max.request.bytes",
+            &mut sockets.queued_max_request_bytes,
         );
         number(
             given,

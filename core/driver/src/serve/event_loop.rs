@@ -62,8 +62,10 @@ pub(super) struct EventLoop {
     privileged: Option<usize>,
     chunk: SharedChunk,
     listeners: Vec<Listening>,
-    /// When accepting goes on after an error.
+    /// When accepting goes on, if it rests.
     accept_at: Option<u64>,
+    /// Since when, and how many were accepted (`max.connection.creation.rate`).
+    accepted_since: (u64, u32),
     /// When connections are looked through for what takes too long; `u64::MAX` if there are none.
     sweep_at: u64,
     /// When the rest is cut off, once it is to stop.
@@ -109,6 +111,7 @@ impl EventLoop {
             chunk: SharedChunk::default(),
             listeners: listening,
             accept_at: None,
+            accepted_since: (0, 0),
             sweep_at: u64::MAX,
             stop_at: None,
         })
@@ -261,8 +264,17 @@ impl EventLoop {
                     break;
                 }
                 left -= 1;
+                let (since, count) = &mut self.accepted_since;
+                if now_us >= *since + 1_000_000 {
+                    (*since, *count) = (now_us, 0);
+                }
+                if *count >= self.serving.config.max_connection_rate {
+                    self.accept_at = Some(*since + 1_000_000);
+                    return;
+                }
                 match self.listeners[number].bound.socket.accept() {
                     Ok((stream, peer)) => {
+                        self.accepted_since.1 += 1;
                         if !self.serving.census.admit(peer.ip()) {
                             add(&self.counters().refused, 1);
                             self.log().event(

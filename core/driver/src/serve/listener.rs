@@ -2,6 +2,10 @@
 
 use mio::net::{TcpListener, TcpStream};
 use ottla_broker::Endpoint;
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    net::{self, AddressFamily, SocketType, sockopt},
+};
 use std::{
     collections::HashMap,
     io,
@@ -12,6 +16,7 @@ use std::{
     },
 };
 
+use super::server::ServerConfig;
 use crate::embedded::lock;
 
 /// An address to listen on.
@@ -41,8 +46,27 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    pub(super) fn bind(listener: &Listener) -> io::Result<Self> {
-        let socket = TcpListener::bind(listener.address)?;
+    pub(super) fn bind(listener: &Listener, config: &ServerConfig) -> io::Result<Self> {
+        let family = match listener.address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let socket = net::socket(family, SocketType::STREAM, None)?;
+        fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+        // An address may be listened on again at once after a restart.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        // Accepted sockets inherit it; set later it would be too late for the window that TCP announces.
+        if let Some(bytes) = config.receive_buffer_bytes {
+            sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+        }
+        if let Some(bytes) = config.send_buffer_bytes {
+            sockopt::set_socket_send_buffer_size(&socket, bytes)?;
+        }
+        net::bind(&socket, &listener.address)?;
+        net::listen(&socket, config.listen_backlog)?;
+        let socket = std::net::TcpListener::from(socket);
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from_std(socket);
         let address = socket.local_addr()?;
         let (host, port) = match &listener.advertised {
             Some((host, port)) => (host.clone(), port.unwrap_or(address.port())),
@@ -70,15 +94,18 @@ pub(super) struct Accepted {
 pub(super) struct Census {
     most: usize,
     most_per_ip: usize,
+    overrides: HashMap<IpAddr, usize>,
     open: AtomicUsize,
     by_ip: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Census {
-    pub(super) fn new(most: usize, most_per_ip: usize) -> Self {
+    pub(super) fn new(config: &ServerConfig) -> Self {
+        let overrides = config.connections_per_ip_overrides.iter().copied();
         Self {
-            most,
-            most_per_ip,
+            most: config.max_connections,
+            most_per_ip: config.max_connections_per_ip,
+            overrides: overrides.collect(),
             open: AtomicUsize::new(0),
             by_ip: Mutex::default(),
         }
@@ -91,10 +118,12 @@ impl Census {
 
     /// Counts a connection, unless there are enough from its address (`max.connections.per.ip`).
     pub(super) fn admit(&self, ip: IpAddr) -> bool {
-        if self.most_per_ip != usize::MAX {
+        let ip = ip.to_canonical();
+        if self.counts_ips() {
+            let most = *self.overrides.get(&ip).unwrap_or(&self.most_per_ip);
             let mut by_ip = lock(&self.by_ip);
             let of_ip = by_ip.entry(ip).or_default();
-            if *of_ip >= self.most_per_ip {
+            if *of_ip >= most {
                 return false;
             }
             *of_ip += 1;
@@ -105,7 +134,8 @@ impl Census {
 
     /// A connection is closed. Whether it was the one too many that others wait for.
     pub(super) fn leave(&self, ip: IpAddr) -> bool {
-        if self.most_per_ip != usize::MAX {
+        let ip = ip.to_canonical();
+        if self.counts_ips() {
             let mut by_ip = lock(&self.by_ip);
             if let Some(of_ip) = by_ip.get_mut(&ip) {
                 *of_ip -= 1;
@@ -115,6 +145,10 @@ impl Census {
             }
         }
         self.open.fetch_sub(1, SeqCst) >= self.most
+    }
+
+    fn counts_ips(&self) -> bool {
+        self.most_per_ip < i32::MAX as usize || !self.overrides.is_empty()
     }
 
     pub(super) fn open(&self) -> usize {

@@ -15,6 +15,7 @@ mod mail;
 mod receive;
 mod rehearsal;
 mod server;
+mod settings;
 
 pub use counters::{ApiCounters, ServerCounters};
 pub use listener::Listener;

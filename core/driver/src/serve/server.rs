@@ -15,7 +15,7 @@ use crate::{
 use ottla_broker::ConnId;
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -49,6 +49,16 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// `max.connections.per.ip`: further clients are disconnected at once; default: no limit.
     pub max_connections_per_ip: usize,
+    /// `max.connections.per.ip.overrides`: another limit for an address.
+    pub connections_per_ip_overrides: Vec<(IpAddr, usize)>,
+    /// `max.connection.creation.rate`: new connections in a second, of whomever; the rest waits. Default: no limit.
+    pub max_connection_rate: u32,
+    /// `socket.listen.backlog.size`: connections that wait to be accepted; default 1024 (Kafka: 50).
+    pub listen_backlog: i32,
+    /// `socket.send.buffer.bytes`; default: as the operating system likes (Kafka: 100 KiB).
+    pub send_buffer_bytes: Option<usize>,
+    /// `socket.receive.buffer.bytes`; default: as the operating system likes (Kafka: 100 KiB).
+    pub receive_buffer_bytes: Option<usize>,
     /// How long a stopping server waits for answers that are on their way; default 1 s.
     pub grace: Duration,
     /// Where its events go; default: nowhere.
@@ -67,6 +77,11 @@ impl Default for ServerConfig {
             max_stall: Duration::from_secs(60),
             max_connections: usize::MAX,
             max_connections_per_ip: usize::MAX,
+            connections_per_ip_overrides: Vec::new(),
+            max_connection_rate: u32::MAX,
+            listen_backlog: 1024,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
             grace: Duration::from_secs(1),
             log: Arc::new(Silent),
         }
@@ -84,6 +99,14 @@ impl fmt::Debug for ServerConfig {
             .field("max_stall", &self.max_stall)
             .field("max_connections", &self.max_connections)
             .field("max_connections_per_ip", &self.max_connections_per_ip)
+            .field(
+                "connections_per_ip_overrides",
+                &self.connections_per_ip_overrides,
+            )
+            .field("max_connection_rate", &self.max_connection_rate)
+            .field("listen_backlog", &self.listen_backlog)
+            .field("send_buffer_bytes", &self.send_buffer_bytes)
+            .field("receive_buffer_bytes", &self.receive_buffer_bytes)
             .field("grace", &self.grace)
             .finish_non_exhaustive()
     }
@@ -98,6 +121,8 @@ pub enum ServeError {
     NotLoopback(SocketAddr),
     /// There is nothing to listen on.
     NoListener,
+    /// A name that a setting has stands for no address.
+    Name(String, io::Error),
     /// The system gives no threads or event queues.
     System(io::Error),
 }
@@ -111,6 +136,7 @@ impl fmt::Display for ServeError {
                 "{address} can be reached from other machines, and TLS and authentication are not there yet: only loopback \
                  addresses (127.0.0.1, [::1]) are served"
             ),
+            Self::Name(name, error) => write!(f, "{name} stands for no address: {error}"),
             Self::NoListener => f.write_str("there is no address to listen on"),
             Self::System(error) => write!(f, "event loops can't be started: {error}"),
         }
@@ -175,7 +201,7 @@ impl Server {
             if !listener.address.ip().to_canonical().is_loopback() {
                 return Err(ServeError::NotLoopback(listener.address));
             }
-            let one = Bound::bind(listener);
+            let one = Bound::bind(listener, &config);
             bound.push(one.map_err(|error| ServeError::Address(listener.address, error))?);
         }
         let addresses: Vec<_> = bound.iter().map(|one| one.address).collect();
@@ -195,7 +221,7 @@ impl Server {
             log: config.log.clone(),
         });
         let serving = Arc::new(Serving {
-            census: Census::new(config.max_connections, config.max_connections_per_ip),
+            census: Census::new(&config),
             held: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
             broker: broker.clone(),
