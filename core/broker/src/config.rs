@@ -5,7 +5,9 @@ use alloc::{collections::BTreeMap, string::String};
 use ottla_protocol::Str;
 
 use crate::{
-    cleaner::CleanerConfig, groups::GroupConfig, share_partitions::ShareConfig,
+    cleaner::CleanerConfig,
+    groups::{ConsumerGroupConfig, GroupConfig},
+    share_partitions::ShareConfig,
     topic_config::TopicConfig,
 };
 
@@ -112,6 +114,7 @@ impl Default for BrokerConfig {
                 offset_metadata_max_bytes: 4096,
                 offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
                 offsets_retention_check_interval_ms: 10 * 60 * 1000,
+                consumer: ConsumerGroupConfig::default(),
             },
             share: ShareConfig::default(),
         }

@@ -39,7 +39,7 @@ pub use broker::{Broker, BrokerError};
 pub use cleaner::{CleanerConfig, CompactionId, CompactionJob, CompactionStep};
 pub use config::{BrokerConfig, Durability};
 pub use context::{ConnId, Endpoint, ReplyTo, RequestContext};
-pub use groups::GroupConfig;
+pub use groups::{ConsumerAssignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy};
 pub use kraft::{PromoteError, Promoted, Promotion, promote};
 pub use output::{Output, RequestEnvelope, SyncId};
 pub use share_partitions::{

@@ -77,6 +77,9 @@ pub(crate) fn open(
         config,
         ..
     } = &mut broker;
+    for topic in topics.iter() {
+        groups.handle_topic_changed(&topic.name, topic.id, topic.partitions.len() as i32);
+    }
     groups.replay_finished(now, |name| topics.by_name(name).is_some());
     share_groups.replay_finished(
         now,

@@ -465,6 +465,11 @@ impl Broker {
         for partition in made {
             self.attach(index, partition);
         }
+        if let Some(topic) = self.topics.get(index) {
+            let partitions = topic.partitions.len() as i32;
+            self.groups
+                .handle_topic_changed(&topic.name, topic.id, partitions);
+        }
         Ok(())
     }
 

@@ -20,6 +20,8 @@ use crate::{
 /// The features of KRaft clusters that are served: name and highest level, which is the one in force. Clients look at
 /// them to see which protocols they may use.
 const FEATURES: &[(&str, i16)] = &[
+    // KIP-848
+    ("group.version", 1),
     // KIP-932
     ("share.version", 1),
 ];

@@ -183,7 +183,7 @@ fn broker_configs(broker: &Broker, name: &str) -> Found {
     };
     let number = |n: i64| Str::from(n.to_string());
     let groups = &config.groups;
-    use ConfigType::{Boolean, Int, Long};
+    use ConfigType::{Boolean, Int, List, Long};
     let mut rows = vec![
         row(
             "auto.create.topics.enable",
@@ -196,6 +196,44 @@ fn broker_configs(broker: &Broker, name: &str) -> Found {
             number(config.fetch_max_bytes.into()),
             Int,
             "Largest fetch answer.",
+        ),
+        row(
+            "group.consumer.assignors",
+            Str::from(
+                groups
+                    .consumer
+                    .assignors
+                    .iter()
+                    .map(|a| a.name())
+                    .collect::<Vec<_>>()
+                    .join(","),
+            ),
+            List,
+            "Assignors of consumer groups; the first one is the default.",
+        ),
+        row(
+            "group.consumer.heartbeat.interval.ms",
+            number(groups.consumer.heartbeat_interval_ms.into()),
+            Int,
+            "How often members of consumer groups are told to send heartbeats.",
+        ),
+        row(
+            "group.consumer.max.size",
+            number(groups.consumer.max_size.into()),
+            Int,
+            "Most members of one consumer group.",
+        ),
+        row(
+            "group.consumer.migration.policy",
+            Str::from_static(groups.consumer.migration_policy.name()),
+            ConfigType::String,
+            "Whether groups with members change between the classic and the newer protocol.",
+        ),
+        row(
+            "group.consumer.session.timeout.ms",
+            number(groups.consumer.session_timeout_ms.into()),
+            Int,
+            "Session timeout of members of consumer groups.",
         ),
         row(
             "group.initial.rebalance.delay.ms",

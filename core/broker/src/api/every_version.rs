@@ -11,6 +11,8 @@ use ottla_protocol::{
             AlterShareGroupOffsetsRequestTopic,
         },
         api_versions::ApiVersionsRequest,
+        consumer_group_describe::ConsumerGroupDescribeRequest,
+        consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
         create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
         create_topics::{CreatableTopic, CreateTopicsRequest},
         delete_groups::DeleteGroupsRequest,
@@ -385,6 +387,33 @@ fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
         ApiKey::DescribeCluster => {
             vec![Request::DescribeCluster(DescribeClusterRequest::default())]
         }
+        ApiKey::ConsumerGroupHeartbeat => {
+            let heartbeat = |group: &str, member_epoch| ConsumerGroupHeartbeatRequest {
+                group_id: group.into(),
+                member_id: if v >= 1 || member_epoch != 0 {
+                    "m".into()
+                } else {
+                    Str::new()
+                },
+                member_epoch,
+                rebalance_timeout_ms: 1000,
+                subscribed_topic_names: Some(vec![TOPIC.into()]),
+                topic_partitions: Some(Vec::new()),
+                ..Default::default()
+            };
+            [("new", 0), ("new", 1), ("new", -1), ("nobody", 1), ("", 0)]
+                .into_iter()
+                .map(|(group, epoch)| Request::ConsumerGroupHeartbeat(heartbeat(group, epoch)))
+                .collect()
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            vec![Request::ConsumerGroupDescribe(
+                ConsumerGroupDescribeRequest {
+                    group_ids: vec!["new".into(), GROUP, "nobody".into()],
+                    include_authorized_operations: true,
+                },
+            )]
+        }
         ApiKey::OffsetForLeaderEpoch => {
             let asked = [(0, 0), (0, 5), (9, 0)];
             let partitions = asked.map(|(partition, leader_epoch)| OffsetForLeaderPartition {
@@ -530,6 +559,17 @@ fn every_version_of_every_key_is_answered_in_that_version() {
             h.create_topic(&alloc::format!("created-{version}-old"), 1, &[]);
             h.produce(TOPIC, 0, batch(&["first"]));
             let id = h.broker.topics.by_name(TOPIC).unwrap().id;
+            if *key == ApiKey::ConsumerGroupDescribe {
+                let join = ConsumerGroupHeartbeatRequest {
+                    group_id: "new".into(),
+                    member_id: "m".into(),
+                    rebalance_timeout_ms: 1000,
+                    subscribed_topic_names: Some(vec![TOPIC.into()]),
+                    topic_partitions: Some(Vec::new()),
+                    ..Default::default()
+                };
+                h.ask(1, Request::ConsumerGroupHeartbeat(join));
+            }
             let all = requests(*key, version, id);
             assert!(!all.is_empty(), "{key:?}");
             for request in all {
@@ -537,8 +577,8 @@ fn every_version_of_every_key_is_answered_in_that_version() {
                 request
                     .encode(version, &mut e)
                     .unwrap_or_else(|error| panic!("{key:?} {version}: {error}"));
-                let request =
-                    Request::decode(*key, version, &mut Decoder::new(e.into_bytes())).unwrap();
+                let request = Request::decode(*key, version, &mut Decoder::new(e.into_bytes()))
+                    .unwrap_or_else(|error| panic!("{key:?} {version}: {error:?}"));
                 let sent = h.send(version, request);
                 let Some(response) = h.take_answer(sent) else {
                     panic!("{key:?} {version}: no answer")
@@ -548,8 +588,8 @@ fn every_version_of_every_key_is_answered_in_that_version() {
                     .encode(version, &mut e)
                     .unwrap_or_else(|error| panic!("{key:?} {version}: {error}"));
                 let bytes = e.into_bytes();
-                let read =
-                    Response::decode(*key, version, &mut Decoder::new(bytes.clone())).unwrap();
+                let read = Response::decode(*key, version, &mut Decoder::new(bytes.clone()))
+                    .unwrap_or_else(|error| panic!("{key:?} {version}: {error:?}"));
                 let mut again = Encoder::new();
                 read.encode(version, &mut again).unwrap();
                 assert_eq!(again.into_bytes(), bytes, "{key:?} {version}");

@@ -17,6 +17,8 @@ use crate::{
 
 mod alter_share_group_offsets;
 pub(crate) mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -82,6 +84,8 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
     ApiKey::DescribeTopicPartitions,
     ApiKey::ShareGroupHeartbeat,
     ApiKey::ShareGroupDescribe,
@@ -171,6 +175,12 @@ pub(crate) fn dispatch(
         }
         Request::DeleteShareGroupOffsets(r) => {
             delete_share_group_offsets::handle(broker, now, context, r)
+        }
+        Request::ConsumerGroupHeartbeat(r) => {
+            consumer_group_heartbeat::handle(broker, now, context, r)
+        }
+        Request::ConsumerGroupDescribe(r) => {
+            consumer_group_describe::handle(broker, now, context, r)
         }
         // `is_served` let none of the others through.
         _ => Handled::Disconnect,

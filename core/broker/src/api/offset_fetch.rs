@@ -72,6 +72,17 @@ fn of_group(
     asked: &OffsetFetchRequestGroup,
     by_id: bool,
 ) -> OffsetFetchResponseGroup {
+    let member_id = asked.member_id.as_ref();
+    if let Err(error_code) = broker
+        .groups
+        .may_fetch(&asked.group_id, member_id, asked.member_epoch)
+    {
+        return OffsetFetchResponseGroup {
+            group_id: asked.group_id.clone(),
+            topics: Vec::new(),
+            error_code,
+        };
+    }
     let id_of = |name: &str| broker.topics.by_name(name).map(|topic| topic.id);
     let topics = match &asked.topics {
         // A topic that is gone has no id to be named by.

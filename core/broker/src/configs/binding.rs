@@ -3,11 +3,12 @@
 use alloc::{
     format,
     string::{String, ToString},
+    vec::Vec,
 };
 
 use super::row::Row;
 use crate::{
-    BrokerConfig, Durability,
+    BrokerConfig, ConsumerAssignor, Durability, MigrationPolicy,
     topic_config::{TOPIC_CONFIG_KEYS, TopicConfigKey},
 };
 
@@ -67,6 +68,19 @@ macro_rules! stands_in {
 
 const MINUTE: i64 = 60_000;
 
+/// An assignor by its name, or by that of Kafka's class.
+fn assignor(name: &str) -> Option<ConsumerAssignor> {
+    match name.trim() {
+        "uniform" | "org.apache.kafka.coordinator.group.assignor.UniformAssignor" => {
+            Some(ConsumerAssignor::Uniform)
+        }
+        "range" | "org.apache.kafka.coordinator.group.assignor.RangeAssignor" => {
+            Some(ConsumerAssignor::Range)
+        }
+        _ => None,
+    }
+}
+
 static BINDINGS: &[Binding] = &[
     flag!("auto.create.topics.enable", auto_create_topics),
     Binding {
@@ -107,6 +121,43 @@ static BINDINGS: &[Binding] = &[
         },
     },
     field!("fetch.max.bytes", fetch_max_bytes),
+    Binding {
+        name: "group.consumer.assignors",
+        get: |c| {
+            let names: Vec<&str> = c.groups.consumer.assignors.iter().map(|a| a.name()).collect();
+            Some(names.join(","))
+        },
+        set: |c, v| {
+            let assignors: Option<Vec<_>> = v.split(',').map(assignor).collect();
+            c.groups.consumer.assignors = assignors?;
+            Some(())
+        },
+    },
+    field!(
+        "group.consumer.heartbeat.interval.ms",
+        groups.consumer.heartbeat_interval_ms
+    ),
+    field!("group.consumer.max.size", groups.consumer.max_size),
+    Binding {
+        name: "group.consumer.migration.policy",
+        get: |c| Some(c.groups.consumer.migration_policy.name().to_string()),
+        set: |c, v| {
+            let named = |policy: &MigrationPolicy| policy.name().eq_ignore_ascii_case(v);
+            c.groups.consumer.migration_policy = [
+                MigrationPolicy::Bidirectional,
+                MigrationPolicy::Upgrade,
+                MigrationPolicy::Downgrade,
+                MigrationPolicy::Disabled,
+            ]
+            .into_iter()
+            .find(named)?;
+            Some(())
+        },
+    },
+    field!(
+        "group.consumer.session.timeout.ms",
+        groups.consumer.session_timeout_ms
+    ),
     field!(
         "group.initial.rebalance.delay.ms",
         groups.initial_rebalance_delay_ms

@@ -16,7 +16,10 @@ mod why {
     pub const NO_CLASSES: &str = "Java classes can't be loaded";
     pub const NO_POOLS: &str = "there are no such threads";
     pub const NO_SWEEPS: &str = "what is done waiting is forgotten at once";
-    pub const NO_CONSUMER_GROUPS: &str = "the consumer group protocol is not there yet";
+    pub const ASSIGNED_AT_ONCE: &str = "a change is assigned with the heartbeat that brings it";
+    pub const ALL_PROTOCOLS: &str = "the classic, the consumer and the share protocol are always served";
+    pub const NO_GROUP_SETTINGS: &str = "groups have no settings of their own yet";
+    pub const TOPICS_KNOWN: &str = "expressions are matched again when topics come or go";
     pub const NO_SHARE_GROUPS: &str = "share groups are not there yet";
     pub const NO_STREAMS_GROUPS: &str = "streams groups are not there yet";
     pub const NO_QUOTAS: &str = "quotas are not there yet";
@@ -97,23 +100,23 @@ pub static BROKER_ROWS: &[Row] = &[
     Row::new("fetch.purgatory.purge.interval.requests", ConfigType::Int, Some("1000"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_SWEEPS), "Requests between two sweeps of waiting fetches."),
     Row::new("follower.fetch.last.tiered.offset.enable", ConfigType::Boolean, Some("false"), Check::Any, Update::ClusterWide, Effect::Without(why::ONE_REPLICA), "Whether a new follower begins behind what is in tiered storage."),
     Row::new("follower.replication.throttled.rate", ConfigType::Long, Some("9223372036854775807"), Check::AtLeast(0), Update::ClusterWide, Effect::Without(why::ONE_REPLICA), "Bytes in a second that a throttled follower fetches.").internal(),
-    Row::new("group.consumer.assignment.interval.ms", ConfigType::Int, Some("1000"), Check::AtLeast(0), Update::ClusterWide, Effect::Without(why::NO_CONSUMER_GROUPS), "Least time between two assignments of a consumer group."),
-    Row::new("group.consumer.assignors", ConfigType::List, Some("uniform,range"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Assignors of consumer groups on the broker."),
-    Row::new("group.consumer.heartbeat.interval.ms", ConfigType::Int, Some("5000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "How often a member sends a heartbeat."),
-    Row::new("group.consumer.max.assignment.interval.ms", ConfigType::Int, Some("15000"), Check::AtLeast(0), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Upper bound of consumer.assignment.interval.ms."),
-    Row::new("group.consumer.max.heartbeat.interval.ms", ConfigType::Int, Some("15000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Upper bound of consumer.heartbeat.interval.ms."),
-    Row::new("group.consumer.max.session.timeout.ms", ConfigType::Int, Some("60000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Upper bound of consumer.session.timeout.ms."),
-    Row::new("group.consumer.max.size", ConfigType::Int, Some("2147483647"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Most members of a consumer group."),
-    Row::new("group.consumer.migration.policy", ConfigType::String, Some("bidirectional"), Check::AnyCaseOf(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Which way groups may change between the two protocols."),
-    Row::new("group.consumer.min.assignment.interval.ms", ConfigType::Int, Some("0"), Check::AtLeast(0), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Lower bound of consumer.assignment.interval.ms."),
-    Row::new("group.consumer.min.heartbeat.interval.ms", ConfigType::Int, Some("5000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Lower bound of consumer.heartbeat.interval.ms."),
-    Row::new("group.consumer.min.session.timeout.ms", ConfigType::Int, Some("45000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Lower bound of consumer.session.timeout.ms."),
-    Row::new("group.consumer.regex.refresh.interval.ms", ConfigType::Int, Some("600000"), Check::AtLeast(10000), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "How often regular expressions are matched against topics again.").internal(),
-    Row::new("group.consumer.session.timeout.ms", ConfigType::Int, Some("45000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "After which silence a member is gone."),
+    Row::new("group.consumer.assignment.interval.ms", ConfigType::Int, Some("1000"), Check::AtLeast(0), Update::ClusterWide, Effect::Without(why::ASSIGNED_AT_ONCE), "Least time between two assignments of a consumer group."),
+    Row::new("group.consumer.assignors", ConfigType::List, Some("uniform,range"), Check::Any, Update::ReadOnly, Effect::Effective, "Assignors of consumer groups on the broker."),
+    Row::new("group.consumer.heartbeat.interval.ms", ConfigType::Int, Some("5000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "How often a member sends a heartbeat."),
+    Row::new("group.consumer.max.assignment.interval.ms", ConfigType::Int, Some("15000"), Check::AtLeast(0), Update::ReadOnly, Effect::Without(why::ASSIGNED_AT_ONCE), "Upper bound of consumer.assignment.interval.ms."),
+    Row::new("group.consumer.max.heartbeat.interval.ms", ConfigType::Int, Some("15000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_GROUP_SETTINGS), "Upper bound of consumer.heartbeat.interval.ms."),
+    Row::new("group.consumer.max.session.timeout.ms", ConfigType::Int, Some("60000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_GROUP_SETTINGS), "Upper bound of consumer.session.timeout.ms."),
+    Row::new("group.consumer.max.size", ConfigType::Int, Some("2147483647"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Most members of a consumer group."),
+    Row::new("group.consumer.migration.policy", ConfigType::String, Some("bidirectional"), Check::AnyCaseOf(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), Update::ReadOnly, Effect::Effective, "Which way groups may change between the two protocols."),
+    Row::new("group.consumer.min.assignment.interval.ms", ConfigType::Int, Some("0"), Check::AtLeast(0), Update::ReadOnly, Effect::Without(why::ASSIGNED_AT_ONCE), "Lower bound of consumer.assignment.interval.ms."),
+    Row::new("group.consumer.min.heartbeat.interval.ms", ConfigType::Int, Some("5000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_GROUP_SETTINGS), "Lower bound of consumer.heartbeat.interval.ms."),
+    Row::new("group.consumer.min.session.timeout.ms", ConfigType::Int, Some("45000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_GROUP_SETTINGS), "Lower bound of consumer.session.timeout.ms."),
+    Row::new("group.consumer.regex.refresh.interval.ms", ConfigType::Int, Some("600000"), Check::AtLeast(10000), Update::ReadOnly, Effect::Without(why::TOPICS_KNOWN), "How often regular expressions are matched against topics again.").internal(),
+    Row::new("group.consumer.session.timeout.ms", ConfigType::Int, Some("45000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "After which silence a member is gone."),
     Row::new("group.coordinator.append.linger.ms", ConfigType::Int, Some("-1"), Check::AtLeast(-1), Update::ReadOnly, Effect::Without(why::NO_LINGER), "How long the group coordinator gathers records."),
     Row::new("group.coordinator.background.threads", ConfigType::Int, Some("2"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_POOLS), "Threads that compute assignments."),
     Row::new("group.coordinator.cached.buffer.max.bytes", ConfigType::Int, Some("1048588"), Check::AtLeast(524288), Update::ClusterWide, Effect::Without(why::NO_LINGER), "Largest buffer that the group coordinator keeps."),
-    Row::new("group.coordinator.rebalance.protocols", ConfigType::List, Some("classic,consumer,streams"), Check::ListOf(&["consumer", "classic", "share", "streams"]), Update::ReadOnly, Effect::Without(why::NO_CONSUMER_GROUPS), "Group protocols that are served."),
+    Row::new("group.coordinator.rebalance.protocols", ConfigType::List, Some("classic,consumer,streams"), Check::ListOf(&["consumer", "classic", "share", "streams"]), Update::ReadOnly, Effect::Without(why::ALL_PROTOCOLS), "Group protocols that are served."),
     Row::new("group.coordinator.threads", ConfigType::Int, Some("4"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_POOLS), "Threads of the group coordinator."),
     Row::new("group.initial.rebalance.delay.ms", ConfigType::Int, Some("0"), Check::Any, Update::ReadOnly, Effect::Effective, "How long the first join of an empty group waits for others.").kafkas(Some("3000")),
     Row::new("group.max.session.timeout.ms", ConfigType::Int, Some("1800000"), Check::Any, Update::ReadOnly, Effect::Effective, "Longest session timeout of a member of a classic group."),

@@ -12,6 +12,7 @@ use ottla_record::Now;
 
 use super::{
     GroupCoordinator,
+    consumer::{MayCommit, may_commit, may_fetch},
     group::{Group, GroupState},
     offsets::CommittedOffset,
     outbox::{AfterCommit, commit_error},
@@ -56,7 +57,11 @@ impl GroupCoordinator {
         let reply = context.reply;
         let max_metadata =
             (self.out.config.offset_metadata_max_bytes.max(0) as usize).min(MAX_TEXT);
-        let may = self.may_commit(request);
+        let may = self.may_commit(request, reply.api_version);
+        let (may, stale) = match may {
+            Ok(may) => (Ok(()), may),
+            Err(error) => (Err(error), MayCommit::Everything),
+        };
         let expire_timestamp = (request.retention_time_ms >= 0)
             .then(|| now.wall_ms.saturating_add(request.retention_time_ms));
         let mut offsets = Vec::new();
@@ -68,6 +73,10 @@ impl GroupCoordinator {
                 let metadata = p.committed_metadata.clone().unwrap_or_default();
                 let checked = topic_name(topic, p.partition_index).and_then(|name| {
                     may?;
+                    stale.check(
+                        self.out.topics.by_name(&name).map(|t| t.id),
+                        p.partition_index,
+                    )?;
                     if metadata.len() > max_metadata {
                         return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
                     }
@@ -127,21 +136,28 @@ impl GroupCoordinator {
         );
     }
 
-    fn may_commit(&self, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+    fn may_commit(
+        &self,
+        request: &OffsetCommitRequest,
+        version: i16,
+    ) -> Result<MayCommit, ErrorCode> {
         let generation = request.generation_id_or_member_epoch;
         if request.group_id.len() > MAX_TEXT {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
         let Some(group) = self.groups.get(&request.group_id) else {
             return if generation < 0 {
-                Ok(())
+                Ok(MayCommit::Everything)
             } else {
                 Err(ErrorCode::ILLEGAL_GENERATION)
             };
         };
+        if let Some(consumer) = &group.consumer {
+            return may_commit(consumer, version, &request.member_id, generation);
+        }
         let empty = group.state() == GroupState::Empty;
         if generation < 0 && empty {
-            return Ok(());
+            return Ok(MayCommit::Everything);
         }
         let instance_id = request.group_instance_id.as_ref();
         if generation >= 0 || !request.member_id.is_empty() || instance_id.is_some() {
@@ -155,7 +171,20 @@ impl GroupCoordinator {
         if group.state() == GroupState::CompletingRebalance {
             return Err(ErrorCode::REBALANCE_IN_PROGRESS);
         }
-        Ok(())
+        Ok(MayCommit::Everything)
+    }
+
+    /// Whether offsets of the group may be fetched in the name of a member (`OffsetFetch` v9); who names none may.
+    pub fn may_fetch(
+        &self,
+        group: &Str,
+        member_id: Option<&Str>,
+        epoch: i32,
+    ) -> Result<(), ErrorCode> {
+        match self.groups.get(group).and_then(|g| g.consumer.as_deref()) {
+            Some(consumer) => may_fetch(consumer, member_id, epoch),
+            None => Ok(()),
+        }
     }
 
     /// What the group committed for a partition.

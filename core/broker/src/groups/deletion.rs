@@ -90,7 +90,13 @@ impl GroupCoordinator {
             .iter()
             .map(|(topic, partition)| records::offset_tombstone(id, topic, *partition))
             .collect();
-        tombstones.push(records::group_tombstone(id));
+        match &group.consumer {
+            Some(consumer) => {
+                let keys = super::consumer::records::all_keys(consumer);
+                tombstones.extend(super::consumer::records::tombstones(id, &keys));
+            }
+            None => tombstones.push(records::group_tombstone(id)),
+        }
         let (id, incarnation) = (group.id.clone(), group.incarnation);
         self.deletions.groups.insert(incarnation, group);
         self.out.write_for(
@@ -162,6 +168,7 @@ impl GroupCoordinator {
             _ if request.group_id.is_empty() => Err(ErrorCode::INVALID_GROUP_ID),
             None => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             Some(g) if g.state() == GroupState::Empty => Ok(g),
+            Some(g) if g.consumer.is_some() => Ok(g),
             Some(g) if g.protocol_type.as_deref() == Some(CONSUMER) => Ok(g),
             Some(_) => Err(ErrorCode::NON_EMPTY_GROUP),
         };
@@ -216,6 +223,8 @@ impl GroupCoordinator {
     /// The topic is gone: its committed offsets go too. Memory forgets them at once, since a topic of the same name may
     /// come tomorrow; and again with the commit of the tombstones, before which older commits may still arrive.
     pub fn handle_topic_deleted(&mut self, _now: Now, name: &Str, _id: Uuid) {
+        self.out.topics.remove(name);
+        self.topics_changed();
         for group in self.groups.values_mut() {
             let keys = group.offsets.keys_of(name);
             if keys.is_empty() {

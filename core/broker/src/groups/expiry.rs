@@ -72,6 +72,13 @@ fn is_expired(
     retention_ms: i64,
 ) -> bool {
     let since_ms = match (&group.protocol_type, group.state()) {
+        // Kafka counts from the commit in a consumer group, also when it is empty.
+        _ if group.consumer.is_some() => {
+            if group.is_subscribed(topic) {
+                return false;
+            }
+            offset.commit_timestamp
+        }
         (None, _) => offset.commit_timestamp,
         (Some(_), GroupState::Empty) if group.state_since_ms >= 0 => group.state_since_ms,
         (Some(_), GroupState::Empty) => offset.commit_timestamp,

@@ -1,8 +1,9 @@
-//! One classic group as a value: members, generation, state and the rules that need nothing else.
+//! One group as a value: what both kinds have, and a classic group's: members, generation, state and the rules that need nothing else.
 //!
 //! The flows ([`super::join`], [`super::sync`], …) call these methods and put out what follows from them.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
@@ -10,12 +11,15 @@ use bytes::Bytes;
 use ottla_protocol::{ErrorCode, Str};
 use ottla_record::Now;
 
-use super::{member::Member, offsets::Offsets, subscription::subscribed_topics};
+use super::{
+    consumer::state::ConsumerGroup, member::Member, offsets::Offsets,
+    subscription::subscribed_topics,
+};
 
 /// The protocol type of Kafka's consumers; `connect` and others are stored and never looked into.
 pub(super) const CONSUMER: &str = "consumer";
 
-/// Kafka's states of a classic group.
+/// Kafka's states of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GroupState {
     /// No members; perhaps offsets.
@@ -26,6 +30,10 @@ pub(super) enum GroupState {
     CompletingRebalance,
     /// Every member has, or may fetch, its assignment.
     Stable,
+    /// Of a consumer group: its target is of an older epoch.
+    Assigning,
+    /// Of a consumer group: members are on their way to their targets.
+    Reconciling,
     /// Deleted or never there; only ever shown.
     Dead,
 }
@@ -38,6 +46,8 @@ impl GroupState {
             Self::PreparingRebalance => "PreparingRebalance",
             Self::CompletingRebalance => "CompletingRebalance",
             Self::Stable => "Stable",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
             Self::Dead => "Dead",
         }
     }
@@ -61,7 +71,7 @@ pub(super) struct InitialDelay {
     pub newcomers: bool,
 }
 
-/// A classic group.
+/// A group: its offsets, and its members, either of a classic group or of a consumer group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub id: Str,
@@ -96,6 +106,8 @@ pub(super) struct Group {
     /// Topics that consumers of this generation subscribe to; `None` where that can't be known.
     pub subscribed: Option<BTreeSet<Str>>,
     pub offsets: Offsets,
+    /// Set if this is a consumer group (KIP-848); then what is here of a classic one is empty.
+    pub consumer: Option<Box<ConsumerGroup>>,
     /// There may be a group metadata record in the log.
     pub persisted: bool,
     /// The earliest time for which the coordinator's timers know this group.
@@ -126,6 +138,7 @@ impl Group {
             support: BTreeMap::new(),
             subscribed: None,
             offsets: Offsets::default(),
+            consumer: None,
             persisted: false,
             timer_us: None,
             next_joined: 0,
@@ -133,7 +146,33 @@ impl Group {
     }
 
     pub fn state(&self) -> GroupState {
-        self.state
+        match &self.consumer {
+            Some(consumer) => consumer.state(),
+            None => self.state,
+        }
+    }
+
+    /// Makes it a consumer group, with these members in the place of all classic ones.
+    pub fn begin_consumer(&mut self, consumer: Box<ConsumerGroup>) {
+        self.forget_members();
+        self.consumer = Some(consumer);
+    }
+
+    /// Makes it a classic group without members.
+    pub fn end_consumer(&mut self) -> Option<Box<ConsumerGroup>> {
+        let consumer = self.consumer.take()?;
+        self.forget_members();
+        Some(consumer)
+    }
+
+    /// What is left is the group's id and its offsets.
+    fn forget_members(&mut self) {
+        let fresh = Self::new(self.id.clone(), self.incarnation);
+        let old = core::mem::replace(self, fresh);
+        self.offsets = old.offsets;
+        self.persisted = old.persisted;
+        self.timer_us = old.timer_us;
+        self.state_since_ms = old.state_since_ms;
     }
 
     /// Enters `state`. Leaving `PreparingRebalance` ends its wait; only `CompletingRebalance` waits for an assignment.
@@ -404,6 +443,9 @@ impl Group {
 
     /// Whether a member of the group (may) consume `topic` by subscription.
     pub fn is_subscribed(&self, topic: &Str) -> bool {
+        if let Some(consumer) = &self.consumer {
+            return consumer.is_subscribed(topic);
+        }
         match &self.subscribed {
             Some(topics) => topics.contains(topic),
             None => self.protocol_type.as_deref() == Some(CONSUMER),
@@ -412,6 +454,9 @@ impl Group {
 
     /// When something is next due: a session, a pending id, the end of a wait. Monotonic microseconds.
     pub fn next_due_us(&self) -> Option<u64> {
+        if let Some(consumer) = &self.consumer {
+            return consumer.next_due_us();
+        }
         let sessions = self.members.values().filter_map(Member::expires_us).min();
         let pending = self.pending_members.values().copied().min();
         let wait = self.join_wait.map(|w| w.ends_us);
@@ -423,7 +468,7 @@ impl Group {
 
     /// Whether nothing would be lost if the group were forgotten.
     pub fn is_vacant(&self) -> bool {
-        self.state == GroupState::Empty
+        self.state() == GroupState::Empty
             && self.pending_members.is_empty()
             && self.offsets.is_empty()
     }

@@ -3,7 +3,7 @@
 use ottla_protocol::{ErrorCode, messages::heartbeat::HeartbeatRequest};
 use ottla_record::Now;
 
-use super::{GroupCoordinator, group::GroupState};
+use super::{GroupCoordinator, consumer, group::GroupState};
 
 impl GroupCoordinator {
     /// Keeps the member's session. REBALANCE_IN_PROGRESS tells it to rejoin.
@@ -14,6 +14,13 @@ impl GroupCoordinator {
         let Some(group) = self.groups.get_mut(&request.group_id) else {
             return ErrorCode::UNKNOWN_MEMBER_ID;
         };
+        if group.consumer.is_some() {
+            let mut error = ErrorCode::UNKNOWN_MEMBER_ID;
+            self.with_group(&request.group_id, |group, out| {
+                error = consumer::classic_heartbeat(group, out, now, request);
+            });
+            return error;
+        }
         let instance_id = request.group_instance_id.as_ref();
         if let Err(error) = group.check_member(&request.member_id, instance_id) {
             return error;
@@ -29,7 +36,10 @@ impl GroupCoordinator {
             GroupState::PreparingRebalance => ErrorCode::REBALANCE_IN_PROGRESS,
             // Members may heartbeat as soon as they have their generation.
             GroupState::CompletingRebalance | GroupState::Stable => ErrorCode::NONE,
-            GroupState::Empty | GroupState::Dead => ErrorCode::UNKNOWN_MEMBER_ID,
+            GroupState::Empty
+            | GroupState::Dead
+            | GroupState::Assigning
+            | GroupState::Reconciling => ErrorCode::UNKNOWN_MEMBER_ID,
         }
     }
 }

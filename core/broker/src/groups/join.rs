@@ -6,7 +6,7 @@ use ottla_protocol::{ErrorCode, Str, messages::join_group::JoinGroupRequest};
 use ottla_record::Now;
 
 use super::{
-    GroupCoordinator,
+    GroupCoordinator, consumer,
     group::{Group, GroupState},
     member::{Member, NEW_MEMBER_JOIN_TIMEOUT_MS},
     outbox::Outbox,
@@ -86,6 +86,33 @@ impl GroupCoordinator {
         }
         self.group_or_new(now, &id);
         self.with_group(&id, |group, out| {
+            let mut request = request;
+            let refusal = match group.state() {
+                _ if group.consumer.is_none() => None,
+                // Nobody is left of the consumer group: whoever comes makes it what it needs.
+                GroupState::Empty if !request.member_id.is_empty() => {
+                    Some(ErrorCode::UNKNOWN_MEMBER_ID)
+                }
+                GroupState::Empty
+                    if request.protocol_type.is_empty() || request.protocols.is_empty() =>
+                {
+                    Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
+                }
+                GroupState::Empty => {
+                    consumer::end_empty(group, out);
+                    None
+                }
+                _ => match consumer::classic_join(group, out, now, context, &request) {
+                    consumer::Joined::Answered => return,
+                    consumer::Joined::Downgraded(member_id) => {
+                        request.member_id = member_id;
+                        None
+                    }
+                },
+            };
+            if let Some(error) = refusal {
+                return refuse_join(out, reply, request.member_id, error);
+            }
             let join = Join {
                 reply,
                 context,
@@ -134,7 +161,9 @@ fn has_room(group: &Group, request: &JoinGroupRequest, max_size: i32) -> bool {
         .and_then(|id| group.member(id));
     let present = group.member(&request.member_id).or(replaced);
     match group.state() {
-        GroupState::Empty | GroupState::Dead => true,
+        GroupState::Empty | GroupState::Dead | GroupState::Assigning | GroupState::Reconciling => {
+            true
+        }
         GroupState::PreparingRebalance => {
             present.is_some_and(|m| m.awaiting_join.is_some()) || group.awaiting_join() < max_size
         }
@@ -201,7 +230,7 @@ fn rejoin(group: &mut Group, out: &mut Outbox, now: Now, join: Join<'_>) {
             park(group, out, now, &join, &id);
             prepare_or_complete(group, out, now);
         }
-        GroupState::Empty | GroupState::Dead => {
+        GroupState::Empty | GroupState::Dead | GroupState::Assigning | GroupState::Reconciling => {
             refuse_join(out, join.reply, id, ErrorCode::UNKNOWN_MEMBER_ID);
         }
     }

@@ -8,7 +8,7 @@ use ottla_protocol::{
 use ottla_record::Now;
 
 use super::{
-    GroupCoordinator,
+    GroupCoordinator, consumer,
     group::Group,
     outbox::Outbox,
     rebalance::{after_removal, complete_if_all_joined, remove_member},
@@ -43,7 +43,11 @@ impl GroupCoordinator {
                 .collect();
             if known {
                 self.with_group(&request.group_id, |group, out| {
-                    errors = remove_all(group, out, now, &leaving);
+                    errors = if group.consumer.is_some() {
+                        consumer::classic_leave(group, out, now, &leaving)
+                    } else {
+                        remove_all(group, out, now, &leaving)
+                    };
                 });
             }
             if reply.api_version < MEMBERS_SINCE {

@@ -12,11 +12,12 @@ use ottla_protocol::{
 
 use super::{
     GroupCoordinator,
-    group::{Group, GroupState},
+    group::{CONSUMER, Group, GroupState},
 };
 
-/// The type of all groups here (`ListGroups` v5).
+/// The types of groups (`ListGroups` v5).
 const CLASSIC: &str = "classic";
+const CONSUMER_TYPE: &str = "consumer";
 /// The first `DescribeGroups` version that says that a group isn't there; before, it is a dead one.
 const NOT_FOUND_SINCE: i16 = 6;
 
@@ -28,32 +29,36 @@ impl GroupCoordinator {
         let asked = |filter: &[Str], value: &str| {
             filter.is_empty() || filter.iter().any(|f| f.eq_ignore_ascii_case(value))
         };
-        let mut groups = Vec::new();
-        if asked(types, CLASSIC) {
-            let of_state = |g: &&Group| asked(states, g.state().name());
-            groups.extend(
-                self.groups
-                    .values()
-                    .filter(of_state)
-                    .map(|group| ListedGroup {
-                        group_id: group.id.clone(),
-                        protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                        group_state: Str::from_static(group.state().name()),
-                        group_type: Str::from_static(CLASSIC),
-                    }),
-            );
-        }
+        let is_asked = |g: &&Group| asked(types, type_of(g)) && asked(states, g.state().name());
+        let groups: Vec<ListedGroup> = self
+            .groups
+            .values()
+            .filter(is_asked)
+            .map(|group| ListedGroup {
+                group_id: group.id.clone(),
+                protocol_type: match group.consumer {
+                    Some(_) => Str::from_static(CONSUMER),
+                    None => group.protocol_type.clone().unwrap_or_default(),
+                },
+                group_state: Str::from_static(group.state().name()),
+                group_type: Str::from_static(type_of(group)),
+            })
+            .collect();
         ListGroupsResponse {
             groups,
             ..ListGroupsResponse::default()
         }
     }
 
-    /// One group with its members. Metadata and protocol are shown of a stable group only.
+    /// One classic group with its members. Metadata and protocol are shown of a stable group only.
     pub fn describe(&self, id: &Str, version: i16) -> DescribedGroup {
-        let Some(group) = self.groups.get(id) else {
+        let group = self.groups.get(id);
+        let Some(group) = group.filter(|g| g.consumer.is_none()) else {
             let (error_code, error_message) = if version >= NOT_FOUND_SINCE {
-                let message = Str::from(alloc::format!("Group {id} not found."));
+                let message = Str::from(match group {
+                    Some(_) => alloc::format!("Group {id} is not a classic group."),
+                    None => alloc::format!("Group {id} not found."),
+                });
                 (ErrorCode::GROUP_ID_NOT_FOUND, Some(message))
             } else {
                 (ErrorCode::NONE, None)
@@ -93,6 +98,14 @@ impl GroupCoordinator {
             members,
             ..DescribedGroup::default()
         }
+    }
+}
+
+fn type_of(group: &Group) -> &'static str {
+    if group.consumer.is_some() {
+        CONSUMER_TYPE
+    } else {
+        CLASSIC
     }
 }
 

@@ -21,6 +21,7 @@
 //! its form in the log, [`outbox`] what the flows put out. See `docs/internals/groups.md`.
 
 mod commit;
+mod consumer;
 mod deletion;
 mod expiry;
 mod group;
@@ -48,7 +49,7 @@ use alloc::{
     vec::Vec,
 };
 use bytes::Bytes;
-use ottla_protocol::{ErrorCode, Response, Str};
+use ottla_protocol::{ErrorCode, Response, Str, Uuid};
 use ottla_record::Now;
 
 use self::{
@@ -58,6 +59,7 @@ use self::{
 };
 use crate::context::ReplyTo;
 
+pub use consumer::{ConsumerAssignor, ConsumerGroupConfig, MigrationPolicy};
 pub use offsets::CommittedOffset;
 pub(crate) use outbox::{membership_error, partition_of};
 
@@ -81,6 +83,8 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval_ms: i64,
+    /// Consumer groups of the newer protocol.
+    pub consumer: ConsumerGroupConfig,
 }
 
 /// One record for `__consumer_offsets`; a `None` value is a tombstone.
@@ -195,6 +199,20 @@ impl GroupCoordinator {
             AfterCommit::DeleteGroup { request } => {
                 self.deletion_written(&id, incarnation, request, result);
             }
+            AfterCommit::Consumer { keys } => {
+                if let Err(error) = result {
+                    if let Some(group) = self.incarnation(&id, incarnation)
+                        && let Some(consumer) = group.consumer.as_deref_mut()
+                    {
+                        consumer::write_failed(consumer, keys);
+                    }
+                    let error = outbox::membership_error(error);
+                    for (to, response) in answers {
+                        self.out.respond(to, consumer::failed(response, error));
+                    }
+                    return;
+                }
+            }
             AfterCommit::Nothing => {}
         }
         for (to, response) in answers {
@@ -225,7 +243,11 @@ impl GroupCoordinator {
             self.with_group(&id, |group, out| {
                 // What one thing that was due set off may be due at once too (an initial delay of 0, say).
                 while group.next_due_us().is_some_and(|due| due <= now.mono_us) {
-                    rebalance::handle_due(group, out, now);
+                    if group.consumer.is_some() {
+                        consumer::handle_due(group, out, now);
+                    } else {
+                        rebalance::handle_due(group, out, now);
+                    }
                 }
             });
         }
@@ -233,6 +255,23 @@ impl GroupCoordinator {
             self.expire_offsets(now);
             self.expiry_us = None;
             self.start_expiry(now);
+        }
+    }
+
+    /// A topic was made, or grew, or is there at the start.
+    pub fn handle_topic_changed(&mut self, name: &Str, id: Uuid, partitions: i32) {
+        self.out
+            .topics
+            .set(name, consumer::topics::Topic { id, partitions });
+        self.topics_changed();
+    }
+
+    /// Consumer groups look at their subscriptions with the next heartbeat.
+    fn topics_changed(&mut self) {
+        for group in self.groups.values_mut() {
+            if let Some(consumer) = group.consumer.as_deref_mut() {
+                consumer.topics_changed = true;
+            }
         }
     }
 

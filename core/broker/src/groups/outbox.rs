@@ -1,12 +1,13 @@
 //! What the flows put out: answers, and writes with what follows from their commit.
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     format,
+    string::String,
     vec::Vec,
 };
 use bytes::Bytes;
-use ottla_protocol::{ErrorCode, Response, Str, messages::join_group::JoinGroupResponse};
+use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::join_group::JoinGroupResponse};
 
 use super::{
     AppendToken, CoordinatorRecord, GroupConfig, GroupOutput, group::Group,
@@ -40,6 +41,10 @@ pub(super) enum AfterCommit {
     /// The group is gone; it comes back if its tombstones can't be written. With the `DeleteGroups` that asked for it,
     /// if one did.
     DeleteGroup { request: Option<u64> },
+    /// Records of a consumer group. They are out of date again if they can't be written, and the requests get the error.
+    Consumer {
+        keys: BTreeSet<super::consumer::records::RecordKey>,
+    },
     /// Nothing more: the group became empty, which memory knows already.
     Nothing,
 }
@@ -51,14 +56,15 @@ pub(super) struct Write {
     /// Of the group when it was decided; a later group of the same name is not meant.
     pub incarnation: u64,
     pub then: AfterCommit,
-    /// Answers that tell of what was written (whatever becomes of it).
+    /// Answers that tell of what was written (whatever becomes of it, except for a consumer group's).
     pub answers: Vec<(ReplyTo, Response)>,
 }
 
-/// Outputs in order, and the writes under way.
+/// What the flows know of the world and put out: outputs in order, and the writes under way.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub config: GroupConfig,
+    pub topics: super::consumer::topics::Topics,
     outputs: VecDeque<GroupOutput>,
     writes: BTreeMap<u64, Write>,
     next_token: u64,
@@ -69,6 +75,7 @@ impl Outbox {
     pub fn new(config: GroupConfig, seed: u64) -> Self {
         Self {
             config,
+            topics: super::consumer::topics::Topics::default(),
             outputs: VecDeque::new(),
             writes: BTreeMap::new(),
             next_token: 0,
@@ -126,6 +133,14 @@ impl Outbox {
         }
     }
 
+    /// Answers once the write `token` is committed or has failed: at once, if it is.
+    pub fn respond_after_write(&mut self, token: u64, to: ReplyTo, response: Response) {
+        match self.writes.get_mut(&token) {
+            Some(write) => write.answers.push((to, response)),
+            None => self.respond(to, response),
+        }
+    }
+
     pub fn take_write(&mut self, token: AppendToken) -> Option<Write> {
         self.writes.remove(&token.0)
     }
@@ -136,17 +151,26 @@ impl Outbox {
 
     /// A new member id: `<client or instance id>-<uuid>`.
     pub fn new_member_id(&mut self, prefix: &str) -> Str {
-        let b = self.random.next_u128();
-        // The text form of a version-4 UUID.
-        Str::from(format!(
-            "{prefix}-{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            (b >> 96) as u32,
-            (b >> 80) as u16,
-            (b >> 64) as u16 & 0x0fff,
-            ((b >> 48) as u16 & 0x3fff) | 0x8000,
-            b & 0xffff_ffff_ffff,
-        ))
+        let uuid = uuid_text(self.random.next_u128());
+        Str::from(format!("{prefix}-{uuid}"))
     }
+
+    /// A new member id of a consumer group: Kafka's base64 form of a UUID.
+    pub fn new_uuid(&mut self) -> Str {
+        Str::from(format!("{}", Uuid::from_random(self.random.next_u128())))
+    }
+}
+
+/// The text form of a version-4 UUID of these random bits.
+fn uuid_text(b: u128) -> String {
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        (b >> 96) as u32,
+        (b >> 80) as u16,
+        (b >> 64) as u16 & 0x0fff,
+        ((b >> 48) as u16 & 0x3fff) | 0x8000,
+        b & 0xffff_ffff_ffff,
+    )
 }
 
 /// The partition of `__consumer_offsets` that holds a group: `abs(hash) mod partitions`, with Java's string hash.

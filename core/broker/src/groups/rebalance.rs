@@ -61,7 +61,7 @@ pub(super) fn prepare_or_complete(group: &mut Group, out: &mut Outbox, now: Now)
         GroupState::Empty | GroupState::CompletingRebalance | GroupState::Stable => {
             prepare(group, out, now);
         }
-        GroupState::Dead => {}
+        GroupState::Dead | GroupState::Assigning | GroupState::Reconciling => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! The records of `__consumer_offsets`, byte for byte as Kafka writes them, and as every version of it wrote them.
 //!
 //! Key and value each begin with an i16. A key's is the type of the record: 0 and 1 are a committed offset (1 is
-//! written), 2 is a classic group. Other types (groups of the newer protocols) are not read. A value's is its version:
+//! written), 2 is a classic group. Those of consumer groups are in [`super::consumer::records`]; others are not read. A value's is its version:
 //! written are 3 for offsets (1 where the commit brought its own expiry) and 3 for groups; read are 0 to 4.
 
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -38,6 +38,11 @@ pub(super) enum GroupRecord {
     Group {
         group: Str,
         stored: Option<StoredGroup>,
+    },
+    /// Of a consumer group.
+    Consumer {
+        group: Str,
+        stored: super::consumer::records::Stored,
     },
 }
 
@@ -164,7 +169,10 @@ pub(super) fn parse(key: &[u8], value: Option<&[u8]>) -> Option<GroupRecord> {
                 stored: stored.map_or(Some(None), |s| s.map(Some))?,
             })
         }
-        _ => None,
+        _ => {
+            let (group, stored) = super::consumer::records::parse(kind, key, value)?;
+            Some(GroupRecord::Consumer { group, stored })
+        }
     }
 }
 
@@ -395,7 +403,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_none() {
         assert!(parse(b"", None).is_none());
-        assert!(parse(b"\0\x03\0\x01g", Some(b"\0\0\0\0\0\x01\0")).is_none());
+        assert!(parse(b"\0\x63\0\x01g", Some(b"\0\0\0\0\0\x01\0")).is_none());
         assert!(parse(b"\0\x02\0\x01g", Some(b"\0\x05")).is_none());
         let good = group_metadata(&group_of_one(), &BTreeMap::new())
             .value

@@ -5,7 +5,7 @@ use ottla_protocol::{Str, Uuid};
 use ottla_record::Now;
 
 use super::{
-    GroupCoordinator,
+    GroupCoordinator, consumer,
     group::{Group, GroupState},
     rebalance::prepare,
     records::{self, GroupRecord, StoredGroup},
@@ -47,12 +47,16 @@ impl GroupCoordinator {
                 group,
                 stored: None,
             }) => {
-                if let Some(present) = self.groups.get_mut(&group) {
+                // The tombstone with which a classic group became a consumer group.
+                if let Some(present) = self.groups.get_mut(&group)
+                    && present.consumer.is_none()
+                {
                     let offsets = core::mem::take(&mut present.offsets);
                     *present = Group::new(group, present.incarnation);
                     present.offsets = offsets;
                 }
             }
+            Some(GroupRecord::Consumer { group, stored }) => self.replay_consumer(&group, stored),
             None => {}
         }
     }
@@ -72,6 +76,11 @@ impl GroupCoordinator {
         let ids: Vec<Str> = self.groups.keys().cloned().collect();
         for id in ids {
             self.with_group(&id, |group, out| {
+                if let Some(consumer) = group.consumer.as_deref_mut() {
+                    let timeout_ms = out.config.consumer.session_timeout_ms;
+                    consumer::replay_finished(consumer, timeout_ms, now);
+                    return;
+                }
                 group.members_mut().for_each(|m| m.heard_of(now));
                 let max_size = out.config.max_size.max(0) as usize;
                 if group.state() == GroupState::Stable && group.members().len() > max_size {
@@ -82,7 +91,7 @@ impl GroupCoordinator {
         self.start_expiry(now);
     }
 
-    fn replayed_group(&mut self, id: &Str) -> &mut Group {
+    pub(super) fn replayed_group(&mut self, id: &Str) -> &mut Group {
         if !self.groups.contains_key(id) {
             self.insert_new(id);
         }

@@ -56,7 +56,7 @@ pub(super) fn replace_static(
         // The leader may have been told of the old id already, and would assign to it.
         GroupState::Stable | GroupState::CompletingRebalance => prepare(group, out, now),
         GroupState::PreparingRebalance => complete_if_all_joined(group, out, now),
-        GroupState::Empty | GroupState::Dead => {}
+        GroupState::Empty | GroupState::Dead | GroupState::Assigning | GroupState::Reconciling => {}
     }
 }
 

@@ -9,7 +9,7 @@ use ottla_protocol::{
 use ottla_record::Now;
 
 use super::{
-    GroupCoordinator,
+    GroupCoordinator, consumer,
     group::{Group, GroupState},
     outbox::{AfterCommit, Outbox, membership_error},
     owned::owned_bytes,
@@ -34,6 +34,9 @@ impl GroupCoordinator {
             return refuse_sync(&mut self.out, reply, ErrorCode::UNKNOWN_MEMBER_ID);
         }
         self.with_group(&id, |group, out| {
+            if group.consumer.is_some() {
+                return consumer::classic_sync(group, out, now, reply, &request);
+            }
             match check(group, reply.api_version, &request) {
                 Err(error) => refuse_sync(out, reply, error),
                 Ok(()) => synchronize(group, out, now, reply, request),
@@ -69,7 +72,7 @@ fn synchronize(
 ) {
     let id = &request.member_id;
     match group.state() {
-        GroupState::Empty | GroupState::Dead => {
+        GroupState::Empty | GroupState::Dead | GroupState::Assigning | GroupState::Reconciling => {
             refuse_sync(out, reply, ErrorCode::UNKNOWN_MEMBER_ID);
         }
         GroupState::PreparingRebalance => {

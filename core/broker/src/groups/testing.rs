@@ -7,7 +7,7 @@ use alloc::{
 };
 use bytes::Bytes;
 use ottla_protocol::{
-    ErrorCode, Response, Str,
+    ErrorCode, Response, Str, Uuid,
     messages::{
         heartbeat::HeartbeatRequest,
         join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
@@ -21,7 +21,8 @@ use ottla_protocol::{
 use ottla_record::Now;
 
 use super::{
-    AppendToken, CoordinatorRecord, GroupConfig, GroupCoordinator, GroupOutput, group::GroupState,
+    AppendToken, ConsumerGroupConfig, CoordinatorRecord, GroupConfig, GroupCoordinator,
+    GroupOutput, group::GroupState,
 };
 use crate::context::{ConnId, ReplyTo, RequestContext};
 
@@ -43,6 +44,9 @@ pub(super) struct Harness {
     pub open: BTreeMap<i32, ()>,
     /// The only topic that exists at a restart, if set.
     pub existing: Option<&'static str>,
+    /// The topics that the coordinator was told of: id and partitions.
+    pub topics: BTreeMap<Str, (Uuid, i32)>,
+    pub topic_ids: u128,
     answers: BTreeMap<i32, Response>,
     next_id: i32,
     seed: u64,
@@ -58,6 +62,7 @@ pub(super) fn config() -> GroupConfig {
         offset_metadata_max_bytes: 10,
         offsets_retention_ms: 7 * 24 * 3_600_000,
         offsets_retention_check_interval_ms: 600_000,
+        consumer: ConsumerGroupConfig::default(),
     }
 }
 
@@ -106,6 +111,8 @@ impl Harness {
             appends: VecDeque::new(),
             open: BTreeMap::new(),
             existing: None,
+            topics: BTreeMap::new(),
+            topic_ids: 0,
             answers: BTreeMap::new(),
             next_id: 0,
             seed: 1,
@@ -140,7 +147,7 @@ impl Harness {
         self.next_id
     }
 
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         while let Some(output) = self.coordinator.poll_output() {
             match output {
                 GroupOutput::Respond { to, response } => {
@@ -211,6 +218,10 @@ impl Harness {
         for (_, record) in &self.log {
             self.coordinator
                 .replay(&record.key, record.value.as_deref());
+        }
+        for (name, (id, partitions)) in &self.topics {
+            self.coordinator
+                .handle_topic_changed(name, *id, *partitions);
         }
         let existing = self.existing;
         self.coordinator

@@ -1,0 +1,36 @@
+//! ConsumerGroupDescribe (69): epochs, members and assignments of groups of the newer protocol (KIP-848).
+
+use ottla_protocol::{
+    ErrorCode, Response,
+    messages::consumer_group_describe::{
+        ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
+    },
+};
+use ottla_record::Now;
+
+use super::describe_groups::GROUP_OPERATIONS;
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    _now: Now,
+    context: &RequestContext,
+    request: ConsumerGroupDescribeRequest,
+) -> Handled {
+    let describe = |id| {
+        let mut group = broker.groups.describe_consumer(id, context.api_version);
+        if request.include_authorized_operations && group.error_code == ErrorCode::NONE {
+            group.authorized_operations = GROUP_OPERATIONS;
+        }
+        group
+    };
+    Handled::Respond(Response::ConsumerGroupDescribe(
+        ConsumerGroupDescribeResponse {
+            groups: request.group_ids.iter().map(describe).collect(),
+            ..Default::default()
+        },
+    ))
+}
