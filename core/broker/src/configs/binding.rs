@@ -124,7 +124,13 @@ static BINDINGS: &[Binding] = &[
     Binding {
         name: "group.consumer.assignors",
         get: |c| {
-            let names: Vec<&str> = c.groups.consumer.assignors.iter().map(|a| a.name()).collect();
+            let names: Vec<&str> = c
+                .groups
+                .consumer
+                .assignors
+                .iter()
+                .map(|a| a.name())
+                .collect();
             Some(names.join(","))
         },
         set: |c, v| {
@@ -303,6 +309,9 @@ mod tests {
             (ConfigType::Boolean, _) => vec!["true".to_string(), "false".to_string()],
             (ConfigType::List | ConfigType::String, Check::OneOf(all) | Check::ListOf(all)) => {
                 all.iter().map(ToString::to_string).collect()
+            }
+            (ConfigType::String, Check::AnyCaseOf(all)) => {
+                all.iter().map(|word| word.to_lowercase()).collect()
             }
             (ConfigType::List | ConfigType::String, _) => vec!["other".to_string()],
             (ConfigType::Double, Check::Real(..)) => vec!["0.25".to_string(), "0.75".to_string()],

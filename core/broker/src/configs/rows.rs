@@ -17,7 +17,8 @@ mod why {
     pub const NO_POOLS: &str = "there are no such threads";
     pub const NO_SWEEPS: &str = "what is done waiting is forgotten at once";
     pub const ASSIGNED_AT_ONCE: &str = "a change is assigned with the heartbeat that brings it";
-    pub const ALL_PROTOCOLS: &str = "the classic, the consumer and the share protocol are always served";
+    pub const ALL_PROTOCOLS: &str =
+        "the classic, the consumer and the share protocol are always served";
     pub const NO_GROUP_SETTINGS: &str = "groups have no settings of their own yet";
     pub const TOPICS_KNOWN: &str = "expressions are matched again when topics come or go";
     pub const NO_SHARE_GROUPS: &str = "share groups are not there yet";
@@ -101,7 +102,7 @@ pub static BROKER_ROWS: &[Row] = &[
     Row::new("follower.fetch.last.tiered.offset.enable", ConfigType::Boolean, Some("false"), Check::Any, Update::ClusterWide, Effect::Without(why::ONE_REPLICA), "Whether a new follower begins behind what is in tiered storage."),
     Row::new("follower.replication.throttled.rate", ConfigType::Long, Some("9223372036854775807"), Check::AtLeast(0), Update::ClusterWide, Effect::Without(why::ONE_REPLICA), "Bytes in a second that a throttled follower fetches.").internal(),
     Row::new("group.consumer.assignment.interval.ms", ConfigType::Int, Some("1000"), Check::AtLeast(0), Update::ClusterWide, Effect::Without(why::ASSIGNED_AT_ONCE), "Least time between two assignments of a consumer group."),
-    Row::new("group.consumer.assignors", ConfigType::List, Some("uniform,range"), Check::Any, Update::ReadOnly, Effect::Effective, "Assignors of consumer groups on the broker."),
+    Row::new("group.consumer.assignors", ConfigType::List, Some("uniform,range"), Check::ListOf(&["uniform", "range", "org.apache.kafka.coordinator.group.assignor.UniformAssignor", "org.apache.kafka.coordinator.group.assignor.RangeAssignor"]), Update::ReadOnly, Effect::Effective, "Assignors of consumer groups on the broker."),
     Row::new("group.consumer.heartbeat.interval.ms", ConfigType::Int, Some("5000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "How often a member sends a heartbeat."),
     Row::new("group.consumer.max.assignment.interval.ms", ConfigType::Int, Some("15000"), Check::AtLeast(0), Update::ReadOnly, Effect::Without(why::ASSIGNED_AT_ONCE), "Upper bound of consumer.assignment.interval.ms."),
     Row::new("group.consumer.max.heartbeat.interval.ms", ConfigType::Int, Some("15000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_GROUP_SETTINGS), "Upper bound of consumer.heartbeat.interval.ms."),
