@@ -7,6 +7,7 @@ mod r#gen;
 mod generate;
 mod header;
 mod install_c;
+mod java;
 mod packages;
 mod peers;
 mod scenarios;

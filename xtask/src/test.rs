@@ -1,8 +1,8 @@
 //! `cargo xtask test [SUITE …]`: every test of every language, and the simulator. CI runs just this.
 
 use crate::{
-    demo, install_c, packages, scenarios, setup,
-    shell::{Outcome, cargo, command, has, root, run, step, target_dir},
+    demo, install_c, java, packages, scenarios, setup,
+    shell::{Outcome, cargo, command, root, run, step, target_dir},
     torture,
 };
 use std::{fs, io::Write, process::Stdio, time::Instant};
@@ -11,7 +11,7 @@ use std::{fs, io::Write, process::Stdio, time::Instant};
 type Suite = (&'static str, &'static str, fn() -> Outcome);
 
 /// The suites in the order in which they run: the fast ones that find most come first.
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 11] = [
     (
         "rust",
         "unit, integration and documentation tests of the workspace",
@@ -36,6 +36,11 @@ const SUITES: [Suite; 10] = [
         jvm,
     ),
     (
+        "java",
+        "the Java client, Kafka's tools, Streams, Connect and Flume on `ottla serve` (docs/tools.md)",
+        || java::programs(&[]),
+    ),
+    (
         "differential",
         "the same requests, good and bad, at every version, to a JVM Kafka and to Ottla",
         differential,
@@ -52,9 +57,15 @@ const SUITES: [Suite; 10] = [
     ),
 ];
 
-/// Runs all suites, or those that are named.
+/// Runs all suites, or those that are named; `java` takes arguments of its own.
 pub fn main(args: &[String]) -> Outcome {
     let known = SUITES.map(|(name, ..)| name);
+    if let [suite, rest @ ..] = args
+        && suite == "java"
+        && rest.iter().any(|arg| !known.contains(&arg.as_str()))
+    {
+        return java::programs(rest);
+    }
     if let Some(unknown) = args.iter().find(|arg| !known.contains(&arg.as_str())) {
         return Err(format!(
             "no suite is called {unknown}; there are: {}",

@@ -187,7 +187,9 @@ pub(crate) fn check_topic_name(name: &str) -> Result<(), String> {
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     {
-        return Err("Topic name is invalid: it has a character other than ASCII alphanumerics, '.', '_' and '-'".to_string());
+        return Err(format!(
+            "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        ));
     }
     Ok(())
 }

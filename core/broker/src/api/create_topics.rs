@@ -173,7 +173,8 @@ fn partition_count(broker: &Broker, topic: &CreatableTopic) -> Result<i32, Refus
                 ErrorCode::INVALID_REPLICATION_FACTOR,
                 format!(
                     "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} \
-                     cannot be reached because only 1 broker(s) are registered."
+                     cannot be reached because only 1 broker(s) are registered or some brokers have all \
+                     their log directories cordoned."
                 ),
             ));
         }

@@ -111,13 +111,14 @@ fn named(
     may_create: bool,
     with_operations: bool,
 ) -> MetadataResponseTopic {
+    // A name beside an id counts for nothing: the Java client's Admin sends an empty one.
+    if version >= BY_ID && !asked.topic_id.is_zero() {
+        return match broker.topics.by_id(&asked.topic_id) {
+            Some(topic) => describe(broker, topic, with_operations),
+            None => failed(None, asked.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
+        };
+    }
     let name = match asked.name {
-        None if version >= BY_ID && !asked.topic_id.is_zero() => {
-            return match broker.topics.by_id(&asked.topic_id) {
-                Some(topic) => describe(broker, topic, with_operations),
-                None => failed(None, asked.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
-            };
-        }
         // From version 12 on null is a name that may be answered.
         None => return failed(None, asked.topic_id, ErrorCode::INVALID_REQUEST),
         Some(name) => name,
@@ -393,6 +394,12 @@ mod tests {
             found.topics[0].topic_authorized_operations,
             TOPIC_OPERATIONS
         );
+        let mut with_empty_name = by_id(all.topics[1].topic_id);
+        for topic in with_empty_name.topics.iter_mut().flatten() {
+            topic.name = Some("".into());
+        }
+        let found = ask(&mut h, 12, with_empty_name);
+        assert_eq!(found.topics[0].name.as_deref(), Some("a"));
         let missing = ask(&mut h, 12, by_id(Uuid::from_random(3)));
         assert_eq!(missing.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_ID);
     }
