@@ -2,7 +2,7 @@
 
 use crate::{
     demo, install_c, java, packages, scenarios, setup,
-    shell::{Outcome, cargo, command, root, run, step, target_dir},
+    shell::{Outcome, cargo, command, has, root, run, step, target_dir},
     torture,
 };
 use std::{fs, io::Write, process::Stdio, time::Instant};
