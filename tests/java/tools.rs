@@ -161,8 +161,9 @@ impl Normal {
             line = rule.replace_all(&line, *with).into_owned();
         }
         if options.only.is_some() && line.starts_with("| offset:") {
-            // Where it lies depends on the lines that are left out.
+            // Where it lies depends on the lines that are left out; a sequence without a producer means nothing.
             line = self.numbers.replace(&line, "N").into_owned();
+            line = line.replace("sequence: 0 ", "sequence: -1 ");
         }
         if options.numbers {
             line = self.numbers.replace_all(&line, "N").into_owned();
