@@ -1,6 +1,7 @@
 //! The `ottla` program.
 
 mod log;
+mod metrics;
 mod promote;
 mod serve;
 

@@ -3,6 +3,7 @@
 use crate::{
     Failure,
     log::{Format, LineLog},
+    metrics,
 };
 use ottla::{
     Broker,
@@ -15,7 +16,13 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
 };
-use std::{fs, io::Write, sync::Arc, thread, time::Instant};
+use std::{
+    fs,
+    io::Write,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
 
 pub const USAGE: &str = "\
 usage: ottla serve [DIR] [OPTION]...
@@ -27,6 +34,7 @@ in memory only.
   --config FILE          settings, in the syntax of Kafka's server.properties
   --set NAME=VALUE       a setting; counts more than those of the file; may be repeated. BROKER_CONFIGURATION.md has all
   --threads N            event loops (one for each core, at most 8)
+  --metrics HOST:PORT    Prometheus text at http://HOST:PORT/metrics; loopback only
   --log-level LEVEL      error, warn, info (the default) or debug
   --log-format FORMAT    text (the default) or json
 
@@ -50,6 +58,7 @@ struct Arguments {
     config: Option<String>,
     set: Vec<(String, String)>,
     threads: Option<usize>,
+    metrics: Option<String>,
     log_level: Option<String>,
     log_format: Option<String>,
 }
@@ -91,7 +100,7 @@ fn parse(args: &[String]) -> Result<Arguments, String> {
             }
             "--log-level" => parsed.log_level = Some(value()?),
             "--log-format" => parsed.log_format = Some(value()?),
-            "--metrics" => return Err("--metrics is not there yet".into()),
+            "--metrics" => parsed.metrics = Some(value()?),
             _ => return Err(format!("serve knows no {name}")),
         }
     }
@@ -225,8 +234,17 @@ pub fn main(args: &[String]) -> Result<(), Failure> {
     let failed = |error: ottla::KafkaError| Failure::Failed(error.to_string());
     let broker = Broker::with_properties(&settings.place, &settings.properties).map_err(failed)?;
     let server = serve(&broker, &settings.listeners, settings.server).map_err(failed)?;
+    let addresses = server.local_addrs().to_vec();
+    let served = Arc::new(Mutex::new(Some((broker, server))));
+    if let Some(address) = &arguments.metrics {
+        let parsed = address.parse().map_err(|_| {
+            Failure::Usage(format!("--metrics {address}: ADDRESS:PORT is expected"))
+        })?;
+        let bound = metrics::serve(parsed, served.clone()).map_err(Failure::Failed)?;
+        log.event(Level::Info, "metrics", &[("address", &bound)]);
+    }
     let mut stdout = std::io::stdout().lock();
-    for address in server.local_addrs() {
+    for address in addresses {
         // If nobody reads it, nobody misses it.
         let _ = writeln!(stdout, "ottla: listening on {address}");
     }
@@ -252,8 +270,11 @@ pub fn main(args: &[String]) -> Result<(), Failure> {
             std::process::exit(128 + signal);
         }
     });
-    server.stop();
-    broker.close().map_err(failed)?;
+    let taken = served.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((broker, server)) = taken {
+        server.stop();
+        broker.close().map_err(failed)?;
+    }
     log.event(Level::Info, "stopped", &[]);
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::{
     fetch_sessions::FetchSessions,
     groups::{GroupCoordinator, GroupOutput, partition_of},
     housekeeping::Housekeeping,
+    metrics::Counters,
     output::{Output, RequestEnvelope, SyncId},
     partition::{CommitWaiter, PartitionIndex, Partitions},
     producer_ids::ProducerIds,
@@ -115,6 +116,7 @@ pub struct Broker {
     pub(crate) cleaner: Cleaner,
     /// State of the compression codecs, kept between batches.
     pub(crate) codecs: Codecs,
+    pub(crate) counters: Counters,
     connections: HashMap<ConnId, Peer>,
     /// What open had to cut off, by partition directory.
     pub(crate) recoveries: Vec<(String, Recovery)>,
@@ -181,6 +183,7 @@ impl Broker {
             groups,
             producer_ids,
             codecs: Codecs::new(),
+            counters: Counters::default(),
             connections: HashMap::new(),
             recoveries: Vec::new(),
             untold: Vec::new(),

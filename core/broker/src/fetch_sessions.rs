@@ -294,7 +294,6 @@ impl FetchSessions {
         told
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }

@@ -21,6 +21,7 @@ mod fetch_sessions;
 mod groups;
 mod housekeeping;
 mod kraft;
+mod metrics;
 mod opening;
 mod output;
 mod partition;
@@ -41,6 +42,7 @@ pub use config::{BrokerConfig, Durability};
 pub use context::{ConnId, Endpoint, ReplyTo, RequestContext};
 pub use groups::{ConsumerAssignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy};
 pub use kraft::{PromoteError, Promoted, Promotion, promote};
+pub use metrics::{BrokerMetrics, PartitionMetrics};
 pub use output::{Output, RequestEnvelope, SyncId};
 pub use share_partitions::{
     SHARE_GROUP_CONFIGS, ShareConfig, ShareGroupSettings, ShareOffsetReset,

@@ -70,6 +70,14 @@ pub(crate) struct Partition {
     segments: usize,
     /// With `flush.ms`: when the oldest record that is not synced was appended.
     pub(crate) unsynced_since_us: Option<u64>,
+    /// The end of the log when it was opened.
+    opened_at: i64,
+    /// Bytes of records that consumers got.
+    pub(crate) bytes_out: u64,
+    /// Fetches that read it.
+    pub(crate) fetches: u64,
+    /// Batches that clients produced.
+    pub(crate) produced_batches: u64,
     /// It has a batch that compaction can't read.
     pub(crate) uncleanable: bool,
     /// What kept the last compaction from being done.
@@ -87,6 +95,7 @@ impl Partition {
         Self {
             // One broker leads for ever: an epoch that the log has seen stays, a new log begins with 0.
             leader_epoch: log.epochs().latest().unwrap_or(0),
+            opened_at: log.log_end_offset(),
             topic,
             topic_name,
             number,
@@ -103,6 +112,9 @@ impl Partition {
             fetch_waiters: Vec::new(),
             segments: 1,
             unsynced_since_us: None,
+            bytes_out: 0,
+            fetches: 0,
+            produced_batches: 0,
             uncleanable: false,
             cleaner_problem: None,
         }
@@ -141,6 +153,19 @@ impl Partition {
             epoch if epoch > self.leader_epoch => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
             _ => Ok(()),
         }
+    }
+
+    /// Records appended since it was opened.
+    pub(crate) fn messages_in(&self) -> u64 {
+        self.log
+            .log_end_offset()
+            .saturating_sub(self.opened_at)
+            .max(0) as u64
+    }
+
+    /// Bytes appended since it was opened.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// Counts an append of `bytes` bytes.

@@ -183,6 +183,15 @@ impl Purgatory {
         }
     }
 
+    /// How many produces and how many fetches wait.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let produces = self.waiting.values();
+        let produces = produces
+            .filter(|(_, waiting)| matches!(waiting, Waiting::Produce(_)))
+            .count();
+        (produces, self.waiting.len() - produces)
+    }
+
     /// When the next deadline is.
     pub(crate) fn next_deadline_us(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, _)| *at)

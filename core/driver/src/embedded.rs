@@ -13,8 +13,8 @@ use crate::{
     fork,
 };
 use ottla_broker::{
-    Broker, BrokerConfig, BrokerError, CompactionId, CompactionJob, ConnId, Durability, Endpoint,
-    Output, RequestEnvelope, SyncId,
+    Broker, BrokerConfig, BrokerError, BrokerMetrics, CompactionId, CompactionJob, ConnId,
+    Durability, Endpoint, Output, RequestEnvelope, SyncId,
 };
 use ottla_log::{MemoryStorage, Storage, StorageError, StorageErrorKind, SyncJob};
 use ottla_protocol::Response;
@@ -256,6 +256,11 @@ impl EmbeddedBroker {
         state.broker.handle_accept(now(), conn, host, endpoint);
         shared.settle(state, &mut |_, answer| Some(answer));
         conn
+    }
+
+    /// What there is to measure.
+    pub fn metrics(&self) -> BrokerMetrics {
+        lock(&self.open.shared.state).broker.metrics()
     }
 
     /// The connection is no longer used.

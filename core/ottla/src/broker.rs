@@ -3,7 +3,7 @@
 use crate::config::address::{self, Address};
 use crate::serve::ServerProperties;
 use crate::{Config, ErrCode, KafkaError};
-use ottla_broker::{BrokerError, PromoteError, Promotion};
+use ottla_broker::{BrokerError, BrokerMetrics, PromoteError, Promotion};
 use ottla_driver::{EmbeddedBroker, LockError, OpenError, PromotionError};
 use std::path::Path;
 
@@ -89,6 +89,12 @@ impl Broker {
     pub fn close(self) -> Result<bool, KafkaError> {
         let closed = self.broker.close();
         closed.map_err(|error| KafkaError::new(ErrCode::FS, error.to_string()))
+    }
+
+    /// What the broker measures of itself: records and bytes by partition, groups, what waits. Takes time in proportion to the number of
+    /// partitions and groups, and holds up requests for as long.
+    pub fn metrics(&self) -> BrokerMetrics {
+        self.broker.metrics()
     }
 
     pub(crate) fn embedded(&self) -> &EmbeddedBroker {

@@ -87,7 +87,7 @@ pub use event::{
     Delivery, DeliveryBatch, Event, FetchedBatch, LogLine, Persistence, RebalanceKind, Record,
 };
 pub use handle::{GroupMetadata, Handle, InterruptCheck, ProduceRecord, TopicHandle};
-pub use ottla_broker::{Promoted, Promotion};
+pub use ottla_broker::{BrokerMetrics, PartitionMetrics, Promoted, Promotion};
 pub use ottla_client::{ErrCode, KafkaError, Role, Route};
 pub use ottla_driver::{Server, ServerCounters};
 pub use ottla_protocol::{ErrorCode, Str};

@@ -191,6 +191,7 @@ fn read_all(broker: &mut Broker, plan: &FetchPlan) -> ReadAll {
             }
             Err(error_code) => {
                 all.any_error = true;
+                broker.counters.failed_fetches += 1;
                 PartitionData {
                     partition_index: target.key.partition,
                     error_code,
@@ -314,6 +315,13 @@ fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Resp
     for (at, (target, data)) in targets.into_iter().zip(read.partitions).enumerate() {
         if told.as_ref().is_some_and(|told| !told[at]) {
             continue;
+        }
+        if data.error_code == ErrorCode::NONE
+            && let Ok(index) = resolve(broker, &target.key)
+            && let Some(partition) = broker.partitions.get_mut(index)
+        {
+            partition.fetches += 1;
+            partition.bytes_out += data.records.len() as u64;
         }
         let FetchKey {
             topic, topic_id, ..

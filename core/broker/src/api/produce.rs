@@ -52,6 +52,9 @@ pub(crate) fn handle(
             );
             partition_responses.push(match appended {
                 Ok((partition, appended)) => {
+                    if let Some(partition) = broker.partitions.get_mut(partition) {
+                        partition.produced_batches += 1;
+                    }
                     let committed = broker
                         .partitions
                         .get(partition)
@@ -70,6 +73,7 @@ pub(crate) fn handle(
                 }
                 Err(refusal) => {
                     any_error = true;
+                    broker.counters.failed_produces += 1;
                     refused(number, refusal)
                 }
             });

@@ -1,0 +1,436 @@
+//! `--metrics HOST:PORT`: Prometheus text, with Kafka's names for what Kafka measures, as its JMX exporter spells them.
+//! docs/internals/metrics.md lists them.
+
+use ottla::{Broker, BrokerMetrics, PartitionMetrics, Server, ServerCounters};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A scraper that says nothing for so long is left alone.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// No scraper's request is longer.
+const LONGEST_REQUEST: usize = 8 * 1024;
+
+/// What is served; whoever stops it takes it out.
+pub type Served = Arc<Mutex<Option<(Broker, Server)>>>;
+
+/// Listens, and answers scrapers on a thread of its own for as long as the process lives. Only on a loopback address.
+pub fn serve(address: SocketAddr, served: Served) -> Result<SocketAddr, String> {
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "--metrics {address}: only loopback addresses, since there is no authentication yet"
+        ));
+    }
+    let failed = |error: std::io::Error| format!("--metrics {address}: {error}");
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let started = Instant::now();
+    thread::Builder::new()
+        .name("ottla-metrics".into())
+        .spawn(move || {
+            for stream in listener.incoming() {
+                match stream {
+                    // One at a time: scrapers come every few seconds.
+                    Ok(stream) => answer(stream, &served, started),
+                    // Out of descriptors, for one: it may be better in a while.
+                    Err(_) => thread::sleep(Duration::from_millis(100)),
+                }
+            }
+        })
+        .map_err(failed)?;
+    Ok(bound)
+}
+
+fn answer(mut stream: TcpStream, served: &Served, started: Instant) {
+    let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = stream.set_write_timeout(Some(PATIENCE));
+    let mut request = Vec::new();
+    let mut part = [0; 1024];
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut part) {
+            Ok(0) | Err(_) => return,
+            Ok(_) if request.len() > LONGEST_REQUEST => return,
+            Ok(len) => request.extend_from_slice(&part[..len]),
+        }
+    }
+    let path = request.strip_prefix(b"GET ").unwrap_or_default();
+    let path = path.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let (status, kind, body) = if path == b"/metrics" || path == b"/" {
+        let served = served.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((broker, server)) = &*served else {
+            return;
+        };
+        let body = text(&broker.metrics(), &server.counters(), started.elapsed());
+        ("200 OK", "text/plain; version=0.0.4; charset=utf-8", body)
+    } else {
+        ("404 Not Found", "text/plain", "GET /metrics\n".into())
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let _ = stream.write_all(head.as_bytes());
+    let _ = stream.write_all(body.as_bytes());
+}
+
+/// The text of an answer.
+fn text(broker: &BrokerMetrics, server: &ServerCounters, up: Duration) -> String {
+    let mut page = Page::default();
+    topics(&mut page, broker);
+    partitions(&mut page, broker);
+    requests(&mut page, server);
+    page.metric(
+        "kafka_coordinator_group_groupmetadatamanager_numgroups",
+        "gauge",
+        "Groups, by type and state.",
+    );
+    for ((kind, state), count) in &broker.groups {
+        page.row(&[("type", kind), ("state", state)], *count as f64);
+    }
+    page.metric(
+        "kafka_server_delayedoperationpurgatory_purgatorysize",
+        "gauge",
+        "Requests that wait.",
+    );
+    page.row(
+        &[("delayedOperation", "Produce")],
+        broker.waiting_produces as f64,
+    );
+    page.row(
+        &[("delayedOperation", "Fetch")],
+        broker.waiting_fetches as f64,
+    );
+    page.one(
+        "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+        "gauge",
+        "Incremental fetch sessions.",
+        broker.fetch_sessions as f64,
+    );
+    page.one(
+        "process_uptime_seconds",
+        "gauge",
+        "Since the daemon was started.",
+        up.as_secs_f64(),
+    );
+    page.text
+}
+
+/// A topic's counters: how they are read out of a partition's numbers.
+type Sum = (&'static str, &'static str, fn(&PartitionMetrics) -> u64);
+
+/// What Kafka's BrokerTopicMetrics have, added up over a topic's partitions.
+const OF_TOPICS: [Sum; 5] = [
+    ("messagesin", "Records appended.", |p| p.messages_in),
+    ("bytesin", "Bytes appended.", |p| p.bytes_in),
+    (
+        "bytesout",
+        "Bytes of records that went to consumers.",
+        |p| p.bytes_out,
+    ),
+    (
+        "totalproducerequests",
+        "Batches that clients produced.",
+        |p| p.produced_batches,
+    ),
+    ("totalfetchrequests", "Fetches of partitions.", |p| {
+        p.fetches
+    }),
+];
+
+fn topics(page: &mut Page, broker: &BrokerMetrics) {
+    for (name, help, value) in OF_TOPICS {
+        let name = format!("kafka_server_brokertopicmetrics_{name}_total");
+        page.metric(&name, "counter", help);
+        let mut by_topic: BTreeMap<&str, u64> = BTreeMap::new();
+        for partition in &broker.partitions {
+            *by_topic.entry(&partition.topic).or_default() += value(partition);
+        }
+        page.row(&[], by_topic.values().sum::<u64>() as f64);
+        for (topic, sum) in by_topic {
+            page.row(&[("topic", topic)], sum as f64);
+        }
+    }
+    let failed = [
+        (
+            "failedproducerequests",
+            "Batches that were refused.",
+            broker.failed_produces,
+        ),
+        (
+            "failedfetchrequests",
+            "Partitions whose fetch failed.",
+            broker.failed_fetches,
+        ),
+    ];
+    for (name, help, value) in failed {
+        let name = format!("kafka_server_brokertopicmetrics_{name}_total");
+        page.one(&name, "counter", help, value as f64);
+    }
+}
+
+/// A gauge of every partition.
+type Gauge = (&'static str, &'static str, fn(&PartitionMetrics) -> f64);
+
+const OF_PARTITIONS: [Gauge; 6] = [
+    ("kafka_log_log_size", "Bytes of the log.", |p| {
+        p.size_bytes as f64
+    }),
+    (
+        "kafka_log_log_numlogsegments",
+        "Segments of the log.",
+        |p| p.segments as f64,
+    ),
+    (
+        "kafka_log_log_logstartoffset",
+        "First offset that may be read.",
+        |p| p.log_start_offset as f64,
+    ),
+    (
+        "kafka_log_log_logendoffset",
+        "The offset that the next record gets.",
+        |p| p.log_end_offset as f64,
+    ),
+    (
+        "ottla_log_high_watermark",
+        "Exclusive end of what is committed.",
+        |p| p.high_watermark as f64,
+    ),
+    (
+        "ottla_log_damaged_bytes",
+        "Bytes that can't be read since they are damaged.",
+        |p| p.damaged_bytes as f64,
+    ),
+];
+
+fn partitions(page: &mut Page, broker: &BrokerMetrics) {
+    let all = broker.partitions.len();
+    let offline = broker.partitions.iter().filter(|p| p.is_offline).count();
+    let of_broker = [
+        ("partitioncount", "Partitions.", all),
+        (
+            "leadercount",
+            "Partitions that this broker leads.",
+            all - offline,
+        ),
+        (
+            "offlinereplicacount",
+            "Partitions whose log failed.",
+            offline,
+        ),
+    ];
+    for (name, help, value) in of_broker {
+        let name = format!("kafka_server_replicamanager_{name}");
+        page.one(&name, "gauge", help, value as f64);
+    }
+    for (name, help, value) in OF_PARTITIONS {
+        page.metric(name, "gauge", help);
+        for partition in &broker.partitions {
+            let number = partition.partition.to_string();
+            let labels = [("topic", &*partition.topic), ("partition", &*number)];
+            page.row(&labels, value(partition));
+        }
+    }
+}
+
+fn requests(page: &mut Page, server: &ServerCounters) {
+    page.metric(
+        "kafka_network_requestmetrics_requests_total",
+        "counter",
+        "Requests, by API.",
+    );
+    for api in &server.apis {
+        page.row(&[("request", api.key.name())], api.requests as f64);
+    }
+    page.metric(
+        "kafka_network_requestmetrics_requestbytes_total",
+        "counter",
+        "Bytes of requests.",
+    );
+    for api in &server.apis {
+        page.row(&[("request", api.key.name())], api.bytes_in as f64);
+    }
+    page.metric(
+        "kafka_network_requestmetrics_totaltimems",
+        "summary",
+        "From a request's arrival to its answer, in milliseconds.",
+    );
+    for api in &server.apis {
+        let labels = [("request", api.key.name())];
+        page.part("_count", &labels, api.answers as f64);
+        page.part("_sum", &labels, api.total_us as f64 / 1000.0);
+    }
+    page.metric(
+        "ottla_request_longest_ms",
+        "gauge",
+        "The longest time to an answer.",
+    );
+    for api in &server.apis {
+        page.row(&[("request", api.key.name())], api.max_us as f64 / 1000.0);
+    }
+    let of_sockets = [
+        (
+            "connection_count",
+            "gauge",
+            "Open connections.",
+            server.connections_open,
+        ),
+        (
+            "connection_creation_total",
+            "counter",
+            "Connections accepted.",
+            server.connections_accepted,
+        ),
+        (
+            "connection_close_total",
+            "counter",
+            "Connections closed.",
+            server.connections_closed,
+        ),
+        (
+            "incoming_byte_total",
+            "counter",
+            "Bytes received.",
+            server.bytes_in,
+        ),
+        (
+            "outgoing_byte_total",
+            "counter",
+            "Bytes sent.",
+            server.bytes_out,
+        ),
+    ];
+    for (name, kind, help, value) in of_sockets {
+        let name = format!("kafka_server_socket_server_metrics_{name}");
+        page.one(&name, kind, help, value as f64);
+    }
+    let held = [
+        (
+            "ottla_connections_refused_total",
+            "counter",
+            "Connections refused: too many from one address.",
+            server.connections_refused,
+        ),
+        (
+            "ottla_request_bytes_held",
+            "gauge",
+            "Bytes of requests that are not answered.",
+            server.request_bytes_held,
+        ),
+        (
+            "ottla_answer_bytes_held",
+            "gauge",
+            "Bytes of answers that clients did not take yet.",
+            server.answer_bytes_held,
+        ),
+    ];
+    for (name, kind, help, value) in held {
+        page.one(name, kind, help, value as f64);
+    }
+}
+
+/// A page of metrics in the making.
+#[derive(Default)]
+struct Page {
+    text: String,
+    name: String,
+}
+
+impl Page {
+    /// Begins a metric; its rows follow.
+    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+        self.name = name.into();
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn row(&mut self, labels: &[(&str, &str)], value: f64) {
+        self.part("", labels, value);
+    }
+
+    /// A row of the metric with something behind its name.
+    fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        self.text += &self.name;
+        self.text += suffix;
+        for (at, (name, value)) in labels.iter().enumerate() {
+            let before = if at == 0 { '{' } else { ',' };
+            let value = value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let _ = write!(self.text, "{before}{name}=\"{value}\"");
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
+        self.metric(name, kind, help);
+        self.row(&[], value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla::{
+        NewRecord, Producer,
+        serve::{Listener, ServerConfig},
+    };
+
+    fn served(broker: &Broker) -> Served {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let server = ottla::serve::serve(broker, &[Listener::from(any)], ServerConfig::default());
+        Arc::new(Mutex::new(Some((broker.clone(), server.unwrap()))))
+    }
+
+    #[test]
+    fn a_scraper_gets_what_was_counted() {
+        let broker = Broker::open("memory:metrics").unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let served = served(&broker);
+        let address = serve(any, served.clone()).unwrap();
+        let config = ottla::Config::new()
+            .with("bootstrap.servers", "memory:metrics")
+            .unwrap();
+        let producer = Producer::new(config).unwrap();
+        producer.send(NewRecord::to("t").value("v")).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+
+        let get = |path: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            said
+        };
+        let page = get("/metrics");
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+        for line in [
+            "kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"} 1",
+            "kafka_log_log_logendoffset{topic=\"t\",partition=\"0\"} 1",
+            "kafka_server_replicamanager_partitioncount 1",
+        ] {
+            assert!(
+                page.lines().any(|other| other == line),
+                "{line} is not in {page}"
+            );
+        }
+        assert!(get("/other").starts_with("HTTP/1.1 404"));
+        drop(served.lock().unwrap().take());
+        assert_eq!(get("/metrics"), "", "what is stopped has nothing to say");
+    }
+
+    #[test]
+    fn others_than_this_machine_get_nothing() {
+        let broker = Broker::open("memory:metrics-refused").unwrap();
+        let why = serve("0.0.0.0:0".parse().unwrap(), served(&broker));
+        assert!(why.unwrap_err().contains("loopback"));
+    }
+}

@@ -1,0 +1,145 @@
+//! What a broker measures of itself, at one moment: numbers for whoever shows them. Kafka's JMX beans of the same meaning are named
+//! in `docs/internals/metrics.md`.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use ottla_protocol::{Str, messages::ListGroupsRequest};
+
+use crate::Broker;
+
+/// The numbers of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMetrics {
+    /// Its topic.
+    pub topic: Str,
+    /// Its number.
+    pub partition: i32,
+    /// Bytes of its log.
+    pub size_bytes: u64,
+    /// Segments of its log.
+    pub segments: usize,
+    /// First offset that may be read.
+    pub log_start_offset: i64,
+    /// Exclusive end of what is committed.
+    pub high_watermark: i64,
+    /// The offset that the next record gets.
+    pub log_end_offset: i64,
+    /// Bytes that can't be read since they are damaged, as far as that was found out.
+    pub damaged_bytes: u64,
+    /// Records appended since the broker was opened.
+    pub messages_in: u64,
+    /// Bytes appended since then.
+    pub bytes_in: u64,
+    /// Bytes of records that went to consumers since then.
+    pub bytes_out: u64,
+    /// Batches that clients produced since then, accepted ones.
+    pub produced_batches: u64,
+    /// Fetches that read this partition since then.
+    pub fetches: u64,
+    /// A write or sync failed: nothing is served until the broker is opened again.
+    pub is_offline: bool,
+}
+
+/// The numbers of a broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerMetrics {
+    /// Every partition, by topic and number.
+    pub partitions: Vec<PartitionMetrics>,
+    /// How many groups are of which type (`classic`, `consumer`, `share`) and in which state.
+    pub groups: BTreeMap<(Str, Str), usize>,
+    /// Produces that wait for their records to be durable.
+    pub waiting_produces: usize,
+    /// Fetches that wait for records.
+    pub waiting_fetches: usize,
+    /// Batches that were refused since the broker was opened.
+    pub failed_produces: u64,
+    /// Partitions of fetches that were answered with an error since then.
+    pub failed_fetches: u64,
+    /// Incremental fetch sessions.
+    pub fetch_sessions: usize,
+}
+
+/// What is counted besides what the partitions count.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) failed_produces: u64,
+    pub(crate) failed_fetches: u64,
+}
+
+impl Broker {
+    /// What there is to measure. Takes time in proportion to the number of partitions and groups.
+    pub fn metrics(&self) -> BrokerMetrics {
+        let mut partitions: Vec<PartitionMetrics> = self
+            .partitions
+            .iter()
+            .map(|(_, partition)| PartitionMetrics {
+                topic: partition.topic_name.clone(),
+                partition: partition.number,
+                size_bytes: partition.log.size_bytes(),
+                segments: partition.log.segment_count(),
+                log_start_offset: partition.log.log_start_offset(),
+                high_watermark: partition.high_watermark(),
+                log_end_offset: partition.log.log_end_offset(),
+                damaged_bytes: partition.log.damaged_bytes(),
+                messages_in: partition.messages_in(),
+                bytes_in: partition.bytes_in(),
+                bytes_out: partition.bytes_out,
+                produced_batches: partition.produced_batches,
+                fetches: partition.fetches,
+                is_offline: partition.is_failed(),
+            })
+            .collect();
+        partitions.sort_unstable_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let mut groups = BTreeMap::new();
+        for group in self.groups.list(&ListGroupsRequest::default()).groups {
+            *groups
+                .entry((group.group_type, group.group_state))
+                .or_default() += 1;
+        }
+        let (waiting_produces, waiting_fetches) = self.purgatory.waiting();
+        BrokerMetrics {
+            partitions,
+            groups,
+            waiting_produces,
+            waiting_fetches,
+            failed_produces: self.counters.failed_produces,
+            failed_fetches: self.counters.failed_fetches,
+            fetch_sessions: self.sessions.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Durability,
+        testing::{Harness, batch},
+    };
+
+    #[test]
+    fn records_and_bytes_are_counted_both_ways() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 2, &[]);
+        h.produce("t", 0, batch(&["a", "b"]));
+        h.produce("t", 0, batch(&["c"]));
+        h.produce("none", 0, batch(&["c"]));
+        h.fetch("t", 0, 0);
+        h.fetch("t", 0, 9);
+        let metrics = h.broker.metrics();
+        let one = &metrics.partitions[0];
+        assert_eq!(
+            (one.messages_in, one.produced_batches, one.fetches),
+            (3, 2, 1)
+        );
+        assert_eq!(
+            (one.bytes_in, one.bytes_out),
+            (one.size_bytes, one.size_bytes)
+        );
+        assert_eq!(metrics.partitions[1].messages_in, 0);
+        assert_eq!((metrics.failed_produces, metrics.failed_fetches), (1, 1));
+
+        let h = h.restart(false);
+        let again = &h.broker.metrics().partitions[0];
+        assert_eq!((again.messages_in, again.log_end_offset), (0, 3));
+    }
+}
