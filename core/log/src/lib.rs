@@ -37,7 +37,7 @@ pub use epochs::LeaderEpochs;
 pub use error::LogError;
 pub use memory::{Guarded, MemoryStorage};
 pub use partition_log::{Appended, PartitionLog, ReadSlice, SyncJob};
-pub use producer_state::{ProducerState, SequenceCheck};
+pub use producer_state::{MarkerCheck, ProducerInfo, ProducerState, SequenceCheck};
 pub use recovery::{OpenOptions, Recovery};
 pub use storage::{
     DirEntry, OpenHow, Space, Storage, StorageError, StorageErrorKind, StorageFile, Syncer,

@@ -292,6 +292,8 @@ impl PartitionLog {
             let marks = self.note_sealed(&sealed)?;
             self.unsynced.syncers.extend(marks);
         }
+        let base = self.active().base_offset();
+        self.write_last_txn_index(base)?;
         self.write_snapshot()?;
         self.segments.push(Segment::create(
             self.storage.as_ref(),
@@ -593,6 +595,8 @@ impl PartitionLog {
                         .extend(segment.write_indexes(storage)?);
                 }
             }
+            let base = self.active().base_offset();
+            self.write_last_txn_index(base)?;
             self.write_snapshot()?;
             self.write_epochs()?;
             self.remove_stray_snapshots()?;

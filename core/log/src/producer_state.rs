@@ -38,6 +38,42 @@ pub enum SequenceCheck {
         /// That incarnation.
         current_epoch: i16,
     },
+    /// The batch is outside of transactions, and the producer has one open here (INVALID_TXN_STATE).
+    InTransaction,
+}
+
+/// Whether a transaction's marker may be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkerCheck {
+    /// Yes. Without a transaction that it ends it changes nothing but the epoch.
+    Accept,
+    /// A newer incarnation of the producer has written already (INVALID_PRODUCER_EPOCH).
+    Fenced {
+        /// That incarnation.
+        current_epoch: i16,
+    },
+    /// A marker of a newer coordinator was here before (TRANSACTION_COORDINATOR_FENCED).
+    CoordinatorFenced {
+        /// That coordinator's epoch.
+        current_epoch: i32,
+    },
+}
+
+/// What a partition knows of one producer, as `DescribeProducers` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerInfo {
+    /// Who.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Of its newest batch; -1 if it has written none in this epoch.
+    pub last_sequence: i32,
+    /// Of its newest batch or marker, in ms since the Unix epoch.
+    pub last_timestamp: i64,
+    /// Of the coordinator that wrote its last marker; -1 if there was none.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction begins, if it has one.
+    pub transaction_start: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +103,17 @@ impl Producer {
             last_timestamp: -1,
             coordinator_epoch: -1,
             current_txn_first_offset: -1,
+        }
+    }
+
+    fn info(&self, producer_id: i64) -> ProducerInfo {
+        ProducerInfo {
+            producer_id,
+            epoch: self.epoch,
+            last_sequence: self.batches.back().map_or(-1, |batch| batch.last_sequence),
+            last_timestamp: self.last_timestamp,
+            coordinator_epoch: self.coordinator_epoch,
+            transaction_start: Some(self.current_txn_first_offset).filter(|first| *first >= 0),
         }
     }
 
@@ -116,9 +163,13 @@ impl ProducerState {
                 current_epoch: producer.epoch,
             };
         }
+        let accept = match producer.current_txn_first_offset >= 0 {
+            true if !header.attributes.is_transactional() => SequenceCheck::InTransaction,
+            _ => SequenceCheck::Accept,
+        };
         if header.producer_epoch > producer.epoch {
             return if first == 0 {
-                SequenceCheck::Accept
+                accept
             } else {
                 SequenceCheck::OutOfOrder { expected: 0 }
             };
@@ -136,10 +187,60 @@ impl ProducerState {
             .back()
             .map_or(0, |batch| advance(batch.last_sequence, 1));
         if first == expected {
-            SequenceCheck::Accept
+            accept
         } else {
             SequenceCheck::OutOfOrder { expected }
         }
+    }
+
+    /// Whether a marker may be appended that ends `producer_id`'s transaction, at that epoch of the producer and decided by a
+    /// coordinator of `coordinator_epoch`. With `epoch_was_bumped` (transaction version 2) the marker's epoch must be larger than
+    /// that of the transaction, so that a marker that comes late can't end the next one.
+    pub fn check_marker(
+        &self,
+        producer_id: i64,
+        epoch: i16,
+        coordinator_epoch: i32,
+        epoch_was_bumped: bool,
+    ) -> MarkerCheck {
+        let Some(producer) = self.producers.get(&producer_id) else {
+            return MarkerCheck::Accept;
+        };
+        let is_open = producer.current_txn_first_offset >= 0;
+        if epoch < producer.epoch || epoch == producer.epoch && epoch_was_bumped && is_open {
+            return MarkerCheck::Fenced {
+                current_epoch: producer.epoch,
+            };
+        }
+        if coordinator_epoch < producer.coordinator_epoch {
+            return MarkerCheck::CoordinatorFenced {
+                current_epoch: producer.coordinator_epoch,
+            };
+        }
+        MarkerCheck::Accept
+    }
+
+    /// Remembers which coordinator wrote the producer's last marker.
+    pub fn note_coordinator(&mut self, producer_id: i64, coordinator_epoch: i32) {
+        if let Some(producer) = self.producers.get_mut(&producer_id) {
+            producer.coordinator_epoch = coordinator_epoch;
+        }
+    }
+
+    /// Of one producer.
+    pub fn get(&self, producer_id: i64) -> Option<ProducerInfo> {
+        let producer = self.producers.get(&producer_id)?;
+        Some(producer.info(producer_id))
+    }
+
+    /// Of all producers, by their id.
+    pub fn iter(&self) -> impl Iterator<Item = ProducerInfo> + '_ {
+        self.producers.iter().map(|(&id, p)| p.info(id))
+    }
+
+    /// The producers with an open transaction, in the order in which those began.
+    pub fn open_transactions(&self) -> impl Iterator<Item = ProducerInfo> + '_ {
+        self.open.values().filter_map(|&id| self.get(id))
     }
 
     /// Remembers an appended batch; `header` has its final base offset.
@@ -397,6 +498,64 @@ mod tests {
                 timestamp: 1010
             }
         );
+    }
+
+    /// The same as a transaction's, or as its marker.
+    fn of_transaction(header: BatchHeader, control: bool) -> BatchHeader {
+        BatchHeader {
+            attributes: header
+                .attributes
+                .with_transactional(true)
+                .with_control(control),
+            base_sequence: if control { -1 } else { header.base_sequence },
+            ..header
+        }
+    }
+
+    #[test]
+    fn transactions_and_their_markers() {
+        let mut state = ProducerState::default();
+        let fenced = MarkerCheck::Fenced { current_epoch: 3 };
+        assert_eq!(state.check_marker(7, 0, 0, true), MarkerCheck::Accept);
+        state.appended(&of_transaction(header(3, 0, 2, 10), false));
+        assert_eq!(state.get(7).unwrap().transaction_start, Some(10));
+        assert_eq!(
+            state.check(&header(3, 2, 1, 0)),
+            SequenceCheck::InTransaction
+        );
+        assert_eq!(
+            state.check(&of_transaction(header(3, 2, 1, 0), false)),
+            SequenceCheck::Accept
+        );
+        assert_eq!(state.check_marker(7, 2, 0, false), fenced);
+        assert_eq!(state.check_marker(7, 3, 0, true), fenced);
+        assert_eq!(state.check_marker(7, 3, 0, false), MarkerCheck::Accept);
+        assert_eq!(state.check_marker(7, 4, 0, true), MarkerCheck::Accept);
+        state.appended(&of_transaction(header(4, -1, 1, 12), true));
+        state.note_coordinator(7, 5);
+        assert_eq!(state.get(7).unwrap().transaction_start, None);
+        assert_eq!(state.open_transactions().count(), 0);
+        assert_eq!(
+            state.check_marker(7, 4, 4, true),
+            MarkerCheck::CoordinatorFenced { current_epoch: 5 }
+        );
+        assert_eq!(
+            state.check_marker(7, 4, 5, true),
+            MarkerCheck::Accept,
+            "once more, without a transaction"
+        );
+        assert_eq!(
+            state.check(&of_transaction(header(3, 2, 1, 0), false)),
+            SequenceCheck::Fenced { current_epoch: 4 },
+            "a zombie"
+        );
+        assert_eq!(
+            state.check(&of_transaction(header(4, 0, 1, 0), false)),
+            SequenceCheck::Accept,
+            "the next transaction begins with 0"
+        );
+        let bytes = Bytes::from(state.to_snapshot());
+        assert_eq!(ProducerState::from_snapshot(&bytes).unwrap(), state);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     producer_state::ProducerState,
     segment::Segment,
     storage::{Storage, join, read_file},
-    transactions::Ended,
+    transactions::{Ended, marker_of},
 };
 use alloc::{
     borrow::ToOwned,
@@ -127,6 +127,10 @@ impl PartitionLog {
             let is_last = i + 1 == files.len();
             let below = bases.get(i + 1).copied().unwrap_or(i64::MAX);
             let whole = options.clean || !is_last && below <= durable;
+            if !options.clean && below >= durable {
+                // The index of the segment that ends with the last sync, or behind it, may not be on the disk.
+                transactions_from = transactions_from.min(base);
+            }
             let sealed = marks
                 .sealed
                 .get(&base)
@@ -182,9 +186,6 @@ impl PartitionLog {
                 &config,
                 now.wall_ms,
                 |header| {
-                    if !whole && header.attributes.is_transactional() {
-                        transactions_from = transactions_from.min(base);
-                    }
                     // Epochs lie outside of a batch's checksum; those of durable batches are in their file.
                     if stored_epochs.is_none() || header.base_offset >= durable {
                         epochs.appended(header.partition_leader_epoch, header.base_offset);
@@ -343,6 +344,8 @@ impl PartitionLog {
             let segment = &mut self.segments[i];
             let is_indexed_again = segment.base_offset() >= trusted_to;
             let mut ended = Vec::new();
+            // Of each producer the last marker, whose coordinator is in the record only.
+            let mut markers: BTreeMap<i64, u64> = BTreeMap::new();
             if let Some(placed) = segment.find(storage.as_ref(), from)? {
                 segment.each_header(storage.as_ref(), placed.position, |placed| {
                     if is_indexed_again
@@ -353,8 +356,18 @@ impl PartitionLog {
                             transaction,
                         });
                     }
+                    let attributes = placed.header.attributes;
+                    if attributes.is_control() && attributes.is_transactional() {
+                        markers.insert(placed.header.producer_id, placed.position);
+                    }
                     producers.appended(&placed.header);
                 })?;
+            }
+            for (producer_id, position) in markers {
+                let batch = segment.batch_at(storage.as_ref(), position)?;
+                if let Some(marker) = marker_of(&batch) {
+                    producers.note_coordinator(producer_id, marker.coordinator_epoch);
+                }
             }
             if is_indexed_again {
                 self.index_aborted(i, ended)?;

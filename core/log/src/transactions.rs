@@ -6,11 +6,11 @@
 use crate::{
     error::LogError,
     names::{TXN_INDEX, file_name, offset_of},
-    partition_log::PartitionLog,
-    storage::{DirEntry, StorageErrorKind, join, read_file},
+    partition_log::{Appended, PartitionLog},
+    storage::{DirEntry, StorageError, StorageErrorKind, join, read_file},
 };
 use alloc::vec::Vec;
-use ottla_record::{Limits, control::EndTxnMarker};
+use ottla_record::{BatchHeader, Limits, Now, RecordBatch, control::EndTxnMarker};
 
 const ROW: usize = 34;
 /// More than an index has, `segment.bytes` being an i32 and a marker's batch having 78 bytes.
@@ -76,6 +76,13 @@ fn to_bytes(rows: &[AbortedTransaction]) -> Vec<u8> {
     bytes
 }
 
+/// The marker in a control batch, if it is one that can be read.
+pub(crate) fn marker_of(batch: &RecordBatch) -> Option<EndTxnMarker> {
+    let mut records = batch.records(Limits::default()).ok()?;
+    let record = records.next_record()?.ok()?;
+    EndTxnMarker::parse(record.key?, record.value?).ok()?
+}
+
 impl PartitionLog {
     /// The first offset of the oldest transaction that nobody has ended, if there is one.
     pub fn first_undecided_offset(&self) -> Option<i64> {
@@ -97,6 +104,49 @@ impl PartitionLog {
                 !core::mem::replace(&mut done, row.last_stable_offset >= up_to)
             })
             .filter(move |row| row.first_offset < up_to)
+    }
+
+    /// Appends the marker that ends `producer_id`'s transaction; the caller has checked it
+    /// ([`crate::ProducerState::check_marker`]). A producer without a transaction here gets the marker's epoch, no more than that.
+    /// A failed write stops the log for good.
+    pub fn append_marker(
+        &mut self,
+        marker: EndTxnMarker,
+        producer_id: i64,
+        producer_epoch: i16,
+        leader_epoch: i32,
+        now: Now,
+    ) -> Result<Appended, LogError> {
+        let refused = |error| LogError::Corrupt {
+            place: "a marker to be appended".into(),
+            error,
+        };
+        let end = self.log_end_offset;
+        let batch = marker
+            .to_batch(producer_id, producer_epoch, now.wall_ms, end, leader_epoch)
+            .map_err(refused)?;
+        let mut header = BatchHeader::parse(&batch).map_err(refused)?;
+        header.base_offset = end;
+        let ended = self.producers.ended_by(&header);
+        let appended = self.append(batch, &header, leader_epoch, now)?;
+        self.producers
+            .note_coordinator(producer_id, marker.coordinator_epoch);
+        if !marker.committed
+            && let Some(transaction) = ended
+        {
+            self.aborted.push(transaction);
+        }
+        Ok(appended)
+    }
+
+    /// Writes the index of the segment that begins at `base`, the last one, if a transaction was aborted in it.
+    pub(crate) fn write_last_txn_index(&mut self, base: i64) -> Result<(), StorageError> {
+        let from = self.aborted.partition_point(|row| row.last_offset < base);
+        if from == self.aborted.len() {
+            return Ok(());
+        }
+        let rows = to_bytes(&self.aborted[from..]);
+        self.write_side_file(&file_name(base, TXN_INDEX), &rows)
     }
 
     /// Reads the transaction indexes. Returns where they can't be trusted any more: at `checked_from`, or at the first segment
@@ -140,11 +190,7 @@ impl PartitionLog {
         } in ended
         {
             let batch = segment.batch_at(storage.as_ref(), position)?;
-            let marker = batch.records(Limits::default()).ok().and_then(|mut it| {
-                let record = it.next_record()?.ok()?;
-                EndTxnMarker::parse(record.key?, record.value?).ok()?
-            });
-            if marker.is_some_and(|marker| !marker.committed) {
+            if marker_of(&batch).is_some_and(|marker| !marker.committed) {
                 rows.push(transaction);
             }
         }
@@ -210,9 +256,9 @@ mod tests {
     fn end(log: &mut PartitionLog, producer_id: i64, committed: bool) {
         let marker = EndTxnMarker {
             committed,
-            coordinator_epoch: 0,
+            coordinator_epoch: 3,
         };
-        put(log, marker.to_batch(producer_id, 0, 1_000, 0, 0).unwrap());
+        log.append_marker(marker, producer_id, 0, 0, NOW).unwrap();
     }
 
     fn put(log: &mut PartitionLog, bytes: Bytes) {
@@ -287,6 +333,26 @@ mod tests {
         assert_eq!(log.aborted[0].last_stable_offset, 3, "2 was still open");
         let files: Vec<_> = storage_files(&storage);
         assert_eq!(files.len(), 2, "{files:?}");
+    }
+
+    #[test]
+    fn what_was_appended_here_is_as_if_it_was_read_back() {
+        for clean in [true, false] {
+            let (storage, mut log) = written();
+            let before = (log.aborted.clone(), log.producers.clone());
+            assert_eq!(found(&log, 0, 16), [(1, 0), (3, 10)]);
+            assert_eq!(log.producers.get(2).unwrap().coordinator_epoch, 3);
+            if clean {
+                log.close().unwrap();
+            } else if let Some(job) = log.sync_targets().unwrap() {
+                // As after a crash behind the last sync, which covers all.
+                job.run().unwrap();
+                log.mark_synced(job.up_to);
+            }
+            drop(log);
+            let log = open(&storage, clean);
+            assert_eq!((log.aborted.clone(), log.producers.clone()), before);
+        }
     }
 
     #[test]
