@@ -1,5 +1,5 @@
 //! The way of a batch into a log as its leader takes it: Kafka's checks (`LogValidator`), what is rewritten, the
-//! producer's sequence; also for the records of the group coordinator.
+//! producer's sequence; also for the records of the coordinators.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -17,11 +17,15 @@ use crate::{
     groups::{AppendToken, CoordinatorRecord},
     partition::{CommitWaiter, PartitionIndex},
     topic_config::{TopicCompression, TopicConfig},
-    topics::OFFSETS_TOPIC,
+    topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC},
+    transactions::TransactionToken,
 };
 
 /// Produce knows zstd from this version on.
 const PRODUCE_WITH_ZSTD: i16 = 7;
+
+/// From this version of Produce on clients are of transaction version 2 (KIP-890).
+pub(crate) const PRODUCE_WITH_EPOCH_BUMP: i16 = 12;
 
 /// A batch that is in the log.
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +63,14 @@ impl Refusal {
 
 impl Broker {
     /// Appends what a client produced. A batch that is there already (an idempotent producer's repetition) gives the
-    /// offsets it has.
+    /// offsets it has. Those of a transaction are taken only if the request is one of a transactional producer; whether the
+    /// partition is in the transaction was asked before.
     pub(crate) fn append_produced(
         &mut self,
         now: Now,
         index: PartitionIndex,
         version: i16,
+        is_transactional: bool,
         records: Records,
     ) -> Result<Appended, Refusal> {
         let partition = self
@@ -98,10 +104,23 @@ impl Broker {
         };
         let header = *valid.batch.header();
         if header.attributes.is_transactional() {
-            return Err(Refusal::new(
-                ErrorCode::INVALID_TXN_STATE,
-                "transactions are not supported yet, so none can be open",
-            ));
+            if !is_transactional {
+                return Err(Refusal::new(
+                    ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                    "the batch is part of a transaction, but the request names no transactional id",
+                ));
+            }
+            let known = partition.log.producers().get(header.producer_id);
+            if version >= PRODUCE_WITH_EPOCH_BUMP && known.is_none() && header.base_sequence != 0 {
+                // With each transaction the epoch rises and sequences begin anew: the first batch is missing.
+                return Err(Refusal::new(
+                    ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+                    format!(
+                        "Out of order sequence number for producer {}: {} came as its first here, 0 was expected",
+                        header.producer_id, header.base_sequence
+                    ),
+                ));
+            }
         }
 
         match partition.log.producers().check(&header) {
@@ -130,6 +149,15 @@ impl Broker {
                     ),
                 ));
             }
+            SequenceCheck::InTransaction => {
+                return Err(Refusal::new(
+                    ErrorCode::INVALID_TXN_STATE,
+                    format!(
+                        "Producer {} has a transaction open here, and the batch is not part of it",
+                        header.producer_id
+                    ),
+                ));
+            }
             SequenceCheck::Fenced { current_epoch } => {
                 return Err(Refusal::new(
                     ErrorCode::INVALID_PRODUCER_EPOCH,
@@ -152,9 +180,10 @@ impl Broker {
         now: Now,
         partition: i32,
         records: &[CoordinatorRecord],
+        producer: Option<(i64, i16)>,
         token: AppendToken,
     ) {
-        match self.try_append_for_group(now, partition, records) {
+        match self.try_append_for_group(now, partition, records, producer) {
             Ok((index, end)) => self.wait_for_commit(index, end, CommitWaiter::Group(token)),
             Err(code) => self.groups.handle_appended(now, token, Err(code)),
         }
@@ -165,9 +194,27 @@ impl Broker {
         now: Now,
         partition: i32,
         records: &[CoordinatorRecord],
+        producer: Option<(i64, i16)>,
     ) -> Result<(PartitionIndex, i64), ErrorCode> {
         self.ensure_offsets_topic(now)?;
-        self.append_for_coordinator(now, OFFSETS_TOPIC, partition, records)
+        self.append_records(now, OFFSETS_TOPIC, partition, records, producer)
+    }
+
+    /// Appends a record of the transaction coordinator, and tells it when it is committed, or why it never will be.
+    pub(crate) fn append_for_transaction(
+        &mut self,
+        now: Now,
+        partition: i32,
+        record: CoordinatorRecord,
+        token: TransactionToken,
+    ) {
+        let appended = self.ensure_transactions_topic(now).and_then(|_| {
+            self.append_for_coordinator(now, TRANSACTIONS_TOPIC, partition, &[record])
+        });
+        match appended {
+            Ok((index, end)) => self.wait_for_commit(index, end, CommitWaiter::Transaction(token)),
+            Err(code) => self.transactions.handle_appended(now, token, Err(code)),
+        }
     }
 
     /// Appends records as one batch to a partition of an internal topic, which is there: the partition, and the offset at which
@@ -179,6 +226,18 @@ impl Broker {
         partition: i32,
         records: &[CoordinatorRecord],
     ) -> Result<(PartitionIndex, i64), ErrorCode> {
+        self.append_records(now, topic, partition, records, None)
+    }
+
+    /// The same, as part of the transaction of a producer if there is one.
+    fn append_records(
+        &mut self,
+        now: Now,
+        topic: &str,
+        partition: i32,
+        records: &[CoordinatorRecord],
+        producer: Option<(i64, i16)>,
+    ) -> Result<(PartitionIndex, i64), ErrorCode> {
         let topic = self
             .topics
             .by_name(topic)
@@ -186,10 +245,26 @@ impl Broker {
         let index = topic
             .partition(partition)
             .ok_or(ErrorCode::NOT_COORDINATOR)?;
-        self.partitions
+        let partition = self
+            .partitions
             .get(index)
-            .ok_or(ErrorCode::NOT_COORDINATOR)?
-            .check_usable()?;
+            .ok_or(ErrorCode::NOT_COORDINATOR)?;
+        partition.check_usable()?;
+        let mut options = FinishOptions::default();
+        if let Some((producer_id, producer_epoch)) = producer {
+            let known = partition.log.producers().get(producer_id);
+            if known.is_some_and(|known| known.epoch > producer_epoch) {
+                return Err(ErrorCode::INVALID_PRODUCER_EPOCH);
+            }
+            // As Kafka writes them: every batch with sequence 0, which nobody checks.
+            options = FinishOptions {
+                producer_id,
+                producer_epoch,
+                base_sequence: 0,
+                transactional: true,
+                ..options
+            };
+        }
 
         let size: usize = records
             .iter()
@@ -202,7 +277,7 @@ impl Broker {
                 .map_err(|_| ErrorCode::MESSAGE_TOO_LARGE)?;
         }
         let finished = builder
-            .finish(&FinishOptions::default())
+            .finish(&options)
             .map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
         let header =
             BatchHeader::parse(&finished.encoded).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;

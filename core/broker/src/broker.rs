@@ -18,7 +18,7 @@ use crate::{
     housekeeping::Housekeeping,
     metrics::Counters,
     output::{Output, RequestEnvelope, SyncId},
-    partition::{CommitWaiter, PartitionIndex, Partitions},
+    partition::{Advance, CommitWaiter, PartitionIndex, Partitions},
     producer_ids::ProducerIds,
     purgatory::{Expired, Purgatory, WaitId},
     random::Random,
@@ -26,6 +26,7 @@ use crate::{
     share_partitions::{ShareGroupSettings, ShareOutput, SharePartitions},
     state_files::KafkaMark,
     topics::{OFFSETS_TOPIC, SHARE_STATE_TOPIC, Topics},
+    transactions::{TransactionCoordinator, TransactionOutput, markers::Markers, waiting::Waiting},
 };
 
 /// Why a broker can't open or close.
@@ -111,6 +112,9 @@ pub struct Broker {
     pub(crate) groups: GroupCoordinator,
     pub(crate) share_groups: ShareGroups,
     pub(crate) share: SharePartitions<api::share_fetch::SharePlan>,
+    pub(crate) transactions: TransactionCoordinator,
+    pub(crate) markers: Markers,
+    pub(crate) waiting: Waiting,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) housekeeping: Housekeeping,
     pub(crate) cleaner: Cleaner,
@@ -144,7 +148,7 @@ impl fmt::Debug for Broker {
 
 impl Broker {
     /// Opens the data directory behind `storage`, or makes it, and reads everything back: identity, topics, logs,
-    /// consumer groups. The same storage, `now` and `seed` give the same broker.
+    /// consumer groups, transactions. The same storage, `now` and `seed` give the same broker.
     ///
     /// # Errors
     /// The directory is damaged, of another cluster, or can't be read.
@@ -167,6 +171,9 @@ impl Broker {
         now: Now,
     ) -> Self {
         Self {
+            transactions: TransactionCoordinator::new(config.transactions.clone()),
+            markers: Markers::default(),
+            waiting: Waiting::default(),
             sessions: FetchSessions::new(config.fetch_session_slots),
             housekeeping: Housekeeping::new(&config, now),
             cleaner: Cleaner::open(&*storage),
@@ -246,6 +253,7 @@ impl Broker {
         if self.connections.remove(&conn).is_none() {
             return;
         }
+        self.drop_waiting_of(conn);
         for id in self.purgatory.fetches_of(conn) {
             if self.purgatory.is_share_fetch(id) {
                 if let Some(fetch) = self.purgatory.take_share_fetch(id) {
@@ -298,15 +306,21 @@ impl Broker {
             client_host: peer.host.clone(),
             endpoint: peer.endpoint.clone(),
         };
-        match api::dispatch(self, now, &context, request) {
+        let handled = api::dispatch(self, now, &context, request);
+        self.finish(now, reply, handled);
+        self.settle(now);
+    }
+
+    /// Does what a handler says.
+    pub(crate) fn finish(&mut self, now: Now, reply: ReplyTo, handled: Handled) {
+        match handled {
             Handled::Respond(response) => self.respond(reply, response),
             Handled::Deferred | Handled::NoResponse => {}
             Handled::Disconnect => {
-                self.handle_disconnect(now, conn);
-                self.outputs.push_back(Output::Disconnect(conn));
+                self.handle_disconnect(now, reply.conn);
+                self.outputs.push_back(Output::Disconnect(reply.conn));
             }
         }
-        self.settle(now);
     }
 
     /// The sync `id` is done. A failed one is never tried again: what is in memory of the operating system may be gone,
@@ -325,7 +339,7 @@ impl Broker {
                     partition.log.mark_synced(up_to);
                     partition.unsynced_since_us = None;
                     let more = partition.log.log_end_offset() > up_to;
-                    self.note_advance(index, advance.bytes);
+                    self.note_advance(index, &advance);
                     if more {
                         self.note_unsynced(index);
                     }
@@ -367,6 +381,8 @@ impl Broker {
             self.groups.handle_timeout(now);
         }
         self.share_due(now);
+        self.transactions.handle_timeout(now);
+        self.expire_waiting(now);
         self.keep_house(now);
         self.clean(now);
         self.settle(now);
@@ -382,6 +398,8 @@ impl Broker {
             self.groups.poll_timeout(),
             self.share_groups.poll_timeout(),
             self.share.poll_timeout(),
+            self.transactions.poll_timeout(),
+            self.waiting.next_deadline_us(),
             self.housekeeping.next_us(),
             self.cleaner.next_us(),
         ]
@@ -420,7 +438,7 @@ impl Broker {
         match self.config.durability {
             Durability::Os => {
                 let advance = partition.commit_all();
-                self.note_advance(index, advance.bytes);
+                self.note_advance(index, &advance);
                 self.note_flush_due(now, index);
             }
             Durability::Fsync => self.note_unsynced(index),
@@ -463,14 +481,16 @@ impl Broker {
         }
     }
 
-    fn note_advance(&mut self, index: PartitionIndex, bytes: u64) {
+    fn note_advance(&mut self, index: PartitionIndex, advance: &Advance) {
         let Some(partition) = self.partitions.get_mut(index) else {
             return;
         };
-        partition.advanced_bytes += bytes;
+        partition.advanced_bytes += advance.bytes;
+        partition.advanced_stable_bytes += advance.stable_bytes;
         let someone_waits = partition.has_commit_waiters() || !partition.fetch_waiters.is_empty();
         if !someone_waits {
             partition.advanced_bytes = 0;
+            partition.advanced_stable_bytes = 0;
         } else if !partition.queued_as_advanced {
             partition.queued_as_advanced = true;
             self.advanced.push(index);
@@ -487,7 +507,7 @@ impl Broker {
         if let Some(partition) = self.partitions.get_mut(index) {
             partition.wait_for_commit(end, waiter);
             if partition.high_watermark() >= end {
-                self.note_advance(index, 0);
+                self.note_advance(index, &Advance::default());
             }
         }
     }
@@ -496,7 +516,7 @@ impl Broker {
     pub(crate) fn note_closed(&mut self, index: PartitionIndex) {
         if let Some(partition) = self.partitions.get_mut(index) {
             let advance = partition.commit_all();
-            self.note_advance(index, advance.bytes);
+            self.note_advance(index, &advance);
         }
     }
 
@@ -585,9 +605,10 @@ impl Broker {
                     GroupOutput::Append {
                         partition,
                         records,
+                        producer,
                         token,
                     } if !self.closed => {
-                        self.append_for_group(now, partition, &records, token);
+                        self.append_for_group(now, partition, &records, producer, token);
                     }
                     GroupOutput::Append { token, .. } => {
                         self.groups
@@ -598,11 +619,32 @@ impl Broker {
                 self.follow_share(now, output);
             } else if let Some(output) = self.share_groups.poll_output() {
                 self.follow_share_group(now, output);
+            } else if let Some(output) = self.transactions.poll_output() {
+                self.do_for_transactions(now, output);
             } else {
                 break;
             }
         }
         self.start_syncs();
+    }
+
+    fn do_for_transactions(&mut self, now: Now, output: TransactionOutput) {
+        match output {
+            TransactionOutput::Respond { to, response } => self.respond(to, response),
+            TransactionOutput::Append { token, .. } if self.closed => {
+                let error = Err(ErrorCode::NOT_COORDINATOR);
+                self.transactions.handle_appended(now, token, error);
+            }
+            TransactionOutput::Append {
+                partition,
+                record,
+                token,
+            } => self.append_for_transaction(now, partition, record, token),
+            // The next start writes them.
+            TransactionOutput::WriteMarkers(_) if self.closed => {}
+            TransactionOutput::WriteMarkers(decision) => self.write_markers(now, decision),
+            TransactionOutput::Moved(id) => self.transaction_moved(now, &id),
+        }
     }
 
     fn collect_woken(&mut self, index: PartitionIndex) {
@@ -615,8 +657,9 @@ impl Broker {
                 .push_back(Woken::Commit(index, waiter, ErrorCode::NONE));
         }
         let bytes = core::mem::take(&mut partition.advanced_bytes);
+        let stable_bytes = core::mem::take(&mut partition.advanced_stable_bytes);
         for &fetch in &partition.fetch_waiters {
-            if self.purgatory.feed_fetch(fetch, bytes) {
+            if self.purgatory.feed_fetch(fetch, bytes, stable_bytes) {
                 self.woken.push_back(Woken::Fetch(fetch));
             }
         }
@@ -643,6 +686,13 @@ impl Broker {
                     self.unwatch(id, &fetch.partitions);
                     api::share_fetch::proceed(self, now, fetch.request, false);
                 }
+            }
+            Woken::Commit(_, CommitWaiter::Transaction(token), error) => {
+                self.transactions
+                    .handle_appended(now, token, committed(error));
+            }
+            Woken::Commit(_, CommitWaiter::Marker(id), error) => {
+                self.marker_settled(now, id, error);
             }
             Woken::Fetch(id) => {
                 if let Some(fetch) = self.purgatory.take_fetch(id) {

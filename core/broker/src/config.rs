@@ -9,6 +9,7 @@ use crate::{
     groups::{ConsumerGroupConfig, GroupConfig},
     share_partitions::ShareConfig,
     topic_config::TopicConfig,
+    transactions::TransactionConfig,
 };
 
 /// When an acknowledged record is safe from a power cut.
@@ -77,6 +78,8 @@ pub struct BrokerConfig {
     pub groups: GroupConfig,
     /// Share groups.
     pub share: ShareConfig,
+    /// Transactions. `partitions` is `transaction.state.log.num.partitions`, 4 by default (Kafka: 50).
+    pub transactions: TransactionConfig,
 }
 
 impl Default for BrokerConfig {
@@ -117,6 +120,13 @@ impl Default for BrokerConfig {
                 consumer: ConsumerGroupConfig::default(),
             },
             share: ShareConfig::default(),
+            transactions: TransactionConfig {
+                partitions: 4,
+                max_timeout_ms: 15 * 60 * 1000,
+                id_expiration_ms: 7 * 24 * 60 * 60 * 1000,
+                abort_timed_out_interval_ms: 10 * 1000,
+                remove_expired_interval_ms: 60 * 60 * 1000,
+            },
         }
     }
 }

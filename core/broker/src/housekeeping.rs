@@ -124,6 +124,8 @@ impl Broker {
             }
         }
         self.housekeeping.remove_deleted_at(now);
+        let longest_ms = i64::from(self.config.transactions.max_timeout_ms);
+        self.end_hanging_transactions(now, longest_ms.max(1));
         failed
             .into_iter()
             .for_each(|index| self.fail_partition(index));
@@ -221,6 +223,7 @@ impl Broker {
             }
         }
         self.settle(now);
+        self.refuse_all_waiting(now);
         if let Some(error) = first_error {
             return Err(error);
         }

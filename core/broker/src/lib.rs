@@ -35,6 +35,7 @@ mod state_files;
 mod testing;
 mod topic_config;
 mod topics;
+mod transactions;
 
 pub use broker::{Broker, BrokerError};
 pub use cleaner::{CleanerConfig, CompactionId, CompactionJob, CompactionStep};
@@ -48,4 +49,5 @@ pub use share_partitions::{
     SHARE_GROUP_CONFIGS, ShareConfig, ShareGroupSettings, ShareOffsetReset,
 };
 pub use topic_config::{TopicCompression, TopicConfig};
-pub use topics::OFFSETS_TOPIC;
+pub use topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
+pub use transactions::TransactionConfig;

@@ -7,23 +7,20 @@ use ottla_log::{
     data_dir::{self, MetaProperties, Offsets},
 };
 use ottla_protocol::{Str, Uuid};
-use ottla_record::{Batches, Limits, Now};
+use ottla_record::{BatchHeader, Batches, Limits, Now, RecordRef, control::EndTxnMarker};
 
 use crate::{
     Broker, BrokerConfig, BrokerError, adoption,
-    api::share_fetch::SharePlan,
     broker::Identity,
     groups::GroupCoordinator,
     partition::PartitionIndex,
     producer_ids::ProducerIds,
     random::Random,
-    share_groups::ShareGroups,
-    share_partitions::SharePartitions,
     state_files,
-    topics::{Checkpoints, OFFSETS_TOPIC, SHARE_STATE_TOPIC},
+    topics::{Checkpoints, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC},
 };
 
-/// Bytes read at a time while a partition of `__consumer_offsets` is replayed.
+/// Bytes read at a time while a partition of a coordinator's topic is replayed.
 const REPLAY_READ_BYTES: usize = 1 << 20;
 
 /// See [`Broker::open`].
@@ -55,20 +52,20 @@ pub(crate) fn open(
     {
         config.share.state_partitions = state.partitions;
     }
+    if let Some(state) = topics
+        .iter()
+        .find(|topic| !topic.deleting && topic.name == TRANSACTIONS_TOPIC)
+    {
+        config.transactions.partitions = state.partitions;
+    }
     let groups = GroupCoordinator::new(config.groups.clone(), random.next_u64());
 
     let mut broker = Broker::assemble(config, storage, identity, producer_ids, random, groups, now);
     broker.open_topics(now, &checkpoints, adopted)?;
     broker.sync_what_was_recovered();
     broker.open_cleaner(now);
-    replay(&mut broker, OFFSETS_TOPIC, |to, _, key, value| {
-        if !to.share_groups.replay(key, value) {
-            to.groups.replay(key, value);
-        }
-    })?;
-    replay(&mut broker, SHARE_STATE_TOPIC, |to, offset, key, value| {
-        to.share.replay(offset, key, value);
-    })?;
+    replay(&mut broker, OFFSETS_TOPIC, replay_offsets)?;
+    replay(&mut broker, SHARE_STATE_TOPIC, replay_share_state)?;
     let Broker {
         groups,
         share_groups,
@@ -91,6 +88,12 @@ pub(crate) fn open(
         topics.by_id(&key.topic_id).is_some()
             && share_groups.knows(&key.group, &key.topic_id, key.partition)
     });
+    replay(&mut broker, TRANSACTIONS_TOPIC, replay_transactions)?;
+    if let Some(id) = broker.transactions.max_producer_id() {
+        broker.producer_ids.pass(id.saturating_add(1));
+    }
+    broker.transactions.replay_finished(now);
+    broker.end_hanging_transactions(now, 0);
     broker.settle(now);
     Ok(broker)
 }
@@ -105,6 +108,12 @@ fn check(config: &BrokerConfig) -> Result<(), BrokerError> {
     }
     if config.groups.partitions < 1 {
         return bad("offsets.topic.num.partitions must be at least 1");
+    }
+    if config.transactions.partitions < 1 {
+        return bad("transaction.state.log.num.partitions must be at least 1");
+    }
+    if config.transactions.max_timeout_ms < 1 {
+        return bad("transaction.max.timeout.ms must be at least 1");
     }
     Ok(())
 }
@@ -179,19 +188,56 @@ fn read_checkpoints(storage: &dyn Storage) -> Result<Checkpoints, BrokerError> {
     })
 }
 
-/// Who reads internal topics.
-struct Coordinators<'a> {
-    groups: &'a mut GroupCoordinator,
-    share_groups: &'a mut ShareGroups,
-    share: &'a mut SharePartitions<SharePlan>,
+/// A record of `__consumer_offsets`, with the number of its partition and the header of its batch.
+fn replay_offsets(
+    broker: &mut Broker,
+    partition: i32,
+    header: &BatchHeader,
+    record: &RecordRef<'_>,
+) {
+    let Some(key) = record.key else { return };
+    let attributes = header.attributes;
+    if attributes.is_control() {
+        let marker = record.value.map(|value| EndTxnMarker::parse(key, value));
+        if let Some(Ok(Some(marker))) = marker {
+            let producer_id = header.producer_id;
+            broker
+                .groups
+                .complete_transaction(partition, producer_id, marker.committed);
+        }
+    } else if attributes.is_transactional() {
+        broker
+            .groups
+            .replay_transactional(header.producer_id, key, record.value);
+    } else if !broker.share_groups.replay(key, record.value) {
+        broker.groups.replay(key, record.value);
+    }
 }
 
-/// Hands every record of an internal topic (offset, key, value) to its coordinator, up to the log end, as Kafka does: what a
-/// crash left unsynced behind the high watermark is part of the log now, and was synced just before.
+/// A record of `__share_group_state`.
+fn replay_share_state(broker: &mut Broker, _: i32, header: &BatchHeader, record: &RecordRef<'_>) {
+    if let Some(key) = record.key
+        && !header.attributes.is_control()
+    {
+        broker.share.replay(record.offset, key, record.value);
+    }
+}
+
+/// A record of `__transaction_state`.
+fn replay_transactions(broker: &mut Broker, _: i32, header: &BatchHeader, record: &RecordRef<'_>) {
+    if let Some(key) = record.key
+        && !header.attributes.is_control()
+    {
+        broker.transactions.replay(key, record.value);
+    }
+}
+
+/// Hands every record of a coordinator's topic to it, up to the log end, as Kafka does: what a crash left unsynced behind the
+/// high watermark is part of the log now, and was synced just before.
 fn replay(
     broker: &mut Broker,
     topic: &str,
-    mut take: impl FnMut(&mut Coordinators<'_>, i64, &[u8], Option<&[u8]>),
+    mut each: impl FnMut(&mut Broker, i32, &BatchHeader, &RecordRef<'_>),
 ) -> Result<(), BrokerError> {
     let partitions: Vec<PartitionIndex> = match broker.topics.by_name(topic) {
         Some(topic) => topic.partitions.clone(),
@@ -200,15 +246,11 @@ fn replay(
     let limits = Limits {
         decompressed_bytes: broker.config.max_decompressed_bytes,
     };
-    let mut coordinators = Coordinators {
-        groups: &mut broker.groups,
-        share_groups: &mut broker.share_groups,
-        share: &mut broker.share,
-    };
     for index in partitions {
-        let Some(partition) = broker.partitions.get_mut(index) else {
+        let Some(partition) = broker.partitions.get(index) else {
             continue;
         };
+        let number = partition.number;
         let name = format!("{}-{}", partition.topic_name, partition.number);
         let corrupt = |why: alloc::string::String| BrokerError::Corrupt {
             path: name.clone(),
@@ -217,6 +259,9 @@ fn replay(
         let end = partition.log.log_end_offset();
         let mut next = partition.log.log_start_offset();
         while next < end {
+            let Some(partition) = broker.partitions.get_mut(index) else {
+                break;
+            };
             let slice = partition
                 .log
                 .read(next, REPLAY_READ_BYTES, true, end)
@@ -228,21 +273,18 @@ fn replay(
             for batch in Batches::new(slice.chunks) {
                 let batch = batch.map_err(|e| corrupt(e.to_string()))?;
                 next = batch.header().next_offset();
-                if batch.header().attributes.is_control() {
-                    continue;
-                }
                 batch.check_crc().map_err(|e| corrupt(e.to_string()))?;
                 let mut records = batch.records(limits).map_err(|e| corrupt(e.to_string()))?;
                 while let Some(record) = records.next_record() {
                     let record = record.map_err(|e| corrupt(e.to_string()))?;
-                    if let Some(key) = record.key
-                        && record.offset >= before
-                    {
-                        take(&mut coordinators, record.offset, key, record.value);
+                    if record.offset >= before {
+                        each(broker, number, batch.header(), &record);
                     }
                 }
             }
-            if next == before && partition.log.damaged_bytes() > 0 {
+            let damaged = broker.partitions.get(index);
+            let damaged = damaged.map_or(0, |partition| partition.log.damaged_bytes());
+            if next == before && damaged > 0 {
                 // All that is left of it is damaged, and noted as such; the groups go on with what there was before.
                 break;
             }

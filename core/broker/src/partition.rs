@@ -6,8 +6,13 @@ use ottla_log::PartitionLog;
 use ottla_protocol::{ErrorCode, Str};
 
 use crate::{
-    groups::AppendToken, output::SyncId, purgatory::WaitId, share_groups::ShareGroupToken,
-    share_partitions::StateToken, topics::TopicIndex,
+    groups::AppendToken,
+    output::SyncId,
+    purgatory::WaitId,
+    share_groups::ShareGroupToken,
+    share_partitions::StateToken,
+    topics::TopicIndex,
+    transactions::{TransactionToken, markers::MarkerId},
 };
 
 /// Dense number of a partition within one broker run; reused after a deletion.
@@ -25,6 +30,10 @@ pub(crate) enum CommitWaiter {
     ShareGroup(ShareGroupToken),
     /// A record of a share partition's state.
     ShareState(StateToken),
+    /// An append of the transaction coordinator.
+    Transaction(TransactionToken),
+    /// The marker of a transaction.
+    Marker(MarkerId),
 }
 
 /// A sync under way.
@@ -41,6 +50,8 @@ struct SyncInFlight {
 pub(crate) struct Advance {
     /// Bytes that became visible.
     pub(crate) bytes: u64,
+    /// Bytes that became visible to `read_committed`, or more, if transactions are still open behind them.
+    pub(crate) stable_bytes: u64,
 }
 
 /// A partition that this broker leads.
@@ -55,6 +66,12 @@ pub(crate) struct Partition {
     appended_bytes: u64,
     /// The part of them below the high watermark.
     committed_bytes: u64,
+    /// What that was when no transaction was open last.
+    stable_bytes: u64,
+    /// As it was last.
+    last_stable_offset: i64,
+    /// Transactions whose marker is appended and not committed: the marker's offset, and where the transaction begins.
+    ended: VecDeque<(i64, i64)>,
     sync: Option<SyncInFlight>,
     /// Whether it waits for its turn in `Broker::to_sync`.
     pub(crate) queued_for_sync: bool,
@@ -62,6 +79,8 @@ pub(crate) struct Partition {
     pub(crate) queued_as_advanced: bool,
     /// Bytes that became visible since `Broker` last woke the waiters.
     pub(crate) advanced_bytes: u64,
+    /// The same for `read_committed`.
+    pub(crate) advanced_stable_bytes: u64,
     /// A write or sync failed: everything that touches this log gets `KAFKA_STORAGE_ERROR` until the broker is opened anew.
     failed: bool,
     commit_waiters: VecDeque<(i64, CommitWaiter)>,
@@ -92,7 +111,7 @@ impl Partition {
         log: PartitionLog,
         high_watermark: i64,
     ) -> Self {
-        Self {
+        let mut partition = Self {
             // One broker leads for ever: an epoch that the log has seen stays, a new log begins with 0.
             leader_epoch: log.epochs().latest().unwrap_or(0),
             opened_at: log.log_end_offset(),
@@ -103,10 +122,14 @@ impl Partition {
             high_watermark,
             appended_bytes: 0,
             committed_bytes: 0,
+            stable_bytes: 0,
+            last_stable_offset: -1,
+            ended: VecDeque::new(),
             sync: None,
             queued_for_sync: false,
             queued_as_advanced: false,
             advanced_bytes: 0,
+            advanced_stable_bytes: 0,
             failed: false,
             commit_waiters: VecDeque::new(),
             fetch_waiters: Vec::new(),
@@ -117,7 +140,9 @@ impl Partition {
             produced_batches: 0,
             uncleanable: false,
             cleaner_problem: None,
-        }
+        };
+        partition.last_stable_offset = partition.last_stable_offset();
+        partition
     }
 
     /// Exclusive end of what is committed and may be seen by consumers.
@@ -125,11 +150,18 @@ impl Partition {
         self.high_watermark
     }
 
-    /// Exclusive end for `read_committed`: where the oldest open transaction begins. Only a JVM Kafka that had this directory can
-    /// have left one, and only it ends them.
+    /// Exclusive end for `read_committed`: where the oldest transaction begins that is open, or whose marker is not committed.
+    /// Never before the log's start, to which `DeleteRecords` may have moved it.
     pub(crate) fn last_stable_offset(&self) -> i64 {
-        let undecided = self.log.first_undecided_offset();
-        undecided.map_or(self.high_watermark, |first| first.min(self.high_watermark))
+        let undecided = self.log.first_undecided_offset().into_iter();
+        let first = undecided.chain(self.ended.iter().map(|(_, first)| *first));
+        let first = first.min().map(|f| f.max(self.log.log_start_offset()));
+        first.map_or(self.high_watermark, |first| first.min(self.high_watermark))
+    }
+
+    /// A marker was appended that ended the transaction which began at `first`.
+    pub(crate) fn transaction_ended(&mut self, marker: i64, first: i64) {
+        self.ended.push_back((marker, first));
     }
 
     pub(crate) fn is_failed(&self) -> bool {
@@ -196,7 +228,20 @@ impl Partition {
         self.high_watermark = up_to;
         let newly = bytes - self.committed_bytes;
         self.committed_bytes = bytes;
-        Advance { bytes: newly }
+        while self.ended.front().is_some_and(|(at, _)| *at < up_to) {
+            self.ended.pop_front();
+        }
+        let before = self.last_stable_offset;
+        self.last_stable_offset = self.last_stable_offset();
+        let moved = self.last_stable_offset > before;
+        let stable_bytes = if moved { bytes - self.stable_bytes } else { 0 };
+        if self.last_stable_offset == up_to {
+            self.stable_bytes = bytes;
+        }
+        Advance {
+            bytes: newly,
+            stable_bytes,
+        }
     }
 
     pub(crate) fn is_syncing(&self) -> bool {

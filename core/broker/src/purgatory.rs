@@ -152,10 +152,14 @@ impl Purgatory {
         }
     }
 
-    /// Counts `bytes` that became visible; whether the fetch has enough now.
-    pub(crate) fn feed_fetch(&mut self, id: WaitId, bytes: u64) -> bool {
+    /// Counts bytes that became visible, to all and to `read_committed`; whether the fetch has enough now.
+    pub(crate) fn feed_fetch(&mut self, id: WaitId, bytes: u64, stable_bytes: u64) -> bool {
         match self.waiting.get_mut(&id) {
             Some((_, Waiting::Fetch(fetch))) => {
+                let bytes = match fetch.plan.read_committed {
+                    true => stable_bytes,
+                    false => bytes,
+                };
                 fetch.missing_bytes = fetch.missing_bytes.saturating_sub_unsigned(bytes);
                 fetch.missing_bytes <= 0
             }

@@ -9,6 +9,7 @@ use ottla_protocol::{
     messages::{
         create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
         fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData},
+        init_producer_id::InitProducerIdRequest,
         produce::{
             PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
             TopicProduceData,
@@ -78,6 +79,12 @@ impl Harness {
         }
         let now = Now::new(self.now.mono_us + 1_000_000, self.now.wall_ms + 1000);
         Self::on(self.config, self.storage, now)
+    }
+
+    /// Closes the broker; what comes out of it is there to be looked at.
+    pub(crate) fn close(&mut self) {
+        self.broker.close(self.now).unwrap();
+        self.drain();
     }
 
     fn drain(&mut self) {
@@ -211,6 +218,22 @@ impl Harness {
             "{:?}",
             response.topics[0].error_message
         );
+    }
+
+    /// A transactional producer begins: its producer id and epoch. The answer must come at once.
+    pub(crate) fn init_transactions(&mut self, transactional_id: &str) -> (i64, i16) {
+        let request = InitProducerIdRequest {
+            transactional_id: Some(transactional_id.into()),
+            transaction_timeout_ms: 60_000,
+            ..Default::default()
+        };
+        match self.ask(4, Request::InitProducerId(request)) {
+            Response::InitProducerId(answer) => {
+                assert_eq!(answer.error_code, ErrorCode::NONE);
+                (answer.producer_id, answer.producer_epoch)
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Sends a produce of one batch and returns its correlation id.

@@ -30,6 +30,8 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// Where the state of share partitions is kept.
 pub(crate) const SHARE_STATE_TOPIC: &str = "__share_group_state";
+/// Where the transaction coordinator keeps its state.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// Longest topic name, as in Kafka: name, dash and partition must fit in a file name.
 const MAX_NAME_LEN: usize = 249;
@@ -196,10 +198,7 @@ pub(crate) fn check_topic_name(name: &str) -> Result<(), String> {
 
 /// Topics that only the broker writes.
 pub(crate) fn is_internal_topic(name: &str) -> bool {
-    matches!(
-        name,
-        OFFSETS_TOPIC | "__transaction_state" | SHARE_STATE_TOPIC
-    )
+    matches!(name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC | SHARE_STATE_TOPIC)
 }
 
 /// Checks settings and makes them effective over the broker's defaults; the stored form is canonical and sorted.
@@ -566,17 +565,39 @@ impl Broker {
             ("compression.type", "producer"),
             ("segment.bytes", &*segment_bytes),
         ];
-        let (config, configs) = effective_config(&self.config.topic_defaults, settings.into_iter())
-            .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
         let partitions = self.config.groups.partitions;
-        self.create_topic(
-            now,
-            Str::from_static(OFFSETS_TOPIC),
-            partitions,
-            config,
-            configs,
-        )
-        .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        self.ensure_internal_topic(now, OFFSETS_TOPIC, partitions, &settings)
+    }
+
+    /// `__transaction_state`, created when it is first needed. Returns its partition count.
+    pub(crate) fn ensure_transactions_topic(&mut self, now: Now) -> Result<i32, ErrorCode> {
+        let settings = [
+            ("cleanup.policy", "compact"),
+            ("compression.type", "uncompressed"),
+            ("min.insync.replicas", "1"),
+            ("segment.bytes", "104857600"),
+            ("unclean.leader.election.enable", "false"),
+        ];
+        let partitions = self.config.transactions.partitions;
+        self.ensure_internal_topic(now, TRANSACTIONS_TOPIC, partitions, &settings)
+    }
+
+    fn ensure_internal_topic(
+        &mut self,
+        now: Now,
+        name: &'static str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<i32, ErrorCode> {
+        if let Some(topic) = self.topics.by_name(name) {
+            return Ok(topic.partitions.len() as i32);
+        }
+        let settings = settings.iter().copied();
+        let (config, configs) = effective_config(&self.config.topic_defaults, settings)
+            .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        let name = Str::from_static(name);
+        self.create_topic(now, name, partitions, config, configs)
+            .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
         Ok(partitions)
     }
 }

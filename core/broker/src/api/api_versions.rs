@@ -24,6 +24,8 @@ const FEATURES: &[(&str, i16)] = &[
     ("group.version", 1),
     // KIP-932
     ("share.version", 1),
+    // KIP-890
+    ("transaction.version", 2),
 ];
 
 /// Clients of older versions can't read that the lowest level of a feature is 0 (KAFKA-17011), so they are not told.
@@ -153,6 +155,27 @@ mod tests {
             panic!()
         };
         assert_eq!(old.error_code, ErrorCode::NONE);
+    }
+
+    #[test]
+    fn the_transaction_version_is_told() {
+        let mut h = Harness::new(Durability::Os);
+        for version in 0..=4 {
+            let Response::ApiVersions(answer) = h.ask(version, request("test")) else {
+                panic!()
+            };
+            let supported = answer.supported_features.first();
+            let supported = supported.map(|f| (&*f.name, f.min_version, f.max_version));
+            let finalized = answer.finalized_features.first();
+            let finalized = finalized.map(|f| (&*f.name, f.max_version_level));
+            assert_eq!(supported.is_some(), version >= 4);
+            assert_eq!(finalized.is_some(), version >= 3);
+            if version == 4 {
+                assert_eq!(supported, Some(("transaction.version", 0, 2)));
+                assert_eq!(finalized, Some(("transaction.version", 2)));
+                assert_eq!(answer.finalized_features_epoch, 0);
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,10 @@ use alloc::{vec, vec::Vec};
 use ottla_protocol::{
     ApiKey, Decoder, Encoder, Request, Response, Str, Uuid,
     messages::{
+        add_offsets_to_txn::AddOffsetsToTxnRequest,
+        add_partitions_to_txn::{
+            AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+        },
         alter_share_group_offsets::{
             AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition,
             AlterShareGroupOffsetsRequestTopic,
@@ -25,11 +29,14 @@ use ottla_protocol::{
         describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
         describe_groups::DescribeGroupsRequest,
         describe_log_dirs::DescribeLogDirsRequest,
+        describe_producers::{DescribeProducersRequest, TopicRequest},
         describe_share_group_offsets::{
             DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequestGroup,
             DescribeShareGroupOffsetsRequestTopic,
         },
+        describe_transactions::DescribeTransactionsRequest,
         elect_leaders::{ElectLeadersRequest, TopicPartitions},
+        end_txn::EndTxnRequest,
         fetch::{FetchRequest, FetchTopic},
         find_coordinator::FindCoordinatorRequest,
         heartbeat::HeartbeatRequest,
@@ -38,6 +45,7 @@ use ottla_protocol::{
         leave_group::{LeaveGroupRequest, MemberIdentity},
         list_groups::ListGroupsRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
+        list_transactions::ListTransactionsRequest,
         metadata::{MetadataRequest, MetadataRequestTopic},
         offset_commit::{
             OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -58,6 +66,10 @@ use ottla_protocol::{
         share_group_describe::ShareGroupDescribeRequest,
         share_group_heartbeat::ShareGroupHeartbeatRequest,
         sync_group::SyncGroupRequest,
+        txn_offset_commit::{
+            TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+        },
+        write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest},
     },
 };
 
@@ -330,6 +342,103 @@ fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
                 ..Default::default()
             })]
         }
+        ApiKey::AddPartitionsToTxn => {
+            let topics = vec![AddPartitionsToTxnTopic {
+                name: TOPIC.into(),
+                partitions: vec![0, 9],
+            }];
+            let old = AddPartitionsToTxnRequest {
+                v3_and_below_transactional_id: "tx".into(),
+                v3_and_below_topics: topics.clone(),
+                ..Default::default()
+            };
+            let of = |verify_only| AddPartitionsToTxnTransaction {
+                transactional_id: "tx".into(),
+                verify_only,
+                topics: topics.clone(),
+                ..Default::default()
+            };
+            let new = AddPartitionsToTxnRequest {
+                transactions: vec![of(true), of(false)],
+                ..Default::default()
+            };
+            vec![Request::AddPartitionsToTxn(if v >= 4 { new } else { old })]
+        }
+        ApiKey::AddOffsetsToTxn => ["tx", "none"]
+            .into_iter()
+            .map(|id| {
+                Request::AddOffsetsToTxn(AddOffsetsToTxnRequest {
+                    transactional_id: id.into(),
+                    group_id: GROUP,
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::EndTxn => [("tx", false), ("none", true)]
+            .into_iter()
+            .map(|(id, committed)| {
+                Request::EndTxn(EndTxnRequest {
+                    transactional_id: id.into(),
+                    committed,
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::WriteTxnMarkers => {
+            let topics = vec![WritableTxnMarkerTopic {
+                name: TOPIC.into(),
+                partition_indexes: vec![0, 9],
+            }];
+            let marker = WritableTxnMarker {
+                producer_id: 5,
+                coordinator_epoch: -1,
+                topics,
+                transaction_version: if v >= 2 { 2 } else { 0 },
+                ..Default::default()
+            };
+            vec![Request::WriteTxnMarkers(WriteTxnMarkersRequest {
+                markers: vec![marker],
+            })]
+        }
+        ApiKey::TxnOffsetCommit => ["tx", "none"]
+            .into_iter()
+            .map(|id| {
+                let partitions = vec![TxnOffsetCommitRequestPartition {
+                    committed_offset: 1,
+                    ..Default::default()
+                }];
+                Request::TxnOffsetCommit(TxnOffsetCommitRequest {
+                    transactional_id: id.into(),
+                    group_id: GROUP,
+                    topics: vec![TxnOffsetCommitRequestTopic {
+                        name: TOPIC.into(),
+                        partitions,
+                    }],
+                    ..Default::default()
+                })
+            })
+            .collect(),
+        ApiKey::DescribeProducers => {
+            let topics = vec![TopicRequest {
+                name: TOPIC.into(),
+                partition_indexes: vec![0, 9],
+            }];
+            vec![Request::DescribeProducers(DescribeProducersRequest {
+                topics,
+            })]
+        }
+        ApiKey::DescribeTransactions => {
+            let transactional_ids = vec!["tx".into(), "none".into()];
+            vec![Request::DescribeTransactions(DescribeTransactionsRequest {
+                transactional_ids,
+            })]
+        }
+        ApiKey::ListTransactions => vec![Request::ListTransactions(ListTransactionsRequest {
+            state_filters: vec!["Empty".into(), "Nonsense".into()],
+            duration_filter: if v >= 1 { 0 } else { -1 },
+            transactional_id_pattern: (v >= 2).then(|| "t.*".into()),
+            ..Default::default()
+        })],
         ApiKey::InitProducerId => [None, Some("tx")]
             .into_iter()
             .map(|id| {
@@ -558,6 +667,7 @@ fn every_version_of_every_key_is_answered_in_that_version() {
             h.create_topic(TOPIC, 1, &[]);
             h.create_topic(&alloc::format!("created-{version}-old"), 1, &[]);
             h.produce(TOPIC, 0, batch(&["first"]));
+            assert_eq!(h.init_transactions("tx"), (0, 0));
             let id = h.broker.topics.by_name(TOPIC).unwrap().id;
             if *key == ApiKey::ConsumerGroupDescribe {
                 let join = ConsumerGroupHeartbeatRequest {

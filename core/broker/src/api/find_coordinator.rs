@@ -1,4 +1,4 @@
-//! FindCoordinator (10): this broker coordinates every group and share partition; of transactions there is no coordinator.
+//! FindCoordinator (10): this broker coordinates every group, transaction and share partition.
 
 use ottla_protocol::{
     ErrorCode, Response, Str, Uuid,
@@ -26,9 +26,7 @@ pub(crate) fn handle(
 ) -> Handled {
     // Not a retriable error: nothing will change while the client tries again.
     let refusal = match request.key_type {
-        GROUP => None,
-        TRANSACTION => Some("This broker does not serve transactions."),
-        SHARE => None,
+        GROUP | TRANSACTION | SHARE => None,
         _ => Some("There is no such type of coordinator."),
     };
     let refuse = |key: &Str| match request.key_type {
@@ -99,18 +97,18 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_coordinated_here() {
+    fn groups_and_transactions_are_coordinated_here() {
         let mut h = Harness::new(Durability::Os);
-        for version in 0..4 {
-            let found = find(&mut h, version, GROUP);
+        for (version, key_type) in (0..4).flat_map(|v| [(v, GROUP), (v, TRANSACTION)]) {
+            let found = find(&mut h, version, key_type);
             assert_eq!(
                 (found.error_code, found.node_id, found.port),
                 (ErrorCode::NONE, 1, 9092)
             );
             assert_eq!(found.host, "localhost");
         }
-        for version in 4..=6 {
-            let found = find(&mut h, version, GROUP).coordinators;
+        for (version, key_type) in (4..=6).flat_map(|v| [(v, GROUP), (v, TRANSACTION)]) {
+            let found = find(&mut h, version, key_type).coordinators;
             assert_eq!((&*found[0].key, &*found[1].key), ("g", "h"));
             assert!(
                 found
@@ -123,7 +121,7 @@ mod tests {
     #[test]
     fn nothing_else_is() {
         let mut h = Harness::new(Durability::Os);
-        for key_type in [TRANSACTION, 3, -1] {
+        for key_type in [3, -1] {
             let found = find(&mut h, 3, key_type);
             assert_eq!(
                 (found.error_code, found.node_id),

@@ -1,4 +1,5 @@
-//! InitProducerId (22): a fresh producer id for an idempotent producer.
+//! InitProducerId (22): a fresh producer id for an idempotent producer; with a transactional id, its producer id with an epoch that
+//! shuts out whoever had it before.
 
 use ottla_protocol::{
     ErrorCode, Response,
@@ -9,34 +10,49 @@ use ottla_record::Now;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
+    transactions::NO_PRODUCER_ID,
 };
 
 pub(crate) fn handle(
     broker: &mut Broker,
-    _now: Now,
-    _context: &RequestContext,
+    now: Now,
+    context: &RequestContext,
     request: InitProducerIdRequest,
 ) -> Handled {
-    let refused = |error_code| InitProducerIdResponse {
-        error_code,
-        producer_id: -1,
-        producer_epoch: -1,
-        ..Default::default()
+    let Broker {
+        transactions,
+        producer_ids,
+        storage,
+        ..
+    } = broker;
+    let mut new_id = || {
+        producer_ids
+            .take(&**storage)
+            .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)
     };
-    let response = match &request.transactional_id {
-        // A producer without a transactional id gets a new id each time, also when it names the one it had.
-        None => match broker.producer_ids.take(&*broker.storage) {
-            Ok(producer_id) => InitProducerIdResponse {
-                error_code: ErrorCode::NONE,
-                producer_id,
-                producer_epoch: 0,
-                ..Default::default()
-            },
-            Err(_) => refused(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+    if let Some(id) = &request.transactional_id {
+        transactions.init_producer_id(now, context, id, &request, &mut new_id);
+        return Handled::Deferred;
+    }
+    // A producer without a transactional id gets a new id each time, also when it names the one it had.
+    let is_half = (request.producer_id == NO_PRODUCER_ID) != (request.producer_epoch == -1);
+    let taken = match is_half {
+        true => Err(ErrorCode::INVALID_REQUEST),
+        false => new_id(),
+    };
+    let response = match taken {
+        Ok(producer_id) => InitProducerIdResponse {
+            error_code: ErrorCode::NONE,
+            producer_id,
+            producer_epoch: 0,
+            ..Default::default()
         },
-        Some(id) if id.is_empty() => refused(ErrorCode::INVALID_REQUEST),
-        // Transactions are not served yet, which clients must learn at once instead of trying again.
-        Some(_) => refused(ErrorCode::UNSUPPORTED_VERSION),
+        Err(error_code) => InitProducerIdResponse {
+            error_code,
+            producer_id: NO_PRODUCER_ID,
+            producer_epoch: -1,
+            ..Default::default()
+        },
     };
     Handled::Respond(Response::InitProducerId(response))
 }
@@ -51,6 +67,7 @@ mod tests {
     fn ask(h: &mut Harness, transactional_id: Option<&str>) -> InitProducerIdResponse {
         let request = InitProducerIdRequest {
             transactional_id: transactional_id.map(Into::into),
+            transaction_timeout_ms: 1000,
             ..Default::default()
         };
         let Response::InitProducerId(response) = h.ask(4, Request::InitProducerId(request)) else {
@@ -77,12 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn transactions_are_refused() {
+    fn an_id_of_a_transactional_producer_is_nobody_elses() {
         let mut h = Harness::new(Durability::Os);
+        let answer = ask(&mut h, Some("x"));
+        assert_eq!((answer.producer_id, answer.producer_epoch), (0, 0));
+        assert_eq!(ask(&mut h, None).producer_id, 1);
+        let mut h = h.restart(false);
+        let answer = ask(&mut h, Some("x"));
+        assert_eq!((answer.producer_id, answer.producer_epoch), (0, 1));
         assert_eq!(ask(&mut h, Some("")).error_code, ErrorCode::INVALID_REQUEST);
-        assert_eq!(
-            ask(&mut h, Some("x")).error_code,
-            ErrorCode::UNSUPPORTED_VERSION
-        );
     }
 }

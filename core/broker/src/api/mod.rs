@@ -15,6 +15,8 @@ use crate::{
     context::{Handled, RequestContext},
 };
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_share_group_offsets;
 pub(crate) mod api_versions;
 mod consumer_group_describe;
@@ -29,9 +31,12 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_share_group_offsets;
 mod describe_topic_partitions;
+mod describe_transactions;
 mod elect_leaders;
+mod end_txn;
 #[cfg(test)]
 mod every_version;
 pub(crate) mod fetch;
@@ -43,17 +48,20 @@ mod leave_group;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
-mod produce;
+pub(crate) mod produce;
 pub(crate) mod share_acknowledge;
 pub(crate) mod share_fetch;
 mod share_group_describe;
 mod share_group_heartbeat;
 mod sync_group;
+pub(crate) mod txn_offset_commit;
+mod write_txn_markers;
 
 /// The keys that are served, in the order of their numbers.
 pub(crate) const SERVED: &[ApiKey] = &[
@@ -76,6 +84,11 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::TxnOffsetCommit,
     ApiKey::DescribeConfigs,
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
@@ -84,6 +97,9 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
     ApiKey::DescribeTopicPartitions,
@@ -182,6 +198,14 @@ pub(crate) fn dispatch(
         Request::ConsumerGroupDescribe(r) => {
             consumer_group_describe::handle(broker, now, context, r)
         }
+        Request::AddPartitionsToTxn(r) => add_partitions_to_txn::handle(broker, now, context, r),
+        Request::AddOffsetsToTxn(r) => add_offsets_to_txn::handle(broker, now, context, r),
+        Request::EndTxn(r) => end_txn::handle(broker, now, context, r),
+        Request::WriteTxnMarkers(r) => write_txn_markers::handle(broker, now, context, r),
+        Request::TxnOffsetCommit(r) => txn_offset_commit::handle(broker, now, context, r),
+        Request::DescribeProducers(r) => describe_producers::handle(broker, now, context, r),
+        Request::DescribeTransactions(r) => describe_transactions::handle(broker, now, context, r),
+        Request::ListTransactions(r) => list_transactions::handle(broker, now, context, r),
         // `is_served` let none of the others through.
         _ => Handled::Disconnect,
     }

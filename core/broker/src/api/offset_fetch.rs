@@ -1,7 +1,7 @@
 //! OffsetFetch (9): what a group committed; several groups from version 8 on, topics by id from version 10 on.
 //!
-//! Only committed offsets are read, so an answer never waits. `require_stable` has nothing to hold back, since no
-//! transaction commits offsets here.
+//! Only committed offsets are read, so an answer never waits. With `require_stable` (version 7 on) a partition for which an open
+//! transaction holds an offset gets UNSTABLE_OFFSET_COMMIT: the client asks again.
 
 use alloc::vec::Vec;
 
@@ -33,12 +33,13 @@ pub(crate) fn handle(
     request: OffsetFetchRequest,
 ) -> Handled {
     let mut response = OffsetFetchResponse::default();
+    let stable = request.require_stable;
     if context.api_version >= GROUPS {
         let by_id = context.api_version >= BY_ID;
         response.groups = request
             .groups
             .iter()
-            .map(|g| of_group(broker, g, by_id))
+            .map(|g| of_group(broker, g, by_id, stable))
             .collect();
     } else if let Some(topics) = &request.topics {
         response.topics = topics
@@ -49,14 +50,19 @@ pub(crate) fn handle(
                     .partition_indexes
                     .iter()
                     .map(|p| {
-                        let offset = broker.groups.committed(&request.group_id, &topic.name, *p);
-                        single(partition(*p, offset, ErrorCode::NONE))
+                        single(of_partition(
+                            broker,
+                            &request.group_id,
+                            &topic.name,
+                            *p,
+                            stable,
+                        ))
                     })
                     .collect(),
             })
             .collect();
     } else {
-        response.topics = all(broker, &request.group_id)
+        response.topics = all(broker, &request.group_id, stable)
             .into_iter()
             .map(|(name, partitions)| OffsetFetchResponseTopic {
                 name,
@@ -71,6 +77,7 @@ fn of_group(
     broker: &Broker,
     asked: &OffsetFetchRequestGroup,
     by_id: bool,
+    stable: bool,
 ) -> OffsetFetchResponseGroup {
     let member_id = asked.member_id.as_ref();
     if let Err(error_code) = broker
@@ -86,7 +93,7 @@ fn of_group(
     let id_of = |name: &str| broker.topics.by_name(name).map(|topic| topic.id);
     let topics = match &asked.topics {
         // A topic that is gone has no id to be named by.
-        None => all(broker, &asked.group_id)
+        None => all(broker, &asked.group_id, stable)
             .into_iter()
             .filter(|(name, _)| !by_id || id_of(name).is_some())
             .map(|(name, partitions)| OffsetFetchResponseTopics {
@@ -104,10 +111,7 @@ fn of_group(
                     Some(&topic.name)
                 };
                 let partitions = topic.partition_indexes.iter().map(|p| match name {
-                    Some(name) => {
-                        let offset = broker.groups.committed(&asked.group_id, name, *p);
-                        partition(*p, offset, ErrorCode::NONE)
-                    }
+                    Some(name) => of_partition(broker, &asked.group_id, name, *p, stable),
                     None => partition(*p, None, ErrorCode::UNKNOWN_TOPIC_ID),
                 });
                 OffsetFetchResponseTopics {
@@ -125,15 +129,34 @@ fn of_group(
     }
 }
 
+/// What a group committed for a partition.
+fn of_partition(
+    broker: &Broker,
+    group: &Str,
+    topic: &str,
+    number: i32,
+    stable: bool,
+) -> OffsetFetchResponsePartitions {
+    if stable && broker.groups.is_unstable(group, topic, number) {
+        return partition(number, None, ErrorCode::UNSTABLE_OFFSET_COMMIT);
+    }
+    let offset = broker.groups.committed(group, topic, number);
+    partition(number, offset, ErrorCode::NONE)
+}
+
 /// All that a group committed.
-fn all(broker: &Broker, group: &Str) -> Vec<(Str, Vec<OffsetFetchResponsePartitions>)> {
+fn all(
+    broker: &Broker,
+    group: &Str,
+    stable: bool,
+) -> Vec<(Str, Vec<OffsetFetchResponsePartitions>)> {
     broker
         .groups
         .all_committed(group)
         .map(|(name, partitions)| {
             let partitions = partitions
-                .iter()
-                .map(|(p, o)| partition(*p, Some(o), ErrorCode::NONE));
+                .keys()
+                .map(|p| of_partition(broker, group, name, *p, stable));
             (name.clone(), partitions.collect())
         })
         .collect()

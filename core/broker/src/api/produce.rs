@@ -1,26 +1,36 @@
 //! Produce (0): batches into logs, answered as `acks` says.
+//!
+//! Those of a transaction are let in by the transaction coordinator: from version 12 on (KIP-890) their partition is added to the
+//! transaction by that; before, it must be in it. The request waits where Kafka would have it come again.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use ottla_protocol::{
-    ErrorCode, Response, Str, Uuid,
+    ErrorCode, Records, Response, Str, Uuid,
     messages::produce::{
         BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
         ProduceResponse, TopicProduceResponse,
     },
 };
-use ottla_record::Now;
+use ottla_record::{BatchHeader, Now};
 
 use crate::{
     Broker,
-    append::{Appended, Refusal},
+    append::{Appended, PRODUCE_WITH_EPOCH_BUMP, Refusal},
     context::{Handled, RequestContext},
     partition::{CommitWaiter, PartitionIndex},
     purgatory::{PendingPartition, WaitingProduce},
+    topics::Topic,
+    transactions::{
+        Admission, Member,
+        waiting::{Outcome, Parked},
+    },
 };
 
 /// From this version on topics are named by id.
 const WITH_TOPIC_IDS: i16 = 13;
+/// From this version on clients know TRANSACTION_ABORTABLE.
+const WITH_TRANSACTION_ABORTABLE: i16 = 11;
 
 pub(crate) fn handle(
     broker: &mut Broker,
@@ -28,7 +38,160 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: ProduceRequest,
 ) -> Handled {
+    match request.transactional_id.clone() {
+        None => append_all(broker, now, context, request, &Refusals::new()),
+        Some(id) => {
+            let timeout_ms = request.timeout_ms;
+            broker.admit_or_park(now, context, &id, timeout_ms, Parked::Produce(request))
+        }
+    }
+}
+
+/// What the transaction coordinator refuses: by the place of a topic and a partition in the request.
+type Refusals = BTreeMap<(usize, usize), ErrorCode>;
+
+/// A request of a transactional producer: appended if the transaction coordinator lets it in.
+pub(crate) fn proceed(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    request: ProduceRequest,
+) -> Outcome {
+    match admit(broker, now, context.api_version, &request) {
+        Some(refusals) => Outcome::Done(append_all(broker, now, context, request, &refusals)),
+        None => Outcome::Wait(Parked::Produce(request)),
+    }
+}
+
+/// Asks the transaction coordinator about each batch of a transaction whose partition has nothing of that transaction yet. `None`
+/// if the request has to wait.
+fn admit(
+    broker: &mut Broker,
+    now: Now,
+    version: i16,
+    request: &ProduceRequest,
+) -> Option<Refusals> {
+    let mut refusals = Refusals::new();
+    let Some(transactional_id) = &request.transactional_id else {
+        return Some(refusals);
+    };
+    // Of each producer what it asks for, and where that is in the request.
+    type Asked = Vec<((Str, i32), (usize, usize))>;
+    let mut producers: BTreeMap<(i64, i16), Asked> = BTreeMap::new();
+    for (topic_at, data) in request.topic_data.iter().enumerate() {
+        let Ok(topic) = named(broker, version, &data.name, data.topic_id) else {
+            continue;
+        };
+        for (partition_at, data) in data.partition_data.iter().enumerate() {
+            let index = topic.partition(data.index);
+            let partition = index.and_then(|index| broker.partitions.get(index));
+            let (Some(partition), Some(header)) = (partition, first_header(&data.records)) else {
+                continue;
+            };
+            if !header.attributes.is_transactional() || topic.internal {
+                continue;
+            }
+            let known = partition.log.producers().get(header.producer_id);
+            let is_in = known.is_some_and(|known| {
+                known.transaction_start.is_some() && known.epoch == header.producer_epoch
+            });
+            if !is_in {
+                let producer = (header.producer_id, header.producer_epoch);
+                let asked = producers.entry(producer).or_default();
+                let partition = (topic.name.clone(), data.index);
+                asked.push((partition, (topic_at, partition_at)));
+            }
+        }
+    }
+    if producers.len() > 1 {
+        let all = producers.values().flatten();
+        refusals.extend(all.map(|(_, at)| (*at, ErrorCode::INVALID_PRODUCER_ID_MAPPING)));
+        return Some(refusals);
+    }
+    for ((producer_id, producer_epoch), asked) in producers {
+        let member = Member {
+            transactional_id,
+            producer_id,
+            producer_epoch,
+        };
+        let partitions: Vec<(Str, i32)> = asked.iter().map(|(p, _)| p.clone()).collect();
+        let add = version >= PRODUCE_WITH_EPOCH_BUMP;
+        match broker.transactions.admit(now, member, &partitions, add) {
+            Admission::Granted => {}
+            Admission::Wait => return None,
+            Admission::Missing(missing) => {
+                let error = match version >= WITH_TRANSACTION_ABORTABLE {
+                    true => ErrorCode::TRANSACTION_ABORTABLE,
+                    false => ErrorCode::INVALID_TXN_STATE,
+                };
+                let asked = asked.into_iter().filter(|(p, _)| missing.contains(p));
+                refusals.extend(asked.map(|(_, at)| (at, error)));
+            }
+            Admission::Refused(error) => {
+                let error = match error {
+                    // Of which producers make an error that they may recover from (since Kafka 2.7).
+                    ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+                    error => error,
+                };
+                refusals.extend(asked.into_iter().map(|(_, at)| (at, error)));
+            }
+        }
+    }
+    Some(refusals)
+}
+
+fn first_header(records: &Records) -> Option<BatchHeader> {
+    let first = records.chunks().next()?;
+    match BatchHeader::parse(first) {
+        Ok(header) => Some(header),
+        // A header in two pieces.
+        Err(_) if first.len() < records.len() => BatchHeader::parse(&records.to_bytes()).ok(),
+        Err(_) => None,
+    }
+}
+
+/// The answer with `error` for every partition, as far as clients of this version know it.
+pub(crate) fn refuse_all(
+    context: &RequestContext,
+    request: ProduceRequest,
+    error: ErrorCode,
+) -> Handled {
+    let error = match error {
+        // What clients of before KIP-890 don't expect here, in the form of one that has them try again.
+        ErrorCode::CONCURRENT_TRANSACTIONS if context.api_version < PRODUCE_WITH_EPOCH_BUMP => {
+            ErrorCode::NOT_ENOUGH_REPLICAS
+        }
+        ErrorCode::NOT_COORDINATOR => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        error => error,
+    };
+    if request.acks == 0 {
+        return Handled::Disconnect;
+    }
+    let topics = request.topic_data.into_iter().map(|topic| {
+        let partitions = topic.partition_data.iter();
+        TopicProduceResponse {
+            partition_responses: partitions
+                .map(|p| refused(p.index, Refusal::bare(error)))
+                .collect(),
+            name: topic.name,
+            topic_id: topic.topic_id,
+        }
+    });
+    Handled::Respond(Response::Produce(ProduceResponse {
+        responses: topics.collect(),
+        ..Default::default()
+    }))
+}
+
+fn append_all(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    request: ProduceRequest,
+    refusals: &Refusals,
+) -> Handled {
     let acks = request.acks;
+    let is_transactional = request.transactional_id.is_some();
     let mut any_error = false;
     let mut waits: Vec<(PendingPartition, i64)> = Vec::new();
     let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -41,15 +204,17 @@ pub(crate) fn handle(
         let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
         for (partition_at, data) in topic.partition_data.into_iter().enumerate() {
             let number = data.index;
-            let appended = append(
-                broker,
-                now,
-                context.api_version,
-                acks,
-                &topic.name,
-                topic_id,
-                data,
-            );
+            let appended = match refusals.get(&(topic_at, partition_at)) {
+                Some(error) => Err(Refusal::bare(*error)),
+                None => append(
+                    broker,
+                    now,
+                    (context.api_version, acks, is_transactional),
+                    &topic.name,
+                    topic_id,
+                    data,
+                ),
+            };
             partition_responses.push(match appended {
                 Ok((partition, appended)) => {
                     if let Some(partition) = broker.partitions.get_mut(partition) {
@@ -118,8 +283,7 @@ pub(crate) fn handle(
 fn append(
     broker: &mut Broker,
     now: Now,
-    version: i16,
-    acks: i16,
+    (version, acks, is_transactional): (i16, i16, bool),
     name: &str,
     topic_id: Uuid,
     data: PartitionProduceData,
@@ -127,18 +291,7 @@ fn append(
     if !(-1..=1).contains(&acks) {
         return Err(Refusal::bare(ErrorCode::INVALID_REQUIRED_ACKS));
     }
-    let topic = if version >= WITH_TOPIC_IDS {
-        broker
-            .topics
-            .by_id(&topic_id)
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
-    } else {
-        broker
-            .topics
-            .by_name(name)
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-    };
-    let topic = topic.map_err(Refusal::bare)?;
+    let topic = named(broker, version, name, topic_id).map_err(Refusal::bare)?;
     if topic.internal {
         return Err(Refusal::bare(ErrorCode::INVALID_TOPIC_EXCEPTION));
     }
@@ -147,8 +300,23 @@ fn append(
         .ok_or(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
     Ok((
         index,
-        broker.append_produced(now, index, version, data.records)?,
+        broker.append_produced(now, index, version, is_transactional, data.records)?,
     ))
+}
+
+fn named<'a>(
+    broker: &'a Broker,
+    version: i16,
+    name: &str,
+    topic_id: Uuid,
+) -> Result<&'a Topic, ErrorCode> {
+    if version >= WITH_TOPIC_IDS {
+        let topic = broker.topics.by_id(&topic_id);
+        topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+    } else {
+        let topic = broker.topics.by_name(name);
+        topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
 }
 
 fn accepted(index: i32, appended: &Appended) -> PartitionProduceResponse {
@@ -393,7 +561,7 @@ mod tests {
                 changed(&good, |h| {
                     h.attributes = h.attributes.with_transactional(true)
                 }),
-                ErrorCode::INVALID_TXN_STATE,
+                ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             ),
             (
                 "no sequence",

@@ -117,7 +117,11 @@ impl GroupCoordinator {
         result: Result<(), ErrorCode>,
     ) {
         let group = self.deletions.groups.remove(&incarnation);
-        if let (Some(group), Err(_)) = (group, result) {
+        if let (Some(mut group), Err(_)) = (group, result) {
+            for producer_id in group.offsets.pending_producers() {
+                let groups = self.open_transactions.entry(producer_id).or_default();
+                groups.insert(id.clone());
+            }
             match self.groups.get_mut(id) {
                 None => {
                     self.groups.insert(id.clone(), group);
@@ -130,6 +134,7 @@ impl GroupCoordinator {
                             }
                         }
                     }
+                    present.offsets.adopt_pending(&mut group.offsets);
                     present.persisted |= group.persisted;
                 }
             }
@@ -193,6 +198,7 @@ impl GroupCoordinator {
                 } else {
                     if group.offsets.get(&topic.name, partition).is_some()
                         || group.offsets.is_under_way(&topic.name, partition)
+                        || group.offsets.is_pending(&topic.name, partition)
                     {
                         keys.push((super::owned::owned_str(&topic.name), partition));
                     }

@@ -25,6 +25,7 @@ impl GroupCoordinator {
                     && group.pending_members.is_empty()
                     && keys.len() == offsets
                     && !group.offsets.has_writes_under_way()
+                    && !group.offsets.has_pending()
             {
                 ended.push(group.id.clone());
             } else if !keys.is_empty() {
@@ -47,12 +48,13 @@ impl GroupCoordinator {
     }
 }
 
-/// Partitions whose offset has expired. An offset that is about to be committed anew has not.
+/// Partitions whose offset has expired. An offset that is about to be committed anew, be it by an open transaction, has not.
 fn expired(group: &Group, now_ms: i64, retention_ms: i64) -> Vec<(Str, i32)> {
     let mut keys = Vec::new();
     for (topic, partitions) in group.offsets.iter() {
         for (partition, offset) in partitions {
             if !group.offsets.is_under_way(topic, *partition)
+                && !group.offsets.is_pending(topic, *partition)
                 && is_expired(group, topic, offset, now_ms, retention_ms)
             {
                 keys.push((topic.clone(), *partition));

@@ -17,7 +17,7 @@
 //! The files in `api/` of the group keys take `&mut Broker`; its fields `groups` and `topics` can be borrowed apart.
 //!
 //! One file is one flow: [`join`] (and [`static_join`]), [`rebalance`], [`sync`], [`heartbeat`], [`leave`], [`commit`],
-//! [`deletion`], [`expiry`], [`listing`], [`replay`]. [`group`], [`member`] and [`offsets`] are the state, [`records`]
+//! [`txn_commit`], [`deletion`], [`expiry`], [`listing`], [`replay`]. [`group`], [`member`] and [`offsets`] are the state, [`records`]
 //! its form in the log, [`outbox`] what the flows put out. See `docs/internals/groups.md`.
 
 mod commit;
@@ -43,6 +43,7 @@ mod subscription;
 mod sync;
 #[cfg(test)]
 mod testing;
+pub(crate) mod txn_commit;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -116,6 +117,8 @@ pub enum GroupOutput {
         partition: i32,
         /// At least one.
         records: Vec<CoordinatorRecord>,
+        /// Producer id and epoch of the transaction that they are part of, if they are of one.
+        producer: Option<(i64, i16)>,
         /// Comes back in [`GroupCoordinator::handle_appended`].
         token: AppendToken,
     },
@@ -127,6 +130,8 @@ pub struct GroupCoordinator {
     groups: BTreeMap<Str, Group>,
     out: Outbox,
     deletions: Deletions,
+    /// By producer id: the groups that have, or had, offsets of its open transaction.
+    open_transactions: BTreeMap<i64, BTreeSet<Str>>,
     /// When to look at which group; see [`Group::timer_us`].
     timers: BTreeSet<(u64, Str)>,
     /// When offsets are next looked through; `None` while there are no groups.
@@ -141,6 +146,7 @@ impl GroupCoordinator {
             groups: BTreeMap::new(),
             out: Outbox::new(config, seed),
             deletions: Deletions::default(),
+            open_transactions: BTreeMap::new(),
             timers: BTreeSet::new(),
             expiry_us: None,
             next_incarnation: 0,
@@ -188,6 +194,18 @@ impl GroupCoordinator {
                 self.out.respond(to, response);
                 self.forget_if_nothing(&id);
             }
+            AfterCommit::CommitTransactional {
+                producer_id,
+                offsets,
+                answer,
+            } => self.transactional_offsets_written(
+                &id,
+                incarnation,
+                producer_id,
+                offsets,
+                answer,
+                result,
+            ),
             AfterCommit::DeleteOffsets { keys, answer } => {
                 let group = self.incarnation(&id, incarnation);
                 if let Some((to, response)) =

@@ -33,6 +33,12 @@ pub(super) enum AfterCommit {
         offsets: Vec<(Str, i32, CommittedOffset)>,
         answer: super::commit::CommitAnswer,
     },
+    /// Keep the offsets until the transaction is over, and answer the `TxnOffsetCommit`.
+    CommitTransactional {
+        producer_id: i64,
+        offsets: Vec<(Str, i32, CommittedOffset)>,
+        answer: super::txn_commit::TxnCommitAnswer,
+    },
     /// Forget the offsets.
     DeleteOffsets {
         keys: Vec<(Str, i32)>,
@@ -94,11 +100,34 @@ impl Outbox {
         self.write_for(id, incarnation, records, then);
     }
 
+    /// Writes records as part of the transaction of a producer, given by its id and epoch.
+    pub fn write_transactional(
+        &mut self,
+        group: &mut Group,
+        records: Vec<CoordinatorRecord>,
+        producer: (i64, i16),
+        then: AfterCommit,
+    ) {
+        let (id, incarnation) = (group.id.clone(), group.incarnation);
+        self.put_out(id, incarnation, records, Some(producer), then);
+    }
+
     pub fn write_for(
         &mut self,
         group: Str,
         incarnation: u64,
         records: Vec<CoordinatorRecord>,
+        then: AfterCommit,
+    ) {
+        self.put_out(group, incarnation, records, None, then);
+    }
+
+    fn put_out(
+        &mut self,
+        group: Str,
+        incarnation: u64,
+        records: Vec<CoordinatorRecord>,
+        producer: Option<(i64, i16)>,
         then: AfterCommit,
     ) {
         let token = self.next_token;
@@ -116,6 +145,7 @@ impl Outbox {
         self.outputs.push_back(GroupOutput::Append {
             partition,
             records,
+            producer,
             token: AppendToken(token),
         });
     }

@@ -66,8 +66,8 @@ impl GroupCoordinator {
     /// the deletion of a topic and that of its offsets.
     pub fn replay_finished(&mut self, now: Now, topic_exists: impl Fn(&str) -> bool) {
         let groups = self.groups.values();
-        let topics = groups.flat_map(|g| g.offsets.iter().map(|(topic, _)| topic));
-        let gone: BTreeSet<Str> = topics.filter(|t| !topic_exists(t)).cloned().collect();
+        let topics = groups.flat_map(|g| g.offsets.keys().into_iter().map(|(topic, _)| topic));
+        let gone: BTreeSet<Str> = topics.filter(|t| !topic_exists(t)).collect();
         for topic in &gone {
             self.handle_topic_deleted(now, topic, Uuid::ZERO);
         }

@@ -40,6 +40,11 @@ pub(super) struct Harness {
     /// Set: appends wait in `appends` for the test to decide.
     pub hold: bool,
     pub appends: VecDeque<(i32, Vec<CoordinatorRecord>, AppendToken)>,
+    /// Producer ids of the appends that are part of a transaction, and of such records in the log.
+    transactional: BTreeMap<u64, i64>,
+    transactional_at: BTreeMap<usize, i64>,
+    /// Markers: how many records lie before it, its partition, whose it is, and whether it commits.
+    markers: Vec<(usize, i32, i64, bool)>,
     /// Requests that have not been answered, by correlation id.
     pub open: BTreeMap<i32, ()>,
     /// The only topic that exists at a restart, if set.
@@ -109,6 +114,9 @@ impl Harness {
             log: Vec::new(),
             hold: false,
             appends: VecDeque::new(),
+            transactional: BTreeMap::new(),
+            transactional_at: BTreeMap::new(),
+            markers: Vec::new(),
             open: BTreeMap::new(),
             existing: None,
             topics: BTreeMap::new(),
@@ -158,9 +166,13 @@ impl Harness {
                 GroupOutput::Append {
                     partition,
                     records,
+                    producer,
                     token,
                 } => {
                     assert!(!records.is_empty());
+                    if let Some((producer_id, _)) = producer {
+                        self.transactional.insert(token.0, producer_id);
+                    }
                     self.appends.push_back((partition, records, token));
                     if !self.hold {
                         self.finish_append(Ok(()));
@@ -176,7 +188,12 @@ impl Harness {
             return;
         };
         if result.is_ok() {
-            self.log.extend(records.into_iter().map(|r| (partition, r)));
+            for record in records {
+                if let Some(producer_id) = self.transactional.get(&token.0) {
+                    self.transactional_at.insert(self.log.len(), *producer_id);
+                }
+                self.log.push((partition, record));
+            }
         }
         self.coordinator.handle_appended(self.now, token, result);
         self.drain();
@@ -215,9 +232,24 @@ impl Harness {
         self.appends.clear();
         self.open.clear();
         self.answers.clear();
-        for (_, record) in &self.log {
-            self.coordinator
-                .replay(&record.key, record.value.as_deref());
+        for i in 0..=self.log.len() {
+            for (_, partition, producer_id, committed) in
+                self.markers.iter().filter(|(at, ..)| *at == i)
+            {
+                self.coordinator
+                    .complete_transaction(*partition, *producer_id, *committed);
+            }
+            let Some((_, record)) = self.log.get(i) else {
+                continue;
+            };
+            let (key, value) = (&record.key, record.value.as_deref());
+            match self.transactional_at.get(&i) {
+                Some(producer_id) => {
+                    self.coordinator
+                        .replay_transactional(*producer_id, key, value)
+                }
+                None => self.coordinator.replay(key, value),
+            }
         }
         for (name, (id, partitions)) in &self.topics {
             self.coordinator
@@ -226,6 +258,16 @@ impl Harness {
         let existing = self.existing;
         self.coordinator
             .replay_finished(self.now, |topic| existing.is_none_or(|e| e == topic));
+        self.drain();
+    }
+
+    /// Writes the marker of a transaction into the partition of a group.
+    pub fn end_transaction(&mut self, group: &str, producer_id: i64, committed: bool) {
+        let partition = self.coordinator.partition_of(group);
+        let at = self.log.len();
+        self.markers.push((at, partition, producer_id, committed));
+        self.coordinator
+            .complete_transaction(partition, producer_id, committed);
         self.drain();
     }
 

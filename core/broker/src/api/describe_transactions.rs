@@ -1,0 +1,28 @@
+//! DescribeTransactions (65): what transactional ids have come to.
+
+use ottla_protocol::{
+    Response,
+    messages::describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse},
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+};
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    _now: Now,
+    _context: &RequestContext,
+    request: DescribeTransactionsRequest,
+) -> Handled {
+    let ids = request.transactional_ids.iter();
+    let transaction_states = ids.map(|id| broker.transactions.describe(id)).collect();
+    Handled::Respond(Response::DescribeTransactions(
+        DescribeTransactionsResponse {
+            transaction_states,
+            ..Default::default()
+        },
+    ))
+}
