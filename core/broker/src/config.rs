@@ -122,6 +122,7 @@ impl Default for BrokerConfig {
             share: ShareConfig::default(),
             transactions: TransactionConfig {
                 partitions: 4,
+                segment_bytes: 100 << 20,
                 max_timeout_ms: 15 * 60 * 1000,
                 id_expiration_ms: 7 * 24 * 60 * 60 * 1000,
                 abort_timed_out_interval_ms: 10 * 1000,

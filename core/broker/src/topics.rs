@@ -571,11 +571,15 @@ impl Broker {
 
     /// `__transaction_state`, created when it is first needed. Returns its partition count.
     pub(crate) fn ensure_transactions_topic(&mut self, now: Now) -> Result<i32, ErrorCode> {
+        if let Some(topic) = self.topics.by_name(TRANSACTIONS_TOPIC) {
+            return Ok(topic.partitions.len() as i32);
+        }
+        let segment_bytes = self.config.transactions.segment_bytes.to_string();
         let settings = [
             ("cleanup.policy", "compact"),
             ("compression.type", "uncompressed"),
             ("min.insync.replicas", "1"),
-            ("segment.bytes", "104857600"),
+            ("segment.bytes", &*segment_bytes),
             ("unclean.leader.election.enable", "false"),
         ];
         let partitions = self.config.transactions.partitions;
@@ -589,9 +593,6 @@ impl Broker {
         partitions: i32,
         settings: &[(&str, &str)],
     ) -> Result<i32, ErrorCode> {
-        if let Some(topic) = self.topics.by_name(name) {
-            return Ok(topic.partitions.len() as i32);
-        }
         let settings = settings.iter().copied();
         let (config, configs) = effective_config(&self.config.topic_defaults, settings)
             .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;

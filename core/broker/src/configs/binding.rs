@@ -242,6 +242,27 @@ static BINDINGS: &[Binding] = &[
         "replica.high.watermark.checkpoint.interval.ms",
         high_watermark_checkpoint_interval_ms
     ),
+    field!(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        transactions.abort_timed_out_interval_ms
+    ),
+    field!("transaction.max.timeout.ms", transactions.max_timeout_ms),
+    field!(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        transactions.remove_expired_interval_ms
+    ),
+    field!(
+        "transaction.state.log.num.partitions",
+        transactions.partitions
+    ),
+    field!(
+        "transaction.state.log.segment.bytes",
+        transactions.segment_bytes
+    ),
+    field!(
+        "transactional.id.expiration.ms",
+        transactions.id_expiration_ms
+    ),
 ];
 
 fn binding(name: &str) -> Option<&'static Binding> {

@@ -35,7 +35,8 @@ mod why {
     pub const WITH_RETENTION: &str = "it is done with log.retention.check.interval.ms";
     pub const NO_QUEUE: &str = "requests don't wait in a queue";
     pub const NO_TELEMETRY: &str = "client metrics are not collected yet";
-    pub const NO_TRANSACTIONS: &str = "transactions are not there yet";
+    pub const ALWAYS_VERIFIED: &str = "it always is";
+    pub const NO_TWO_PHASE: &str = "the versions that know it are not served";
     pub const NOTHING_UNSTABLE: &str = "no version under development is served";
     pub const ONE_LZ4_LEVEL: &str = "lz4 has one level here";
     pub const NOT_PREALLOCATED: &str = "segments grow as they are written";
@@ -395,17 +396,17 @@ pub static BROKER_ROWS: &[Row] = &[
     Row::new("ssl.truststore.type", ConfigType::String, Some("JKS"), Check::Any, Update::ReadOnly, Effect::Refused(why::NO_SECURITY), "Of TLS."),
     Row::new("super.users", ConfigType::String, Some(""), Check::Any, Update::ReadOnly, Effect::Refused(why::NO_SECURITY), "Users that may do everything.").internal(),
     Row::new("telemetry.max.bytes", ConfigType::Int, Some("1048576"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_TELEMETRY), "Largest push of client metrics."),
-    Row::new("transaction.abort.timed.out.transaction.cleanup.interval.ms", ConfigType::Int, Some("10000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_TRANSACTIONS), "How often overdue transactions are looked for."),
-    Row::new("transaction.max.timeout.ms", ConfigType::Int, Some("900000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_TRANSACTIONS), "Longest transaction.timeout.ms of a producer."),
-    Row::new("transaction.partition.verification.enable", ConfigType::Boolean, Some("true"), Check::Any, Update::ClusterWide, Effect::Without(why::NO_TRANSACTIONS), "Whether a partition is checked to belong to a transaction before the first write."),
-    Row::new("transaction.remove.expired.transaction.cleanup.interval.ms", ConfigType::Int, Some("3600000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_TRANSACTIONS), "How often expired transactional ids are looked for."),
+    Row::new("transaction.abort.timed.out.transaction.cleanup.interval.ms", ConfigType::Int, Some("10000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "How often overdue transactions are looked for."),
+    Row::new("transaction.max.timeout.ms", ConfigType::Int, Some("900000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Longest transaction.timeout.ms of a producer."),
+    Row::new("transaction.partition.verification.enable", ConfigType::Boolean, Some("true"), Check::Any, Update::ClusterWide, Effect::Without(why::ALWAYS_VERIFIED), "Whether a partition is checked to belong to a transaction before the first write."),
+    Row::new("transaction.remove.expired.transaction.cleanup.interval.ms", ConfigType::Int, Some("3600000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "How often expired transactional ids are looked for."),
     Row::new("transaction.state.log.load.buffer.size", ConfigType::Int, Some("5242880"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::OTHER_LOADING), "Bytes read at once while transactions are loaded."),
     Row::new("transaction.state.log.min.isr", ConfigType::Int, Some("2"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::ONE_REPLICA), "min.insync.replicas of __transaction_state."),
-    Row::new("transaction.state.log.num.partitions", ConfigType::Int, Some("50"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_TRANSACTIONS), "Partitions of __transaction_state."),
+    Row::new("transaction.state.log.num.partitions", ConfigType::Int, Some("4"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Partitions of __transaction_state, when it is created.").kafkas(Some("50")),
     Row::new("transaction.state.log.replication.factor", ConfigType::Short, Some("3"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::ONE_REPLICA), "Replicas of __transaction_state."),
-    Row::new("transaction.state.log.segment.bytes", ConfigType::Int, Some("104857600"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_TRANSACTIONS), "segment.bytes of __transaction_state."),
-    Row::new("transaction.two.phase.commit.enable", ConfigType::Boolean, Some("false"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_TRANSACTIONS), "Whether producers may prepare transactions that an outside coordinator ends."),
-    Row::new("transactional.id.expiration.ms", ConfigType::Int, Some("604800000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_TRANSACTIONS), "How long an idle transactional id is remembered."),
+    Row::new("transaction.state.log.segment.bytes", ConfigType::Int, Some("104857600"), Check::AtLeast(14), Update::ReadOnly, Effect::Effective, "segment.bytes of __transaction_state."),
+    Row::new("transaction.two.phase.commit.enable", ConfigType::Boolean, Some("false"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_TWO_PHASE), "Whether producers may prepare transactions that an outside coordinator ends."),
+    Row::new("transactional.id.expiration.ms", ConfigType::Int, Some("604800000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "How long an idle transactional id is remembered."),
     Row::new("unclean.leader.election.enable", ConfigType::Boolean, Some("false"), Check::Any, Update::ClusterWide, Effect::Without(why::ONE_REPLICA), "Default of the topics' unclean.leader.election.enable."),
     Row::new("unclean.leader.election.interval.ms", ConfigType::Long, Some("300000"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::ONE_REPLICA), "How often partitions without a leader are looked for.").internal(),
     Row::new("unstable.api.versions.enable", ConfigType::Boolean, Some("false"), Check::Any, Update::ReadOnly, Effect::Refused(why::NOTHING_UNSTABLE), "Whether versions under development are served.").internal(),

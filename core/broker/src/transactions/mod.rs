@@ -53,6 +53,8 @@ pub struct TransactionConfig {
     /// Partitions of `__transaction_state` (`transaction.state.log.num.partitions`), at least 1. A transactional id's partition
     /// is `abs(JavaStringHash(id)) mod` this.
     pub partitions: i32,
+    /// `transaction.state.log.segment.bytes`: of `__transaction_state`, when it is created.
+    pub segment_bytes: i32,
     /// `transaction.max.timeout.ms`: the longest `transaction.timeout.ms` that a producer may have.
     pub max_timeout_ms: i32,
     /// `transactional.id.expiration.ms`: how long a transactional id without a transaction is remembered.

@@ -38,6 +38,7 @@ const EPOCH_MS: i64 = 1_700_000_000_000;
 pub(super) fn config() -> TransactionConfig {
     TransactionConfig {
         partitions: 4,
+        segment_bytes: 100 << 20,
         max_timeout_ms: 60_000,
         id_expiration_ms: 7 * 24 * 3_600_000,
         abort_timed_out_interval_ms: 10_000,
