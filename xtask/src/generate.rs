@@ -1,13 +1,13 @@
 //! `cargo xtask gen [--check]`: what is generated and committed, made again or compared.
 
 use crate::{
-    r#gen, header,
+    clients, r#gen, header,
     shell::{Outcome, cargo, output, root},
 };
 use std::{fs, path::Path};
 
-/// Message types and codecs from their field tables, CONFIGURATION.md and BROKER_CONFIGURATION.md from the tables of settings, and rdkafka.h from the C library's
-/// source.
+/// Message types and codecs from their field tables, CONFIGURATION.md and BROKER_CONFIGURATION.md from the tables of settings,
+/// rdkafka.h from the C library's source, and docs/clients.md from the lists of tests/clients.
 pub fn main(args: &[String]) -> Outcome {
     let check = match args {
         [] => false,
@@ -15,6 +15,11 @@ pub fn main(args: &[String]) -> Outcome {
         _ => return Err("usage: cargo xtask gen [--check]".into()),
     };
     r#gen::run(args)?;
+    write_or_compare(
+        &root().join("docs/clients.md"),
+        &clients::document()?,
+        check,
+    )?;
     let path = root().join("include/librdkafka/rdkafka.h");
     write_or_compare(&path, &header::text(&root())?, check)?;
     for (package, example, file) in [

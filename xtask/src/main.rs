@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod clients;
 mod demo;
 mod r#gen;
 mod generate;
@@ -32,6 +33,11 @@ const COMMANDS: &[Command] = &[
         "test",
         "test [SUITE …]: every test of every language, and the simulator",
         test::main,
+    ),
+    (
+        "clients",
+        "clients [CLIENT…] [--case NAME]… [--against ottla|jvm] [--bootstrap HOST:PORT] [--control]: unmodified clients from their registries against `ottla serve`",
+        clients::main,
     ),
     (
         "torture",

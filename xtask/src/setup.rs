@@ -79,10 +79,7 @@ pub fn python() -> Outcome<PathBuf> {
         return Ok(python);
     }
     step("making a Python virtual environment in target/venv");
-    if run_quietly(command("python3").args(["-m", "venv"]).arg(&venv)).is_err() {
-        packages(&["python3-venv"])?;
-        run_quietly(command("python3").args(["-m", "venv"]).arg(&venv))?;
-    }
+    virtual_environment(&venv)?;
     run_quietly(command(&python).args([
         "-m",
         "pip",
@@ -93,6 +90,43 @@ pub fn python() -> Outcome<PathBuf> {
     ]))?;
     std::fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))?;
     Ok(python)
+}
+
+/// Makes an empty virtual environment.
+pub fn virtual_environment(at: &Path) -> Outcome {
+    let make = || run_quietly(command("python3").args(["-m", "venv"]).arg(at));
+    if make().is_ok() {
+        return Ok(());
+    }
+    packages(&["python3-venv"])?;
+    make()
+}
+
+/// Makes sure that each `(header, Debian package)` of a C library is there.
+pub fn libraries(wanted: &[(&str, &str)]) -> Outcome {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(header, _)| {
+            let has = command("cc")
+                .args(["-E", "-include", header, "-x", "c", "/dev/null"])
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .status();
+            !has.is_ok_and(|status| status.success())
+        })
+        .map(|&(_, package)| package)
+        .collect();
+    packages(&missing)
+}
+
+/// The node-gyp that npm brings.
+pub fn node_gyp() -> Outcome<PathBuf> {
+    let modules = output(command("npm").args(["root", "--global"]))?;
+    let path = Path::new(modules.trim()).join("npm/node_modules/node-gyp/bin/node-gyp.js");
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(format!("npm has no node-gyp at {}", path.display()))
 }
 
 /// Node's programs and the packages of `bindings-node/package.json`.

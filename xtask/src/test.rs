@@ -1,7 +1,7 @@
 //! `cargo xtask test [SUITE …]`: every test of every language, and the simulator. CI runs just this.
 
 use crate::{
-    demo, install_c, java, packages, scenarios, setup,
+    clients, demo, install_c, java, packages, scenarios, setup,
     shell::{Outcome, cargo, command, has, root, run, step, target_dir},
     torture,
 };
@@ -11,7 +11,7 @@ use std::{fs, io::Write, process::Stdio, time::Instant};
 type Suite = (&'static str, &'static str, fn() -> Outcome);
 
 /// The suites in the order in which they run: the fast ones that find most come first.
-const SUITES: [Suite; 11] = [
+const SUITES: [Suite; 12] = [
     (
         "rust",
         "unit, integration and documentation tests of the workspace",
@@ -49,6 +49,11 @@ const SUITES: [Suite; 11] = [
         "scenarios",
         "one list, written by each language and read by each (docs/internals/scenarios.md)",
         scenarios::suite,
+    ),
+    (
+        "clients",
+        "unmodified clients from their registries against `ottla serve` (docs/clients.md), and the control",
+        clients::suite,
     ),
     (
         "demo",
