@@ -264,7 +264,15 @@ impl Broker {
             }
         }
         if !self.closed {
-            self.share.handle_disconnect(now, conn);
+            let Self {
+                share,
+                share_groups,
+                config,
+                ..
+            } = self;
+            share.handle_disconnect(now, conn, |group| {
+                share_groups.settings_of(group, &config.share)
+            });
             self.settle(now);
         }
     }

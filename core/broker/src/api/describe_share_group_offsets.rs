@@ -1,9 +1,9 @@
 //! DescribeShareGroupOffsets (90): from where share groups read, and how far they are behind.
 
-use alloc::{format, vec::Vec};
+use alloc::vec::Vec;
 
 use ottla_protocol::{
-    ErrorCode, Response, Str, Uuid,
+    Response, Str, Uuid,
     messages::describe_share_group_offsets::{
         DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequestGroup,
         DescribeShareGroupOffsetsResponse, DescribeShareGroupOffsetsResponseGroup,
@@ -36,19 +36,8 @@ fn group(
     broker: &Broker,
     asked: DescribeShareGroupOffsetsRequestGroup,
 ) -> DescribeShareGroupOffsetsResponseGroup {
+    // A group that isn't there has read nothing: as in Kafka, that is no error.
     let id = asked.group_id;
-    if !broker.share_groups.contains(&id) {
-        let message = match broker.groups.contains(&id) {
-            true => format!("Group {id} is not a share group."),
-            false => format!("Group {id} not found."),
-        };
-        return DescribeShareGroupOffsetsResponseGroup {
-            group_id: id,
-            error_code: ErrorCode::GROUP_ID_NOT_FOUND,
-            error_message: Some(message.into()),
-            ..Default::default()
-        };
-    }
     let topics = match asked.topics {
         Some(topics) => topics
             .into_iter()
@@ -83,15 +72,10 @@ fn topic(
         let mut row = DescribeShareGroupOffsetsResponsePartition {
             partition_index: partition,
             start_offset: NO_START,
-            leader_epoch: 0,
             lag: -1,
             ..Default::default()
         };
         let Some(index) = found.and_then(|t| t.partition(partition)) else {
-            row.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-            row.error_message = Some(Str::from_static(
-                "This server does not host this topic-partition.",
-            ));
             return row;
         };
         let key = ShareKey {

@@ -65,7 +65,8 @@ pub(crate) fn handle(
         }
     }
     if epoch == FINAL_EPOCH {
-        broker.share.close_session(now, &key, Some(id));
+        let limit = broker.share_settings(&key.group).delivery_count_limit;
+        broker.share.close_session(now, &key, Some(id), limit);
     }
     finish(broker, id);
     Handled::Deferred

@@ -150,7 +150,8 @@ pub(crate) fn handle(
         }
     }
     if epoch == FINAL_EPOCH {
-        broker.share.close_session(now, &key, Some(id));
+        let limit = broker.share_settings(&key.group).delivery_count_limit;
+        broker.share.close_session(now, &key, Some(id), limit);
     }
     proceed(broker, now, id, request.max_wait_ms <= 0);
     Handled::Deferred

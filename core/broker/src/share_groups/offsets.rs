@@ -175,14 +175,15 @@ impl ShareGroups {
         let mut changed = false;
         for asked in &request.topics {
             let found = topic(&asked.topic_name);
-            let error_code = match &found {
-                None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            let error = match &found {
+                None => Some("This server does not host this topic-partition."),
+                Some(seen) if group.known.remove(&seen.id).is_none() => {
+                    Some("There is no offset information to delete.")
+                }
                 Some(seen) => {
-                    if group.known.remove(&seen.id).is_some() {
-                        partitions.delete(now, Some(&id), Some(seen.id), Some(ticket));
-                        changed = true;
-                    }
-                    ErrorCode::NONE
+                    partitions.delete(now, Some(&id), Some(seen.id), Some(ticket));
+                    changed = true;
+                    None
                 }
             };
             response
@@ -190,10 +191,11 @@ impl ShareGroups {
                 .push(DeleteShareGroupOffsetsResponseTopic {
                     topic_name: asked.topic_name.clone(),
                     topic_id: found.map_or(Uuid::ZERO, |t| t.id),
-                    error_code,
-                    error_message: (error_code != ErrorCode::NONE).then(|| {
-                        Str::from_static("This server does not host this topic-partition.")
-                    }),
+                    error_code: match error {
+                        None => ErrorCode::NONE,
+                        Some(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                    },
+                    error_message: error.map(Str::from_static),
                 });
         }
         let records = match changed {

@@ -422,34 +422,32 @@ impl InFlight {
         Ok(batches)
     }
 
-    /// Gives back all that `member` has. It is taken for never delivered: the delivery doesn't count.
-    pub fn release_all(&mut self, member: &str) -> Vec<StateBatch> {
-        let held: Vec<(i64, i64, i16)> = self
-            .spans
-            .iter()
-            .filter(|(_, _, state)| state.is_held_by(member))
-            .map(|(f, l, state)| (f, l, state.count))
-            .collect();
-        let mut batches = Vec::new();
-        for (first, last, count) in held {
-            let count = (count - 1).max(0);
-            self.change(first, last, Delivery::Available, count, &mut batches);
-        }
-        batches
+    /// Takes back all that `member` has, as if it had released it.
+    pub fn release_all(&mut self, member: &str, delivery_limit: i16) -> Vec<StateBatch> {
+        self.take_back(delivery_limit, |state| state.is_held_by(member))
     }
 
     /// Takes back what was held for too long: available again, or archived once it was delivered often enough.
     pub fn expire(&mut self, now_us: u64, delivery_limit: i16) -> Vec<StateBatch> {
-        let over: Vec<(i64, i64, i16)> = self
+        self.take_back(
+            delivery_limit,
+            |state| matches!(state.delivery, Delivery::Acquired { until_us, .. } if until_us <= now_us),
+        )
+    }
+
+    fn take_back(
+        &mut self,
+        delivery_limit: i16,
+        which: impl Fn(&RecordState) -> bool,
+    ) -> Vec<StateBatch> {
+        let taken: Vec<(i64, i64, i16)> = self
             .spans
             .iter()
-            .filter(|(_, _, state)| {
-                matches!(state.delivery, Delivery::Acquired { until_us, .. } if until_us <= now_us)
-            })
+            .filter(|(_, _, state)| which(state))
             .map(|(f, l, state)| (f, l, state.count))
             .collect();
         let mut batches = Vec::new();
-        for (first, last, count) in over {
+        for (first, last, count) in taken {
             let delivery = if count >= delivery_limit {
                 Delivery::Archived
             } else {
@@ -626,21 +624,25 @@ mod tests {
     }
 
     #[test]
-    fn a_release_of_a_closed_session_does_not_count() {
+    fn what_a_closed_session_had_is_somebody_elses() {
         let mut w = InFlight::load(0, core::iter::empty());
         take(&mut w, "a", &[batch(0, 4)], ALL);
-        let changed = w.release_all("a");
-        assert_eq!(
-            changed,
-            [StateBatch {
-                first: 0,
-                last: 4,
-                state: AVAILABLE,
-                count: 0
-            }]
-        );
-        assert_eq!(take(&mut w, "b", &[batch(0, 4)], ALL)[0].count, 1);
-        assert_eq!(w.release_all("a"), []);
+        let released = StateBatch {
+            first: 0,
+            last: 4,
+            state: AVAILABLE,
+            count: 1,
+        };
+        assert_eq!(w.release_all("a", 2), [released]);
+        assert_eq!(take(&mut w, "b", &[batch(0, 4)], ALL)[0].count, 2);
+        assert_eq!(w.release_all("a", 2), []);
+        let archived = StateBatch {
+            state: ARCHIVED,
+            count: 2,
+            ..released
+        };
+        assert_eq!(w.release_all("b", 2), [archived]);
+        assert_eq!(w.start(), 5);
     }
 
     #[test]

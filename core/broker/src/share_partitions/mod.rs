@@ -526,7 +526,13 @@ impl<F> SharePartitions<F> {
     }
 
     /// Ends a session: all that its member has is given back. With a request, that waits for it.
-    pub fn close_session(&mut self, now: Now, key: &SessionKey, request: Option<ShareRequestId>) {
+    pub fn close_session(
+        &mut self,
+        now: Now,
+        key: &SessionKey,
+        request: Option<ShareRequestId>,
+        delivery_limit: i16,
+    ) {
         self.sessions.close(key);
         let held: Vec<ShareKey> = self
             .entries
@@ -546,7 +552,7 @@ impl<F> SharePartitions<F> {
             let Some(live) = entry.and_then(|entry| entry.live.as_mut()) else {
                 continue;
             };
-            let changed = live.window.release_all(&key.member);
+            let changed = live.window.release_all(&key.member, delivery_limit);
             if changed.is_empty() {
                 continue;
             }
@@ -560,11 +566,17 @@ impl<F> SharePartitions<F> {
     }
 
     /// A connection is gone, and with it the sessions that it opened and the requests that it made.
-    pub fn handle_disconnect(&mut self, now: Now, conn: ConnId) {
+    pub fn handle_disconnect(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        settings_of: impl Fn(&Str) -> ShareGroupSettings,
+    ) {
         self.requests
             .retain(|_, request| request.reply.conn != conn);
         for key in self.sessions.close_conn(conn) {
-            self.close_session(now, &key, None);
+            let limit = settings_of(&key.group).delivery_count_limit;
+            self.close_session(now, &key, None, limit);
         }
     }
 

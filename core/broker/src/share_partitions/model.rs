@@ -157,9 +157,7 @@ impl Run {
         self.epochs[who] = 0;
         for seen in &mut self.records {
             if seen.holder.is_some_and(|(m, _)| m == who) {
-                seen.holder = None;
-                seen.count -= 1;
-                seen.written = seen.count;
+                Self::release(seen);
             }
         }
     }

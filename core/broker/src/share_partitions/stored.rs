@@ -61,9 +61,9 @@ impl Stored {
         Self {
             snapshot_epoch: 0,
             state_epoch,
-            leader_epoch: -1,
+            leader_epoch: 0,
             start,
-            done: 0,
+            done: if start == NO_START { -1 } else { 0 },
             create_timestamp: wall_ms,
             spans: Spans::default(),
             updates: 0,
@@ -317,12 +317,21 @@ mod tests {
         expected.extend([0, 0, 0, 3]);
         assert_eq!(snapshot.key, expected);
         let value = snapshot.value.unwrap();
-        // Version, snapshot epoch, state epoch, leader epoch, start offset, two timestamps, no batches, one tagged field.
-        let mut expected = alloc::vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-        expected.extend([0xff; 12]);
+        // Version, snapshot epoch, state epoch, leader epoch, start offset, two timestamps, no batches, no tagged fields.
+        let mut expected = alloc::vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0];
+        expected.extend([0xff; 8]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 9]);
-        expected.extend([1, 1, 0, 4, 0, 0, 0, 0]);
+        expected.extend([1, 0]);
         assert_eq!(value, expected);
+        // An update: version, snapshot epoch, leader epoch, start offset, one batch, one tagged field.
+        let changed = [batch(8, 9, ACKNOWLEDGED, 1)];
+        let update = stored.write(&key(), 7, &changed, 2, 0, Now::default());
+        assert_eq!(update.key[..2], [0, 1]);
+        let mut expected = alloc::vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 7, 2]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9, 2, 0, 1, 0]);
+        expected.extend([1, 0, 4, 0, 0, 0, 2]);
+        assert_eq!(update.value.unwrap(), expected);
     }
 
     #[test]

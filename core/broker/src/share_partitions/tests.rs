@@ -478,7 +478,7 @@ fn a_connection_that_goes_gives_back_what_it_had() {
     let id = s.send_fetch(CONN, request);
     assert!(s.answer(id).is_none());
     s.h.disconnect(other);
-    assert_eq!(runs(&s.answer(id).unwrap()), [(0, 1, 1)]);
+    assert_eq!(runs(&s.answer(id).unwrap()), [(0, 1, 2)]);
     // The same by the last request of a session.
     assert_eq!(
         s.acknowledge("n", -1, &[(0, 0, &[1])]).error_code,
@@ -699,6 +699,9 @@ fn offsets_are_altered_and_deleted_and_groups_too() {
             DeleteShareGroupOffsetsRequestTopic {
                 topic_name: "none".into(),
             },
+            DeleteShareGroupOffsetsRequestTopic {
+                topic_name: "t".into(),
+            },
         ],
     };
     let sent = s.h.send(0, Request::DeleteShareGroupOffsets(request));
@@ -709,7 +712,11 @@ fn offsets_are_altered_and_deleted_and_groups_too() {
     let codes: Vec<ErrorCode> = answer.responses.iter().map(|r| r.error_code).collect();
     assert_eq!(
         codes,
-        [ErrorCode::NONE, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION]
+        [
+            ErrorCode::NONE,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        ]
     );
     s.join("m");
     s.open("m");
