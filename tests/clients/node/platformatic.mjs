@@ -26,12 +26,12 @@ function known(name, partitions) {
 }
 
 function producer(use, config = {}) {
-  const p = new Producer({ ...base, acks: -1, ...config })
+  const p = new Producer({ ...base, ...config })
   use(() => p.close(true))
   return p
 }
 
-const send = (p, name, values, more = {}) => p.send({ messages: values.map(value => ({ topic: name, value: Buffer.from(value) })), ...more })
+const send = (p, name, values, more = {}) => p.send({ messages: values.map(value => ({ topic: name, value: Buffer.from(value) })), acks: -1, ...more })
 
 let groups = 0
 
@@ -126,7 +126,7 @@ async function watermarks(use) {
   equal(await ask(), [0n, 10n], 'filled')
 }
 
-const timed = (use, name) => producer(use).send({ messages: numbers(10).map((value, i) => ({ topic: name, value: Buffer.from(value), timestamp: BigInt(FIRST + 1000 * i) })) })
+const timed = (use, name) => producer(use).send({ messages: numbers(10).map((value, i) => ({ topic: name, value: Buffer.from(value), timestamp: BigInt(FIRST + 1000 * i) })), acks: -1 })
 
 async function offsetsForTimes(use) {
   const name = await make(topic('offsets-for-times'))
