@@ -210,3 +210,268 @@ pub(super) fn encoded_assignment(member: &Member, topics: &Topics) -> Bytes {
     .to_bytes(version.clamp(0, ASSIGNMENT))
     .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        MigrationPolicy,
+        testing::{Client, GROUP, alive, join},
+    };
+    use super::*;
+    use crate::groups::{
+        group::GroupState,
+        testing::{Harness, JOIN, config, join_request},
+    };
+    use ottla_protocol::messages::{
+        consumer_protocol_subscription::TopicPartition as OwnedPartition,
+        join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
+        sync_group::{SyncGroupRequest, SyncGroupRequestAssignment},
+    };
+
+    fn assignment(partitions: &[i32]) -> Bytes {
+        ConsumerProtocolAssignment {
+            assigned_partitions: alloc::vec![TopicPartition {
+                topic: "t".into(),
+                partitions: partitions.to_vec(),
+            }],
+            user_data: None,
+        }
+        .to_bytes(1)
+        .unwrap()
+    }
+
+    fn read(bytes: &Bytes) -> Vec<i32> {
+        let read = ConsumerProtocolAssignment::from_bytes(bytes.clone()).unwrap();
+        let topics = read.assigned_partitions.into_iter();
+        topics.flat_map(|t| t.partitions).collect()
+    }
+
+    /// A cooperative classic member that owns these partitions.
+    fn classic(member: &Str, owned: &[i32]) -> JoinGroupRequest {
+        let subscription = ConsumerProtocolSubscription {
+            topics: alloc::vec!["t".into()],
+            owned_partitions: alloc::vec![OwnedPartition {
+                topic: "t".into(),
+                partitions: owned.to_vec(),
+            }],
+            ..Default::default()
+        };
+        JoinGroupRequest {
+            protocols: alloc::vec![JoinGroupRequestProtocol {
+                name: "range".into(),
+                metadata: subscription.to_bytes(1).unwrap(),
+            }],
+            ..join_request(GROUP, member)
+        }
+    }
+
+    /// A stable classic group of one member with both partitions of `t`; its id.
+    fn classic_group(h: &mut Harness) -> Str {
+        h.topic("t", 2);
+        let id = h.member_id(GROUP);
+        let joined = h.join_now(JOIN, classic(&id, &[]));
+        let request = SyncGroupRequest {
+            group_id: GROUP.into(),
+            generation_id: joined.generation_id,
+            member_id: id.clone(),
+            protocol_type: Some("consumer".into()),
+            protocol_name: Some("range".into()),
+            assignments: alloc::vec![SyncGroupRequestAssignment {
+                member_id: id.clone(),
+                assignment: assignment(&[0, 1]),
+            }],
+            ..Default::default()
+        };
+        let sync = h.request(5, |c, now, context| c.sync(now, context, request));
+        assert_eq!(read(&h.synced(sync).unwrap().assignment), [0, 1]);
+        id
+    }
+
+    fn synced(h: &mut Harness, joined: &JoinGroupResponse) -> Vec<i32> {
+        let sync = h.sync(GROUP, joined.generation_id, &joined.member_id, &[]);
+        let answer = h.synced(sync).unwrap();
+        assert_eq!(answer.error_code, ErrorCode::NONE);
+        read(&answer.assignment)
+    }
+
+    #[test]
+    fn empty_groups_become_what_their_next_member_speaks() {
+        let mut h = Harness::new(config());
+        h.topic("t", 1);
+        h.commit(GROUP, -1, &Str::new(), "t", 7, "");
+        let (_, ids) = h.stable(GROUP, 1);
+        h.leave(GROUP, &[(&ids[0], None)]);
+        let mut a = Client::new("a", &["t"]);
+        assert_eq!(a.go(&mut h), ErrorCode::NONE);
+        h.restart();
+        assert_eq!(h.described().members.len(), 1);
+        assert_eq!(h.offset(GROUP, "t"), Some(7), "offsets stay");
+        h.beat_ok(alive("a", -1));
+        assert_eq!(h.state(GROUP), GroupState::Empty);
+        h.stable(GROUP, 2);
+        h.restart();
+        assert_eq!(h.described().error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+        assert_eq!(
+            (h.state(GROUP), h.offset(GROUP, "t")),
+            (GroupState::Stable, Some(7))
+        );
+    }
+
+    #[test]
+    fn a_group_goes_over_with_its_members_and_back() {
+        let mut h = Harness::new(config());
+        let id = classic_group(&mut h);
+        let generation = h.generation(GROUP);
+        let mut a = Client::new("a", &["t"]);
+        a.go(&mut h);
+        assert_eq!(
+            (a.has.len(), a.epoch),
+            (0, generation + 1),
+            "both are the other one's"
+        );
+        for restarted in [false, true] {
+            if restarted {
+                h.restart();
+            }
+            let error = h.heartbeat(GROUP, generation, &id);
+            assert_eq!(error, ErrorCode::REBALANCE_IN_PROGRESS);
+        }
+        assert_eq!(h.described().members.len(), 2);
+        assert_eq!(
+            h.described()
+                .members
+                .iter()
+                .filter(|m| m.member_type == 0)
+                .count(),
+            1
+        );
+
+        // The classic member joins with what it owns, learns what it may keep, gives up the rest, and joins again.
+        let joined = h.join_now(JOIN, classic(&id, &[0, 1]));
+        assert_eq!(
+            (joined.error_code, joined.generation_id),
+            (ErrorCode::NONE, generation)
+        );
+        let kept = synced(&mut h, &joined);
+        assert_eq!(kept.len(), 1);
+        a.go(&mut h);
+        assert!(a.has.is_empty());
+        assert_eq!(
+            h.heartbeat(GROUP, generation, &id),
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
+        let joined = h.join_now(JOIN, classic(&id, &kept));
+        assert_eq!(joined.generation_id, generation + 1);
+        assert_eq!(synced(&mut h, &joined), kept);
+        assert_eq!(h.heartbeat(GROUP, generation + 1, &id), ErrorCode::NONE);
+        a.go(&mut h);
+        assert_eq!(a.has.len(), 1);
+        assert_eq!(h.state(GROUP), GroupState::Stable);
+        assert_eq!(
+            h.heartbeat(GROUP, generation, &id),
+            ErrorCode::ILLEGAL_GENERATION
+        );
+
+        // The last one of the newer protocol goes.
+        h.beat_ok(alive("a", -1));
+        assert_eq!(h.state(GROUP), GroupState::PreparingRebalance);
+        let generation = h.generation(GROUP);
+        assert_eq!(
+            h.heartbeat(GROUP, generation, &id),
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
+        h.restart();
+        assert_eq!(h.described().error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+        assert_eq!(h.heartbeat(GROUP, generation, &id), ErrorCode::NONE);
+        let joined = h.join_now(
+            JOIN,
+            JoinGroupRequest {
+                session_timeout_ms: 10_001,
+                ..classic(&id, &kept)
+            },
+        );
+        assert_eq!((joined.error_code, &joined.leader), (ErrorCode::NONE, &id));
+    }
+
+    #[test]
+    fn classic_members_join_a_consumer_group() {
+        let mut h = Harness::new(config());
+        h.topic("t", 2);
+        let mut a = Client::new("a", &["t"]);
+        a.go(&mut h);
+        let asked = h.join_now(JOIN, classic(&Str::new(), &[]));
+        assert_eq!(asked.error_code, ErrorCode::MEMBER_ID_REQUIRED);
+        let id = asked.member_id;
+        let joined = h.join_now(JOIN, classic(&id, &[]));
+        assert_eq!(joined.error_code, ErrorCode::NONE);
+        assert_eq!(synced(&mut h, &joined), []);
+        a.go(&mut h);
+        // There is nothing for it yet, so it need not join again.
+        assert_eq!(
+            h.heartbeat(GROUP, joined.generation_id, &id),
+            ErrorCode::NONE
+        );
+        a.go(&mut h);
+        assert_eq!(a.has.len(), 1);
+        assert_eq!(
+            h.heartbeat(GROUP, joined.generation_id, &id),
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
+        let joined = h.join_now(JOIN, classic(&id, &[]));
+        assert_eq!(synced(&mut h, &joined).len(), 1);
+        let strange = JoinGroupRequest {
+            protocol_type: "connect".into(),
+            ..classic(&Str::new(), &[])
+        };
+        let error = h.join_now(JOIN, strange).error_code;
+        assert_eq!(error, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        // It must join again when it is asked to.
+        h.beat_ok(join("b", &["t"]));
+        assert_eq!(
+            h.heartbeat(GROUP, joined.generation_id, &id),
+            ErrorCode::REBALANCE_IN_PROGRESS
+        );
+        for _ in 0..7 {
+            h.advance(9_000);
+            h.heartbeat(GROUP, joined.generation_id, &id);
+            a.go(&mut h);
+        }
+        let error = h.heartbeat(GROUP, joined.generation_id, &id);
+        assert_eq!(error, ErrorCode::UNKNOWN_MEMBER_ID);
+        let leave = h.leave(GROUP, &[(&"a".into(), None), (&id, None)]);
+        let left = h.left(leave).unwrap();
+        let errors: Vec<ErrorCode> = left.members.iter().map(|m| m.error_code).collect();
+        assert_eq!(errors, [ErrorCode::NONE, ErrorCode::UNKNOWN_MEMBER_ID]);
+    }
+
+    #[test]
+    fn what_forbids_it() {
+        let refused = ErrorCode::GROUP_ID_NOT_FOUND;
+        for policy in [MigrationPolicy::Disabled, MigrationPolicy::Downgrade] {
+            let mut c = config();
+            c.consumer.migration_policy = policy;
+            let mut h = Harness::new(c);
+            let id = classic_group(&mut h);
+            assert_eq!(h.beat_error(join("a", &["t"])), refused);
+            assert_eq!(
+                h.heartbeat(GROUP, h.generation(GROUP), &id),
+                ErrorCode::NONE
+            );
+        }
+        let mut c = config();
+        c.consumer.migration_policy = MigrationPolicy::Upgrade;
+        let mut h = Harness::new(c);
+        classic_group(&mut h);
+        h.beat_ok(join("a", &["t"]));
+        h.beat_ok(alive("a", -1));
+        assert_eq!(h.described().members.len(), 1, "there is no way back");
+
+        let mut h = Harness::new(config());
+        let connect = JoinGroupRequest {
+            protocol_type: "connect".into(),
+            ..classic(&Str::new(), &[])
+        };
+        h.join_now(3, connect);
+        assert_eq!(h.beat_error(join("a", &["t"])), refused);
+    }
+}

@@ -84,3 +84,55 @@ pub(in crate::groups) fn may_fetch(
         (false, None) => Err(ErrorCode::STALE_MEMBER_EPOCH),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Client, GROUP};
+    use super::*;
+    use crate::groups::testing::{Harness, config};
+
+    #[test]
+    fn with_the_members_epoch() {
+        let mut h = Harness::new(config());
+        h.topic("t", 2);
+        let (mut a, mut b) = (Client::new("a", &["t"]), Client::new("b", &["t"]));
+        let commit = |h: &mut Harness, epoch, id: &str| {
+            let commit = h.commit(GROUP, epoch, &id.into(), "t", 5, "");
+            h.committed(commit).unwrap()
+        };
+        a.go(&mut h);
+        assert_eq!(commit(&mut h, 1, "a"), ErrorCode::NONE);
+        assert_eq!(commit(&mut h, 2, "a"), ErrorCode::STALE_MEMBER_EPOCH);
+        assert_eq!(commit(&mut h, -1, ""), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(commit(&mut h, 1, "x"), ErrorCode::UNKNOWN_MEMBER_ID);
+        // A later epoch, but the partition is its own since the first one.
+        b.go(&mut h);
+        a.go(&mut h);
+        a.go(&mut h);
+        assert_eq!(a.epoch, 2);
+        let kept = a.has.iter().any(|(_, p)| *p == 0);
+        let expected = if kept {
+            ErrorCode::NONE
+        } else {
+            ErrorCode::STALE_MEMBER_EPOCH
+        };
+        assert_eq!(commit(&mut h, 1, "a"), expected);
+        b.go(&mut h);
+        let of_b = b.has.iter().any(|(_, p)| *p == 0);
+        assert!(kept != of_b);
+        let g = Str::from(GROUP);
+        let id = Str::from("a");
+        let fetch = |h: &Harness, id: Option<&Str>, epoch| h.coordinator.may_fetch(&g, id, epoch);
+        assert_eq!(fetch(&h, None, -1), Ok(()));
+        assert_eq!(fetch(&h, Some(&id), 2), Ok(()));
+        assert_eq!(fetch(&h, Some(&id), 1), Err(ErrorCode::STALE_MEMBER_EPOCH));
+        assert_eq!(
+            fetch(&h, Some(&"x".into()), 1),
+            Err(ErrorCode::UNKNOWN_MEMBER_ID)
+        );
+        // When all are gone, who names no epoch may commit.
+        h.beat_ok(super::super::testing::alive("a", -1));
+        h.beat_ok(super::super::testing::alive("b", -1));
+        assert_eq!(commit(&mut h, -1, ""), ErrorCode::NONE);
+    }
+}

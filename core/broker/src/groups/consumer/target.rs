@@ -83,3 +83,56 @@ pub(super) fn compute(
         .extend(changed.into_iter().map(RecordKey::Target));
     group.unwritten.insert(RecordKey::TargetEpoch);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Client, alive, join};
+    use crate::groups::testing::{Harness, config};
+    use alloc::{format, string::String, vec::Vec};
+    use std::{println, time::Instant};
+
+    /// Not a test: prints what heartbeats of a large group cost.
+    #[test]
+    #[ignore]
+    fn cost_of_a_large_group() {
+        let mut h = Harness::new(config());
+        let names: Vec<String> = (0..100).map(|i| format!("topic-{i}")).collect();
+        for name in &names {
+            h.topic(name, 10);
+        }
+        let topics: Vec<&str> = names.iter().map(String::as_str).collect();
+        let start = Instant::now();
+        for i in 0..500 {
+            h.beat_ok(join(&format!("m{i:03}"), &topics));
+        }
+        let joins = start.elapsed() / 500;
+        let start = Instant::now();
+        for i in 0..20 {
+            h.beat_ok(join(&format!("n{i:03}"), &topics));
+        }
+        let last_joins = start.elapsed() / 20;
+        let start = Instant::now();
+        for i in 0..20 {
+            h.beat_ok(alive(&format!("n{i:03}"), -1));
+        }
+        let leaves = start.elapsed() / 20;
+        h.beat_ok(join("m000", &topics));
+        let topics: Vec<&'static str> =
+            names.iter().map(|n| -> &str { n.clone().leak() }).collect();
+        let mut clients: Vec<Client> = (0..500)
+            .map(|i| Client::new(&format!("m{i:03}"), &topics))
+            .collect();
+        let mut rounds = 0;
+        let start = Instant::now();
+        while rounds < 50 {
+            rounds += 1;
+            for c in &mut clients {
+                c.go(&mut h);
+            }
+        }
+        let steady = start.elapsed() / (50 * 500);
+        println!("500 members, 100 topics of 10 partitions, per heartbeat:");
+        println!("  a join on the way to 500: {joins:?}; beyond 500: {last_joins:?}");
+        println!("  a leave: {leaves:?}; heartbeats that follow: {steady:?}");
+    }
+}
