@@ -138,7 +138,7 @@ fn what_cannot_be_served_is_refused() {
         (&["--set", "num.partitions=many"], 1, "num.partitions"),
         (&["--set", "log.dirs"], 2, "NAME=VALUE"),
         (&["--threads", "0"], 2, "--threads"),
-        (&["--metrics", "127.0.0.1:0"], 2, "--metrics"),
+        (&["--metrics", "nonsense"], 2, "--metrics"),
         (&["--wrong"], 2, "--wrong"),
         (&["--config", "/does/not/exist"], 1, "/does/not/exist"),
     ];
@@ -219,4 +219,31 @@ fn running_out_of_descriptors_is_survived() {
     if has_kcat() {
         served.kcat(&["-L"], "");
     }
+}
+
+/// As a program does that embeds the broker and lets others in.
+#[test]
+fn handles_in_the_process_and_clients_on_sockets_share_a_broker() {
+    use ottla::serve::{Listener, ServerConfig, serve};
+    use std::process::Command;
+
+    if !has_kcat() {
+        return;
+    }
+    let broker = ottla::Broker::open("memory:shared").unwrap();
+    let listener = Listener::at("localhost", 0).unwrap();
+    let server = serve(&broker, &[listener], ServerConfig::default()).unwrap();
+    let address = server.local_addrs()[0].to_string();
+    let producer = ottla::Producer::open(broker.address()).unwrap();
+    producer
+        .send(ottla::NewRecord::to("t").value(b"from the inside"))
+        .unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+    let read = Command::new("kcat")
+        .args(["-b", &address, "-C", "-t", "t", "-e", "-q"])
+        .output()
+        .unwrap();
+    assert_eq!(read.stdout, b"from the inside\n");
+    server.stop();
+    assert!(!broker.close().unwrap(), "the producer still has it");
 }

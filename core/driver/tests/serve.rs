@@ -409,6 +409,7 @@ fn what_is_no_request_ends_the_connection_and_nothing_else() {
         assert!(bad.is_closed(), "{what}");
         good.ask(METADATA, &metadata("t"));
     }
+    assert_eq!(server.counters().bad_requests, 14);
     // Bytes of any kind.
     let mut seed = 42_u64;
     for _ in 0..200 {

@@ -11,6 +11,7 @@ pub(super) struct LoopCounters {
     pub(super) accepted: AtomicU64,
     pub(super) closed: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) bad_requests: AtomicU64,
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
     by_key: Vec<KeyCounters>,
@@ -36,6 +37,7 @@ impl Default for LoopCounters {
             accepted: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            bad_requests: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             by_key: (0..KEYS).map(|_| KeyCounters::default()).collect(),
@@ -77,6 +79,8 @@ pub struct ServerCounters {
     pub connections_closed: u64,
     /// Connections that were closed at once because there were too many from their address.
     pub connections_refused: u64,
+    /// Connections that were closed because what they sent is no request that is served.
+    pub bad_requests: u64,
     /// Connections that are open.
     pub connections_open: u64,
     /// Bytes received, all in all.
@@ -113,6 +117,7 @@ impl ServerCounters {
         self.connections_accepted += of_loop.accepted.load(Relaxed);
         self.connections_closed += of_loop.closed.load(Relaxed);
         self.connections_refused += of_loop.refused.load(Relaxed);
+        self.bad_requests += of_loop.bad_requests.load(Relaxed);
         self.bytes_in += of_loop.bytes_in.load(Relaxed);
         self.bytes_out += of_loop.bytes_out.load(Relaxed);
         for (number, counters) in of_loop.by_key.iter().enumerate() {

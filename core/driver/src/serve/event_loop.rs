@@ -463,6 +463,7 @@ impl EventLoop {
                 let (id, peer) = (conn.id, conn.peer);
                 conn.closing = Some(broken.to_string());
                 conn.waste();
+                add(&counters.bad_requests, 1);
                 self.log().event(
                     Level::Warn,
                     "connection closed: it sent no request that is served",
