@@ -37,6 +37,8 @@ pub struct BrokerConfig {
     pub port: i32,
     /// What `DescribeLogDirs` calls the data directory: its path. `memory:` (default) where there is none.
     pub log_dir: Str,
+    /// Whether the directory may be on a network file system. Default false: whoever opens it for the broker refuses one.
+    pub allow_network_file_system: bool,
     /// `broker.rack`.
     pub rack: Option<Str>,
     /// `num.partitions`: of topics created without a count; default 1.
@@ -90,6 +92,7 @@ impl Default for BrokerConfig {
             host: Str::from_static("localhost"),
             port: 9092,
             log_dir: Str::from_static("memory:"),
+            allow_network_file_system: false,
             rack: None,
             num_partitions: 1,
             auto_create_topics: true,

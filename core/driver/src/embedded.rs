@@ -9,8 +9,9 @@
 use crate::{
     clock::now,
     directory_lock::{DirectoryLock, LockError},
-    files::FileStorage,
+    files::{FileStorage, FileStorageOptions},
     fork,
+    network_files::{network_file_system, refusal},
 };
 use ottla_broker::{
     Broker, BrokerConfig, BrokerError, BrokerMetrics, CompactionId, CompactionJob, ConnId,
@@ -480,9 +481,21 @@ impl Open {
         let (storage, lock): (Arc<dyn Storage>, _) = match &place {
             Place::Memory(_) => (Arc::new(MemoryStorage::new()), None),
             Place::Directory(dir) => {
+                let network = network_file_system(dir);
+                if let Some(kind) = network.as_deref()
+                    && !config.allow_network_file_system
+                {
+                    return Err(OpenError::Directory(dir.clone(), refusal(kind)));
+                }
                 let lock = DirectoryLock::take(dir).map_err(OpenError::Lock)?;
                 config.log_dir = dir.display().to_string().into();
-                (Arc::new(FileStorage::new(dir)), Some(lock))
+                let options = FileStorageOptions {
+                    // Another machine may cut a file short: that must be an error, not a signal.
+                    map_files: network.is_none(),
+                    ..FileStorageOptions::default()
+                };
+                let storage = FileStorage::with_options(dir, options);
+                (Arc::new(storage), Some(lock))
             }
         };
         let broker = Broker::open(config, storage, now(), entropy()).map_err(OpenError::Broker)?;

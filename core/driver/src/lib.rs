@@ -13,6 +13,7 @@ mod files;
 mod fork;
 mod handle;
 mod mailbox;
+mod network_files;
 mod promotion;
 mod serve;
 

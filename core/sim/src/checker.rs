@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::compaction;
+
 /// A topic by its number, and a partition.
 pub type Place = (usize, i32);
 
@@ -51,6 +53,8 @@ fn id_in(value: &[u8]) -> Option<RecordId> {
 /// The history of one run, checked as it grows.
 #[derive(Debug, Default)]
 pub struct Checker {
+    /// Topics are compacted ([`compaction`]): there are holes.
+    pub compacted: bool,
     /// By producer.
     pub promises: BTreeMap<usize, Promise>,
     produced: BTreeMap<usize, u64>,
@@ -61,8 +65,10 @@ pub struct Checker {
     /// By group: up to where its members have seen everything.
     group_seen: BTreeMap<(usize, Place), i64>,
     owners: BTreeMap<(usize, i32, Place), usize>,
-    /// What the last reader found, in order.
-    finally: BTreeMap<Place, Vec<RecordId>>,
+    /// What each group has read.
+    group_read: BTreeMap<(usize, Place), BTreeSet<i64>>,
+    /// What the last reader found.
+    finally: BTreeMap<Place, BTreeMap<i64, RecordId>>,
     /// What is wrong, in the order in which it was found.
     pub violations: Vec<String>,
 }
@@ -72,6 +78,19 @@ impl Checker {
     pub fn violation(&mut self, what: String) {
         if self.violations.len() < 20 {
             self.violations.push(what);
+        }
+    }
+
+    /// The value that belongs to a record of this run; none is a tombstone's.
+    pub fn value_of(&self, id: RecordId) -> Option<String> {
+        (!self.compacted || !compaction::is_tombstone(id)).then(|| value_of(id))
+    }
+
+    /// The key that belongs to a record of this run.
+    pub fn key_of(&self, id: RecordId) -> Option<String> {
+        match self.compacted {
+            true => Some(compaction::key_of(id)),
+            false => key_of(id),
         }
     }
 
@@ -95,7 +114,7 @@ impl Checker {
         if !self.reported.insert(id) {
             self.violation(format!("reported twice: {id:?}"));
         }
-        if value != value_of(id).as_bytes() {
+        if value != self.value_of(id).unwrap_or_default().as_bytes() {
             self.violation(format!("report of {id:?} has another record's value"));
         }
         let Some(offset) = offset else { return };
@@ -108,18 +127,19 @@ impl Checker {
         }
     }
 
-    /// Somebody read a record. Gives its id if it is one.
+    /// Somebody read a record; `name` is the header that has its id, if it has one. Gives its id if it is one.
     pub fn read(
         &mut self,
         place: Place,
         offset: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
+        name: Option<&[u8]>,
     ) -> Option<RecordId> {
-        let id = value.and_then(id_in).filter(|id| {
+        let id = value.or(name).and_then(id_in).filter(|id| {
             id.number < self.produced.get(&id.producer).copied().unwrap_or(0)
-                && value == Some(value_of(*id).as_bytes())
-                && key == key_of(*id).as_deref().map(str::as_bytes)
+                && value == self.value_of(*id).as_deref().map(str::as_bytes)
+                && key == self.key_of(*id).as_deref().map(str::as_bytes)
         });
         let Some(id) = id else {
             self.violation(format!("nobody produced what is at {place:?} {offset}"));
@@ -135,7 +155,11 @@ impl Checker {
 
     /// The next record of one assignment; `last` is the one before.
     pub fn follows(&mut self, who: usize, place: Place, last: Option<i64>, offset: i64) {
-        if let Some(last) = last.filter(|last| offset != last + 1) {
+        let follows = |last: i64| match self.compacted {
+            true => offset > last,
+            false => offset == last + 1,
+        };
+        if let Some(last) = last.filter(|last| !follows(*last)) {
             self.violation(format!("consumer {who}: {place:?} {offset} after {last}"));
         }
     }
@@ -145,7 +169,9 @@ impl Checker {
         let next = self.group_seen.entry((group, place)).or_default();
         let expected = *next;
         *next = expected.max(offset + 1);
-        if offset > expected {
+        let read = self.group_read.entry((group, place)).or_default();
+        read.insert(offset);
+        if offset > expected && !self.compacted {
             let what = format!("group {group} missed {place:?} {expected}..{offset}");
             self.violation(what);
         }
@@ -167,10 +193,14 @@ impl Checker {
 
     /// Up to where the group must have got: behind every acknowledged record.
     pub fn group_is_done(&self, group: usize) -> bool {
-        self.acknowledged.keys().all(|(place, offset)| {
-            self.group_seen
-                .get(&(group, *place))
-                .is_some_and(|next| next > offset)
+        let mut acknowledged = self.acknowledged.iter();
+        acknowledged.all(|((place, offset), id)| {
+            // A tombstone may be gone before the group comes to it.
+            self.compacted && compaction::is_tombstone(*id)
+                || self
+                    .group_seen
+                    .get(&(group, *place))
+                    .is_some_and(|next| next > offset)
         })
     }
 
@@ -192,8 +222,11 @@ impl Checker {
     /// The last reader, after everything, found this.
     pub fn finally(&mut self, place: Place, offset: i64, id: RecordId) {
         let found = self.finally.entry(place).or_default();
-        let expected = found.len() as i64;
-        found.push(id);
+        let expected = match self.compacted {
+            true => offset.max(found.last_key_value().map_or(0, |(last, _)| last + 1)),
+            false => found.len() as i64,
+        };
+        found.insert(offset, id);
         if offset != expected {
             self.violation(format!(
                 "at the end {place:?} has {offset} in place of {expected}"
@@ -203,31 +236,14 @@ impl Checker {
 
     /// The verdict on what the last reader found.
     pub fn conclude(&mut self, groups: usize) {
-        let mut wrong = Vec::new();
-        for ((place, offset), id) in &self.acknowledged {
-            let found = self
-                .finally
-                .get(place)
-                .and_then(|log| log.get(*offset as usize));
-            if found != Some(id) {
-                wrong.push(format!(
-                    "lost: {id:?} was acknowledged at {place:?} {offset}, where {found:?} is"
-                ));
-            }
-        }
-        for ((place, offset), id) in &self.seen {
-            let found = self
-                .finally
-                .get(place)
-                .and_then(|log| log.get(*offset as usize));
-            if found.is_none() {
-                wrong.push(format!("gone: {id:?} was read at {place:?} {offset}"));
-            }
-        }
-        let mut once: BTreeMap<RecordId, (Place, usize)> = BTreeMap::new();
+        let mut wrong = match self.compacted {
+            true => self.conclude_compacted(groups),
+            false => self.conclude_whole(groups),
+        };
+        let mut once: BTreeMap<RecordId, (Place, i64)> = BTreeMap::new();
         for (place, log) in &self.finally {
             let mut last: BTreeMap<usize, u64> = BTreeMap::new();
-            for (offset, id) in log.iter().enumerate() {
+            for (offset, id) in log {
                 let promise = self.promises.get(&id.producer).copied().unwrap_or_default();
                 if let Some(first) = once.get(id) {
                     if promise.once {
@@ -237,15 +253,41 @@ impl Checker {
                     }
                     continue;
                 }
-                once.insert(*id, (*place, offset));
+                once.insert(*id, (*place, *offset));
                 let last = last.entry(id.producer).or_insert(id.number);
-                if promise.ordered && id.number < *last {
+                // Of what was written twice compaction may have left the second writing.
+                let ordered = promise.ordered && (promise.once || !self.compacted);
+                if ordered && id.number < *last {
                     wrong.push(format!(
                         "order: {id:?} behind number {last} at {place:?} {offset}"
                     ));
                 }
                 *last = id.number;
             }
+        }
+        for what in wrong {
+            self.violation(what);
+        }
+    }
+
+    /// Nothing is missing, and the groups have come to the end.
+    fn conclude_whole(&self, groups: usize) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let found = |place, offset: &i64| self.finally.get(place)?.get(offset);
+        for ((place, offset), id) in &self.acknowledged {
+            let found = found(place, offset);
+            if found != Some(id) {
+                wrong.push(format!(
+                    "lost: {id:?} was acknowledged at {place:?} {offset}, where {found:?} is"
+                ));
+            }
+        }
+        for ((place, offset), id) in &self.seen {
+            if found(place, offset).is_none() {
+                wrong.push(format!("gone: {id:?} was read at {place:?} {offset}"));
+            }
+        }
+        for (place, log) in &self.finally {
             for group in 0..groups {
                 let next = self.group_seen.get(&(group, *place)).copied().unwrap_or(0);
                 if next != log.len() as i64 {
@@ -254,8 +296,33 @@ impl Checker {
                 }
             }
         }
-        for what in wrong {
-            self.violation(what);
+        wrong
+    }
+
+    /// What must survive compaction has, and the groups have read all that did.
+    fn conclude_compacted(&self, groups: usize) -> Vec<String> {
+        let mut known: BTreeMap<Place, BTreeMap<i64, RecordId>> = BTreeMap::new();
+        for ((place, offset), id) in self.acknowledged.iter().chain(&self.seen) {
+            known.entry(*place).or_default().insert(*offset, *id);
         }
+        let mut wrong = Vec::new();
+        let none = BTreeMap::new();
+        for (place, known) in &known {
+            let left = self.finally.get(place).unwrap_or(&none);
+            let of_place = compaction::verdict(known, left).into_iter();
+            wrong.extend(of_place.map(|what| format!("{place:?}: {what}")));
+        }
+        for (place, log) in &self.finally {
+            for group in 0..groups {
+                let read = self.group_read.get(&(group, *place));
+                let missed = log
+                    .iter()
+                    .find(|(offset, _)| read.is_none_or(|read| !read.contains(offset)));
+                if let Some((offset, id)) = missed {
+                    wrong.push(format!("group {group} missed {id:?} at {place:?} {offset}"));
+                }
+            }
+        }
+        wrong
     }
 }

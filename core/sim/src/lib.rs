@@ -4,6 +4,7 @@
 
 mod actors;
 mod checker;
+mod compaction;
 mod network;
 mod planted;
 mod random;

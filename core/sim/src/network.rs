@@ -96,6 +96,22 @@ pub fn shift_offsets(response: &mut Response, from: i64) -> bool {
     })
 }
 
+/// Planted: some batches have no records, as if compaction had taken them (a consumer passes over control batches).
+pub fn hide_some(response: &mut Response) -> bool {
+    change_batches(response, |batch| {
+        let Some(base) = batch.first_chunk::<8>() else {
+            return false;
+        };
+        let hides = i64::from_be_bytes(*base) % 3 == 2;
+        if hides {
+            batch[22] |= 0x20;
+            let crc = crc32c(&batch[21..]);
+            batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        }
+        hides
+    })
+}
+
 /// Planted: the last letter of a value is another.
 pub fn change_value(response: &mut Response) -> bool {
     change_batches(response, |batch| {

@@ -25,11 +25,13 @@ pub enum Bug {
     TwoOwners,
     /// Commits are ahead of what was consumed.
     CommitsAhead,
+    /// Compaction drops batches whose records are the newest of their keys.
+    CompactsTooMuch,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::LyingSync,
         Self::AckBeforeSync,
         Self::DropsSynced,
@@ -41,5 +43,6 @@ impl Bug {
         Self::ValueChanged,
         Self::TwoOwners,
         Self::CommitsAhead,
+        Self::CompactsTooMuch,
     ];
 }

@@ -13,12 +13,12 @@ use ottla_client::{
 };
 use ottla_log::{StorageError, SyncJob};
 use ottla_protocol::{ApiKey, Request, Response, Str};
-use ottla_record::{BatchHeader, Now};
+use ottla_record::{BatchHeader, Header, Now};
 
 use crate::{
     actors::{self, Actor, Program},
-    checker::{Checker, Place, Promise, RecordId, key_of, value_of},
-    network,
+    checker::{Checker, Place, Promise, RecordId, value_of},
+    compaction, network,
     planted::Bug,
     random::Random,
     storage::SimStorage,
@@ -180,6 +180,11 @@ impl World {
         config.topic_defaults.segment_bytes = [1200, 8000, 1 << 20][random.below(3) as usize];
         config.topic_defaults.index_interval_bytes = 500;
         config.topic_defaults.segment_index_bytes = 4096;
+        let mut checker = Checker::default();
+        if random.chance(350) {
+            checker.compacted = true;
+            compaction::configure(&mut config, &mut random);
+        }
         let topics = (0..random.between(1, 2))
             .map(|n| (Str::from(format!("t{n}").as_str()), config.num_partitions))
             .collect();
@@ -197,7 +202,7 @@ impl World {
             actors: Vec::new(),
             topics,
             groups: 1,
-            checker: Checker::default(),
+            checker,
             trace: Trace::new(options.trace),
             chaos: true,
             failing: if random.chance(300) {

@@ -104,7 +104,7 @@ pub fn scenario(
         append(&mut log, step, &mut random, history)?;
         let choice = random.below(12);
         match choice {
-            0..4 if syncs == Syncs::First => {
+            choice if choice < 4 && syncs == Syncs::First => {
                 job = log.sync_targets()?;
                 finish_sync(&mut log, &mut job, history)?;
             }

@@ -198,6 +198,7 @@ impl Config {
                 "os" => Durability::Os,
                 _ => Durability::Fsync,
             },
+            allow_network_file_system: self.flag("ottla.broker.allow.network.file.system"),
             ..BrokerConfig::default()
         };
         config.cleaner = CleanerConfig {

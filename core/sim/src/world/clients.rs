@@ -153,9 +153,15 @@ impl World {
             if self.planted == Some(Bug::RecordSkipped) && self.random.chance(20) {
                 continue;
             }
-            let id = self
-                .checker
-                .read(place, record.offset, record.key, record.value);
+            let mut headers = record.headers.clone();
+            let name = headers.find(|header| header.key == compaction::ID_HEADER);
+            let id = self.checker.read(
+                place,
+                record.offset,
+                record.key,
+                record.value,
+                name.and_then(|header| header.value),
+            );
             let actor = &mut self.actors[index];
             let last = actor
                 .last
@@ -307,14 +313,19 @@ impl World {
                 false => self.random.below(self.topics[topic].1 as u64) as i32,
             };
             let id = self.checker.produce(index);
-            let (key, value) = (key_of(id), value_of(id));
+            let (key, value) = (self.checker.key_of(id), self.checker.value_of(id));
+            let name = value_of(id);
+            let name = [Header {
+                key: compaction::ID_HEADER,
+                value: Some(name.as_bytes()),
+            }];
             let record = ProduceRecord {
                 topic: topics[topic],
                 partition,
                 timestamp: 0,
                 key: key.as_deref().map(str::as_bytes),
-                value: Some(value.as_bytes()),
-                headers: &[],
+                value: value.as_deref().map(str::as_bytes),
+                headers: if value.is_none() { &name } else { &[] },
                 side: Side {
                     opaque: id.number as usize + 1,
                     payload_addr: 0,

@@ -167,6 +167,9 @@ impl World {
         }
         let planted = match self.planted {
             Some(Bug::OffsetGap) => network::shift_offsets(&mut response, 9),
+            Some(Bug::CompactsTooMuch) if self.checker.compacted => {
+                network::hide_some(&mut response)
+            }
             Some(Bug::ValueChanged) => network::change_value(&mut response),
             _ => false,
         };

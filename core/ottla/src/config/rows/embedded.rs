@@ -9,6 +9,7 @@ pub(super) const ROWS: &[P] = &[
         .high()
         .doc("When a record is acknowledged to `acks=all`, and visible to consumers: once it is on disk (`fsync`, which groups many records in one sync), or once the operating system has it (`os`: it survives the program, but not a power cut). Means nothing to `memory:`."),
     P::alias("durability", "ottla.broker.durability").broker().high(),
+    P::boolean("ottla.broker.allow.network.file.system", "false").broker().doc("Whether a `file:` directory may be on a network file system (NFS, SMB, 9p, Ceph, sshfs …). Such a directory is refused otherwise: locks there don't keep other machines out, and neither syncs nor mapped files can be trusted."),
     P::integer("ottla.broker.num.partitions", 1, 10_000, "1").broker().high().doc("Partitions of topics that are created without a number."),
     P::boolean("ottla.broker.auto.create.topics.enable", "true").broker().medium().doc("Whether topics come into being when they are first produced to."),
     P::integer("ottla.broker.node.id", 0, 2_147_483_647, "1").broker().doc("The broker's node id; a directory keeps the one that it was made with."),
