@@ -14,7 +14,7 @@ use ottla_broker::BrokerConfig;
 use crate::{checker::RecordId, random::Random};
 
 /// The name of the header that has a record's id.
-pub const ID_HEADER: &str = "id";
+pub const ID_HEADER: &[u8] = b"id";
 
 /// Settings under which a run of three seconds sees many compactions.
 pub fn configure(config: &mut BrokerConfig, random: &mut Random) {
