@@ -15,7 +15,6 @@ use crate::{
 /// One setting that has a field of its own.
 struct Binding {
     name: &'static str,
-    #[cfg_attr(not(test), expect(dead_code))]
     /// Its value; `None` for one that only stands in for another.
     get: fn(&BrokerConfig) -> Option<String>,
     /// Takes a value that was checked.
