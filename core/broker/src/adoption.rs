@@ -15,6 +15,7 @@ use ottla_protocol::{Str, Uuid};
 
 use crate::{
     BrokerError,
+    configs::{alter::can_be_set, dynamic::DynamicConfigs},
     kraft::{ClusterMetadata, METADATA_DIR, MetadataTopic},
     state_files::{self, KafkaMark, Registry, StoredTopic},
     topic_config::TopicConfig,
@@ -29,6 +30,8 @@ pub(crate) struct Adopted {
     pub(crate) is_new: bool,
     /// Whether a JVM Kafka had the directory since Ottla did.
     pub(crate) kafka_ran: bool,
+    /// What its metadata log says of brokers, groups and client metrics, if it ran.
+    pub(crate) configs: Option<DynamicConfigs>,
     /// The first producer id that a JVM Kafka has not handed out.
     pub(crate) next_producer_id: i64,
 }
@@ -54,6 +57,7 @@ pub(crate) fn adopt(storage: &dyn Storage, node_id: i32) -> Result<Adopted, Brok
     };
     let next_producer_id = metadata.as_ref().map_or(0, |m| m.next_producer_id);
     let unchanged = kafka == known;
+    let configs = metadata.as_ref().filter(|_| !unchanged).map(of_others);
     let registry = match stored {
         Some(registry) if unchanged => registry,
         stored => {
@@ -71,8 +75,22 @@ pub(crate) fn adopt(storage: &dyn Storage, node_id: i32) -> Result<Adopted, Brok
         registry,
         is_new,
         kafka_ran: !unchanged,
+        configs,
         next_producer_id,
     })
+}
+
+/// The settings of what isn't a topic. What Ottla doesn't know, or refuses, stays with Kafka.
+fn of_others(metadata: &ClusterMetadata) -> DynamicConfigs {
+    let mut configs = DynamicConfigs::default();
+    for ((resource_type, resource, name), value) in &metadata.other_configs {
+        if can_be_set(*resource_type, name, value) {
+            let of = (*resource_type, resource.clone());
+            let given = configs.resources.entry(of).or_default();
+            given.insert(name.clone(), value.clone());
+        }
+    }
+    configs
 }
 
 /// The topics of the metadata log, and what lies here without it: made by Ottla after Kafka's last stop, and not seen by it.

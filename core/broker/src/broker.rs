@@ -12,6 +12,7 @@ use crate::{
     api,
     cleaner::Cleaner,
     config::{BrokerConfig, Durability},
+    configs::dynamic::DynamicConfigs,
     context::{ConnId, Endpoint, Handled, Peer, ReplyTo, RequestContext},
     fetch_sessions::FetchSessions,
     groups::{GroupCoordinator, GroupOutput, partition_of},
@@ -99,7 +100,12 @@ pub(crate) struct Identity {
 ///
 /// After every `handle_*` drain `poll_output` and ask `poll_timeout` again.
 pub struct Broker {
+    /// What is in force: [`Broker::start_config`] with what was changed since.
     pub(crate) config: BrokerConfig,
+    /// What the broker was opened with.
+    pub(crate) start_config: BrokerConfig,
+    /// Settings that were changed while it ran, this time or before; those of topics are with them.
+    pub(crate) configs: DynamicConfigs,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) identity: Identity,
     /// How far a JVM Kafka had come on this directory when its topics were taken over.
@@ -162,7 +168,7 @@ impl Broker {
     }
 
     pub(crate) fn assemble(
-        config: BrokerConfig,
+        (start_config, configs): (BrokerConfig, DynamicConfigs),
         storage: Arc<dyn Storage>,
         identity: Identity,
         producer_ids: ProducerIds,
@@ -170,6 +176,7 @@ impl Broker {
         groups: GroupCoordinator,
         now: Now,
     ) -> Self {
+        let config = configs.over(&start_config);
         Self {
             transactions: TransactionCoordinator::new(config.transactions.clone()),
             markers: Markers::default(),
@@ -180,6 +187,8 @@ impl Broker {
             share_groups: ShareGroups::default(),
             share: SharePartitions::new(&config.share),
             config,
+            start_config,
+            configs,
             storage,
             identity,
             kafka: KafkaMark::default(),

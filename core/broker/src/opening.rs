@@ -12,6 +12,7 @@ use ottla_record::{BatchHeader, Batches, Limits, Now, RecordRef, control::EndTxn
 use crate::{
     Broker, BrokerConfig, BrokerError, adoption,
     broker::Identity,
+    configs::dynamic::DynamicConfigs,
     groups::GroupCoordinator,
     partition::PartitionIndex,
     producer_ids::ProducerIds,
@@ -59,8 +60,25 @@ pub(crate) fn open(
         config.transactions.partitions = state.partitions;
     }
     let groups = GroupCoordinator::new(config.groups.clone(), random.next_u64());
+    // A directory keeps its id, and settings of a broker go by it.
+    config.node_id = identity.node_id;
 
-    let mut broker = Broker::assemble(config, storage, identity, producer_ids, random, groups, now);
+    let configs = match &adopted.configs {
+        Some(theirs) => {
+            theirs.write(&*storage)?;
+            theirs.clone()
+        }
+        None => DynamicConfigs::read(&*storage)?,
+    };
+    let mut broker = Broker::assemble(
+        (config, configs),
+        storage,
+        identity,
+        producer_ids,
+        random,
+        groups,
+        now,
+    );
     broker.open_topics(now, &checkpoints, adopted)?;
     broker.sync_what_was_recovered();
     broker.open_cleaner(now);

@@ -1,5 +1,6 @@
-//! The two files in the data directory that are ours and not Kafka's (for those see `ottla_log::data_dir`):
-//! `ottla-topics`, the topic registry, and `ottla-producer-ids`, the first producer id that no broker run has claimed.
+//! The files in the data directory that are ours and not Kafka's (for those see `ottla_log::data_dir`):
+//! `ottla-topics`, the topic registry, and `ottla-producer-ids`, the first producer id that no broker run has claimed. A third, `ottla-configs`, is
+//! `configs::dynamic`'s.
 //!
 //! They are text lines that end with `crc32c <8 hex digits>` over everything before that line, and are replaced as a whole
 //! (`ottla_log::write_file`). A file that doesn't check is an error at open, never half read.
@@ -48,13 +49,13 @@ pub(crate) fn write_text(
     write_file(storage, path, text.as_bytes())
 }
 
-fn with_checksum(mut text: String) -> String {
+pub(crate) fn with_checksum(mut text: String) -> String {
     let crc = crc32c(text.as_bytes());
     let _ = writeln!(text, "crc32c {crc:08x}");
     text
 }
 
-fn checked<'a>(path: &str, text: &'a str) -> Result<&'a str, BrokerError> {
+pub(crate) fn checked<'a>(path: &str, text: &'a str) -> Result<&'a str, BrokerError> {
     let corrupt = |why: &str| BrokerError::Corrupt {
         path: path.into(),
         why: why.into(),

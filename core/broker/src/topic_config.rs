@@ -7,7 +7,7 @@ use alloc::{
 use ottla_protocol::Str;
 use ottla_record::Compression;
 
-use crate::configs::{Check, ConfigType, Effect, check, invalid, words};
+use crate::configs::{Check, ConfigType, Effect, check, invalid, offending, words};
 
 /// `compression.type` of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl TopicConfig {
             return Err(NO_REMOTE_STORAGE.to_string());
         }
         key.set(self, value)
-            .map_err(|why| invalid(name, value, &why))
+            .map_err(|why| invalid(name, offending(key.check, value), &why))
     }
 
     /// What must hold between settings. The error is the message of an `INVALID_CONFIG`.

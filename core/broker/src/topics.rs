@@ -16,7 +16,7 @@ use ottla_protocol::{ErrorCode, Str, Uuid};
 use ottla_record::Now;
 
 use crate::{
-    Broker,
+    Broker, BrokerConfig,
     adoption::Adopted,
     broker::BrokerError,
     config::Durability,
@@ -124,6 +124,19 @@ impl Topics {
         }
     }
 
+    fn get_mut(&mut self, index: TopicIndex) -> Option<&mut Topic> {
+        self.slots.get_mut(index.0 as usize)?.as_mut()
+    }
+
+    fn indexes(&self) -> Vec<TopicIndex> {
+        let there = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.is_some());
+        there.map(|(at, _)| TopicIndex(at as u32)).collect()
+    }
+
     /// In the order of their creation (a deleted topic's place is taken again).
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
         self.slots.iter().flatten()
@@ -201,7 +214,7 @@ pub(crate) fn is_internal_topic(name: &str) -> bool {
     matches!(name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC | SHARE_STATE_TOPIC)
 }
 
-/// Checks settings and makes them effective over the broker's defaults; the stored form is canonical and sorted.
+/// Checks settings, each for itself, and makes them effective over the broker's defaults; the stored form is canonical and sorted.
 pub(crate) fn effective_config<'a>(
     defaults: &TopicConfig,
     configs: impl Iterator<Item = (&'a str, &'a str)>,
@@ -212,7 +225,6 @@ pub(crate) fn effective_config<'a>(
         config.set(name, value)?;
         keys.extend(topic_config_key(name));
     }
-    config.check()?;
     keys.sort_unstable_by_key(|key| key.name);
     keys.dedup_by_key(|key| key.name);
     let stored = keys
@@ -387,6 +399,63 @@ impl Broker {
             max_compaction_lag_ms: config.max_compaction_lag_ms,
             file_delete_delay_ms: config.file_delete_delay_ms,
             producer_id_expiration_ms: self.config.producer_id_expiration_ms,
+        }
+    }
+
+    /// Changes a topic's settings, which have been checked: first in the registry, then in force.
+    pub(crate) fn set_topic_config(
+        &mut self,
+        now: Now,
+        index: TopicIndex,
+        config: TopicConfig,
+        configs: Vec<(Str, Str)>,
+    ) -> Result<(), BrokerError> {
+        let topic = self.topics.get(index);
+        let id = topic
+            .ok_or(BrokerError::Internal("a topic that is gone"))?
+            .id;
+        let mut stored = self.topics.stored();
+        if let Some(topic) = stored.iter_mut().find(|t| t.id == id && !t.deleting) {
+            topic.configs = configs.clone();
+        }
+        self.write_stored(&stored)?;
+        if let Some(topic) = self.topics.get_mut(index) {
+            topic.configs = configs;
+        }
+        self.put_in_force(now, index, config);
+        Ok(())
+    }
+
+    /// Makes settings a topic's, and its logs'.
+    fn put_in_force(&mut self, now: Now, index: TopicIndex, config: TopicConfig) {
+        let of_log = self.log_config(&config);
+        let Some(topic) = self.topics.get_mut(index) else {
+            return;
+        };
+        let compacts = config.cleanup_compact && !topic.config.cleanup_compact;
+        topic.config = config;
+        for &partition in &topic.partitions {
+            if let Some(partition) = self.partitions.get_mut(partition) {
+                partition.log.set_config(of_log.clone());
+            }
+        }
+        if compacts && self.config.cleaner.enable {
+            self.cleaner.check_in(self.config.cleaner.backoff_ms, now);
+        }
+    }
+
+    /// Makes a configuration the broker's, and its topics'.
+    pub(crate) fn reconfigure(&mut self, now: Now, config: BrokerConfig) {
+        self.config = config;
+        for index in self.topics.indexes() {
+            let Some(topic) = self.topics.get(index) else {
+                continue;
+            };
+            let given = topic.configs.iter().map(|(k, v)| (&**k, &**v));
+            // They were checked when they were set.
+            if let Ok((config, _)) = effective_config(&self.config.topic_defaults, given) {
+                self.put_in_force(now, index, config);
+            }
         }
     }
 

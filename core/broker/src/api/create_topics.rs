@@ -11,11 +11,11 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::{describe_configs::config_source, repeated};
+use super::repeated;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
-    topic_config::{TOPIC_CONFIG_KEYS, TopicConfig},
+    topic_config::TopicConfig,
     topics::{check_topic_name, effective_config, is_internal_topic},
 };
 
@@ -102,9 +102,10 @@ fn create(
         ));
     }
     let (config, configs) = effective_config(&broker.config.topic_defaults, settings)
+        .and_then(|made| made.0.check().map(|()| made))
         .map_err(|why| (ErrorCode::INVALID_CONFIG, why))?;
 
-    let described = describe(&config, &configs);
+    let described = describe(broker, &config, &configs);
     let mut topic_id = Uuid::ZERO;
     if !validate_only {
         let index = broker
@@ -218,15 +219,19 @@ pub(crate) fn check_assignment(broker: &Broker, replicas: &[i32]) -> Result<(), 
     }
 }
 
-fn describe(config: &TopicConfig, given: &[(Str, Str)]) -> Vec<CreatableTopicConfigs> {
-    TOPIC_CONFIG_KEYS
-        .iter()
-        .map(|key| CreatableTopicConfigs {
-            name: Str::from_static(key.name),
-            value: Some(key.value(config)),
-            read_only: false,
-            config_source: config_source(key, given),
-            is_sensitive: false,
+fn describe(
+    broker: &Broker,
+    config: &TopicConfig,
+    given: &[(Str, Str)],
+) -> Vec<CreatableTopicConfigs> {
+    let described = broker.describe_topic(config, given).into_iter();
+    described
+        .map(|config| CreatableTopicConfigs {
+            name: Str::from_static(config.name),
+            value: config.value,
+            read_only: config.read_only,
+            config_source: config.source,
+            is_sensitive: config.sensitive,
         })
         .collect()
 }

@@ -1,6 +1,6 @@
-//! DescribeConfigs (32): what is in force for a topic or for the broker.
+//! DescribeConfigs (32), versions 1 to 4: what is in force for topics, brokers, groups and client metrics, and why.
 
-use alloc::{format, string::ToString, vec, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use ottla_protocol::{
     ErrorCode, Response, Str,
@@ -13,27 +13,10 @@ use ottla_record::Now;
 
 use crate::{
     Broker,
-    configs::ConfigType,
+    configs::{describing::Described, dynamic::resource},
     context::{Handled, RequestContext},
-    topic_config::{TOPIC_CONFIG_KEYS, TopicConfig, TopicConfigKey},
     topics::check_topic_name,
 };
-
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-
-const DYNAMIC_TOPIC_CONFIG: i8 = 1;
-const STATIC_BROKER_CONFIG: i8 = 4;
-const DEFAULT_CONFIG: i8 = 5;
-
-/// Where a topic's value for `key` comes from, if `given` is what the topic was created with.
-pub(crate) fn config_source(key: &TopicConfigKey, given: &[(Str, Str)]) -> i8 {
-    if given.iter().any(|(name, _)| *name == key.name) {
-        DYNAMIC_TOPIC_CONFIG
-    } else {
-        DEFAULT_CONFIG
-    }
-}
 
 pub(crate) fn handle(
     broker: &mut Broker,
@@ -45,14 +28,7 @@ pub(crate) fn handle(
         .resources
         .into_iter()
         .map(|resource| {
-            let found = match resource.resource_type {
-                TOPIC => topic_configs(broker, &resource.resource_name),
-                BROKER => broker_configs(broker, &resource.resource_name),
-                other => Err((
-                    ErrorCode::INVALID_REQUEST,
-                    format!("Unsupported resource type: {other}"),
-                )),
-            };
+            let found = describe(broker, resource.resource_type, &resource.resource_name);
             result(
                 resource,
                 found,
@@ -67,18 +43,45 @@ pub(crate) fn handle(
     }))
 }
 
-struct Described {
-    name: &'static str,
-    value: Str,
-    source: i8,
-    config_type: ConfigType,
-    read_only: bool,
-    doc: alloc::string::String,
-    /// (name, value, source), the one in force first.
-    synonyms: Vec<(&'static str, Str, i8)>,
-}
+type Found = Result<Vec<Described>, (ErrorCode, String)>;
 
-type Found = Result<Vec<Described>, (ErrorCode, alloc::string::String)>;
+fn describe(broker: &Broker, resource_type: i8, name: &str) -> Found {
+    let refused = |why: String| Err((ErrorCode::INVALID_REQUEST, why));
+    let node = broker.identity.node_id;
+    match resource_type {
+        resource::TOPIC => {
+            check_topic_name(name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
+            match broker.topics.by_name(name) {
+                Some(topic) => Ok(broker.describe_topic(&topic.config, &topic.configs)),
+                None => Err((
+                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                    "This server does not host this topic-partition.".into(),
+                )),
+            }
+        }
+        resource::BROKER if name.is_empty() => Ok(broker.describe_all_brokers()),
+        resource::BROKER_LOGGER if name.is_empty() => refused("Broker id must not be empty".into()),
+        resource::BROKER | resource::BROKER_LOGGER => match name.parse::<i32>() {
+            Err(_) => refused(format!("Broker id must be an integer, but it is: {name}")),
+            Ok(id) if id != node && resource_type == resource::BROKER => refused(format!(
+                "Unexpected broker id, expected {node} or empty string, but received {name}"
+            )),
+            Ok(id) if id != node => refused(format!(
+                "Unexpected broker id, expected {node} but received {name}"
+            )),
+            Ok(_) if resource_type == resource::BROKER => Ok(broker.describe_broker()),
+            // There are no loggers whose level could be told.
+            Ok(_) => Ok(Vec::new()),
+        },
+        resource::CLIENT_METRICS if name.is_empty() => {
+            refused("Client metrics subscription name must not be empty".into())
+        }
+        resource::CLIENT_METRICS => Ok(broker.describe_client_metrics(name)),
+        resource::GROUP if name.is_empty() => refused("Group name must not be empty".into()),
+        resource::GROUP => Ok(broker.describe_group(name)),
+        other => refused(format!("Unsupported resource type: {other}")),
+    }
+}
 
 fn result(
     resource: DescribeConfigsResource,
@@ -97,27 +100,29 @@ fn result(
     let configs = described
         .into_iter()
         .filter(|config| wanted(config.name))
-        .map(|config| DescribeConfigsResourceResult {
-            name: Str::from_static(config.name),
-            value: Some(config.value),
-            read_only: config.read_only,
-            config_source: config.source,
-            is_sensitive: false,
-            synonyms: if with_synonyms {
-                config
-                    .synonyms
-                    .into_iter()
-                    .map(|(name, value, source)| DescribeConfigsSynonym {
-                        name: Str::from_static(name),
-                        value: Some(value),
-                        source,
-                    })
-                    .collect()
-            } else {
-                Vec::new()
-            },
-            config_type: config.config_type as i8,
-            documentation: with_docs.then(|| config.doc.into()),
+        .map(|config| {
+            let synonyms = config.synonyms.into_iter().map(|synonym| {
+                let (name, value, source) = (synonym.name, synonym.value, synonym.source);
+                DescribeConfigsSynonym {
+                    name,
+                    value,
+                    source,
+                }
+            });
+            DescribeConfigsResourceResult {
+                name: Str::from_static(config.name),
+                value: config.value,
+                read_only: config.read_only,
+                config_source: config.source,
+                is_sensitive: config.sensitive,
+                synonyms: if with_synonyms {
+                    synonyms.collect()
+                } else {
+                    Vec::new()
+                },
+                config_type: config.config_type as i8,
+                documentation: with_docs.then(|| config.documentation.into()),
+            }
         })
         .collect();
     DescribeConfigsResult {
@@ -129,217 +134,17 @@ fn result(
     }
 }
 
-fn topic_configs(broker: &Broker, name: &str) -> Found {
-    check_topic_name(name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
-    let topic = broker.topics.by_name(name).ok_or_else(|| {
-        (
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            "This server does not host this topic-partition.".to_string(),
-        )
-    })?;
-    Ok(TOPIC_CONFIG_KEYS
-        .iter()
-        .map(|key| {
-            let default = key.value(&broker.config.topic_defaults);
-            let source = config_source(key, &topic.configs);
-            let value = key.value(&topic.config);
-            let mut synonyms = Vec::new();
-            if source == DYNAMIC_TOPIC_CONFIG {
-                synonyms.push((key.name, value.clone(), source));
-            }
-            if let Some(broker_name) = key.broker_name {
-                synonyms.push((broker_name, default, DEFAULT_CONFIG));
-            }
-            Described {
-                name: key.name,
-                value,
-                source,
-                config_type: key.config_type,
-                read_only: false,
-                doc: key.documentation(),
-                synonyms,
-            }
-        })
-        .collect())
-}
-
-fn broker_configs(broker: &Broker, name: &str) -> Found {
-    let node = broker.identity.node_id.to_string();
-    if name != node {
-        return Err((
-            ErrorCode::INVALID_REQUEST,
-            format!("Unexpected broker id, expected {node} or empty string, but received {name}"),
-        ));
-    }
-    let config = &broker.config;
-    let row = |name, value: Str, config_type, doc: &str| Described {
-        name,
-        value: value.clone(),
-        source: STATIC_BROKER_CONFIG,
-        config_type,
-        read_only: true,
-        doc: doc.to_string(),
-        synonyms: vec![(name, value, STATIC_BROKER_CONFIG)],
-    };
-    let number = |n: i64| Str::from(n.to_string());
-    let groups = &config.groups;
-    use ConfigType::{Boolean, Int, List, Long};
-    let mut rows = vec![
-        row(
-            "auto.create.topics.enable",
-            config.auto_create_topics.to_string().into(),
-            Boolean,
-            "Whether Metadata creates the topics it is asked for.",
-        ),
-        row(
-            "fetch.max.bytes",
-            number(config.fetch_max_bytes.into()),
-            Int,
-            "Largest fetch answer.",
-        ),
-        row(
-            "group.consumer.assignors",
-            Str::from(
-                groups
-                    .consumer
-                    .assignors
-                    .iter()
-                    .map(|a| a.name())
-                    .collect::<Vec<_>>()
-                    .join(","),
-            ),
-            List,
-            "Assignors of consumer groups; the first one is the default.",
-        ),
-        row(
-            "group.consumer.heartbeat.interval.ms",
-            number(groups.consumer.heartbeat_interval_ms.into()),
-            Int,
-            "How often members of consumer groups are told to send heartbeats.",
-        ),
-        row(
-            "group.consumer.max.size",
-            number(groups.consumer.max_size.into()),
-            Int,
-            "Most members of one consumer group.",
-        ),
-        row(
-            "group.consumer.migration.policy",
-            Str::from_static(groups.consumer.migration_policy.name()),
-            ConfigType::String,
-            "Whether groups with members change between the classic and the newer protocol.",
-        ),
-        row(
-            "group.consumer.session.timeout.ms",
-            number(groups.consumer.session_timeout_ms.into()),
-            Int,
-            "Session timeout of members of consumer groups.",
-        ),
-        row(
-            "group.initial.rebalance.delay.ms",
-            number(groups.initial_rebalance_delay_ms.into()),
-            Int,
-            "How long the first join of an empty group waits for others.",
-        ),
-        row(
-            "group.max.session.timeout.ms",
-            number(groups.max_session_timeout_ms.into()),
-            Int,
-            "Longest session timeout of a group member.",
-        ),
-        row(
-            "group.max.size",
-            number(groups.max_size.into()),
-            Int,
-            "Most members of one group.",
-        ),
-        row(
-            "group.min.session.timeout.ms",
-            number(groups.min_session_timeout_ms.into()),
-            Int,
-            "Shortest session timeout of a group member.",
-        ),
-        row(
-            "log.retention.check.interval.ms",
-            number(config.retention_check_interval_ms),
-            Long,
-            "How often old segments are looked for.",
-        ),
-        row(
-            "max.incremental.fetch.session.cache.slots",
-            number(config.fetch_session_slots as i64),
-            Int,
-            "Most fetch sessions that are remembered.",
-        ),
-        row("node.id", node.into(), Int, "Id of this broker."),
-        row(
-            "num.partitions",
-            number(config.num_partitions.into()),
-            Int,
-            "Partitions of a topic created without a count.",
-        ),
-        row(
-            "offset.metadata.max.bytes",
-            number(groups.offset_metadata_max_bytes.into()),
-            Int,
-            "Longest metadata of a committed offset.",
-        ),
-        row(
-            "offsets.retention.check.interval.ms",
-            number(groups.offsets_retention_check_interval_ms),
-            Long,
-            "How often expired offsets are looked for.",
-        ),
-        row(
-            "offsets.retention.minutes",
-            number(groups.offsets_retention_ms / 60_000),
-            Int,
-            "How long offsets of an empty group are kept.",
-        ),
-        row(
-            "offsets.topic.num.partitions",
-            number(groups.partitions.into()),
-            Int,
-            "Partitions of __consumer_offsets.",
-        ),
-        row(
-            "producer.id.expiration.ms",
-            number(config.producer_id_expiration_ms),
-            Int,
-            "How long an idle producer is remembered.",
-        ),
-    ];
-    let defaults = TopicConfig::default();
-    rows.extend(TOPIC_CONFIG_KEYS.iter().filter_map(|key| {
-        let broker_name = key.broker_name?;
-        let (value, default) = (key.value(&config.topic_defaults), key.value(&defaults));
-        let source = if value == default {
-            DEFAULT_CONFIG
-        } else {
-            STATIC_BROKER_CONFIG
-        };
-        let mut synonyms = vec![(broker_name, value.clone(), source)];
-        if source == STATIC_BROKER_CONFIG {
-            synonyms.push((broker_name, default, DEFAULT_CONFIG));
-        }
-        Some(Described {
-            name: broker_name,
-            value,
-            source,
-            config_type: key.config_type,
-            read_only: true,
-            doc: key.documentation(),
-            synonyms,
-        })
-    }));
-    Ok(rows)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Durability, testing::Harness};
+    use crate::{
+        BrokerConfig, Durability,
+        configs::{BROKER_ROWS, describing::source},
+        testing::Harness,
+        topic_config::TOPIC_CONFIG_KEYS,
+    };
     use ottla_protocol::Request;
+    use std::{string::ToString, vec};
 
     fn ask(
         h: &mut Harness,
@@ -364,6 +169,17 @@ mod tests {
         response.results.remove(0)
     }
 
+    /// Value, source and synonyms as text.
+    fn told(config: &DescribeConfigsResourceResult) -> String {
+        let synonyms = config.synonyms.iter().map(|s| {
+            let value = s.value.as_deref().unwrap_or("null");
+            format!(" {}:{}={value}", s.source, s.name)
+        });
+        let synonyms: String = synonyms.collect();
+        let value = config.value.as_deref().unwrap_or("null");
+        format!("{value} {}{synonyms}", config.config_source)
+    }
+
     #[test]
     fn of_a_topic() {
         let mut h = Harness::new(Durability::Os);
@@ -372,81 +188,147 @@ mod tests {
             1,
             &[("retention.ms", "7"), ("cleanup.policy", "compact")],
         );
-        let all = ask(&mut h, TOPIC, "a", None);
+        let all = ask(&mut h, resource::TOPIC, "a", None);
         assert_eq!(
             (all.error_code, all.configs.len()),
             (ErrorCode::NONE, TOPIC_CONFIG_KEYS.len())
         );
-        let one = ask(&mut h, TOPIC, "a", Some(&["retention.ms"]));
-        assert_eq!(one.configs.len(), 1);
-        let retention = &one.configs[0];
+        let mut one = |name: &str| {
+            let mut found = ask(&mut h, resource::TOPIC, "a", Some(&[name]));
+            assert_eq!(found.configs.len(), 1);
+            found.configs.remove(0)
+        };
+        // As Kafka 4.3.1 tells it.
+        assert_eq!(told(&one("retention.ms")), "7 1 1:retention.ms=7");
         assert_eq!(
-            (retention.value.as_deref(), retention.config_source),
-            (Some("7"), DYNAMIC_TOPIC_CONFIG)
+            told(&one("cleanup.policy")),
+            "compact 1 1:cleanup.policy=compact 5:log.cleanup.policy=delete"
         );
-        let synonyms: Vec<_> = retention
-            .synonyms
-            .iter()
-            .map(|s| (&*s.name, s.value.as_deref(), s.source))
-            .collect();
+        assert_eq!(told(&one("segment.ms")), "604800000 5");
         assert_eq!(
-            synonyms,
-            [
-                ("retention.ms", Some("7"), DYNAMIC_TOPIC_CONFIG),
-                ("log.retention.ms", Some("604800000"), DEFAULT_CONFIG),
-            ]
+            told(&one("max.message.bytes")),
+            "1048588 5 5:message.max.bytes=1048588"
         );
-        let unclean = ask(
-            &mut h,
-            TOPIC,
-            "a",
-            Some(&["unclean.leader.election.enable"]),
-        );
+        assert_eq!(told(&one("leader.replication.throttled.replicas")), " 5");
+        let unclean = one("unclean.leader.election.enable");
         assert!(
-            unclean.configs[0]
+            unclean
                 .documentation
-                .as_ref()
-                .unwrap()
-                .contains("No effect")
+                .is_some_and(|doc| doc.contains("No effect"))
         );
-        assert_eq!(
-            ask(&mut h, TOPIC, "b", None).error_code,
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-        );
-        assert_eq!(
-            ask(&mut h, TOPIC, "a/b", None).error_code,
-            ErrorCode::INVALID_TOPIC_EXCEPTION
-        );
+        for (name, error) in [
+            ("b", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("a/b", ErrorCode::INVALID_TOPIC_EXCEPTION),
+        ] {
+            assert_eq!(ask(&mut h, resource::TOPIC, name, None).error_code, error);
+        }
     }
 
     #[test]
     fn of_the_broker() {
-        let mut h = Harness::new(Durability::Os);
-        let one = ask(
-            &mut h,
-            BROKER,
-            "1",
-            Some(&["num.partitions", "message.max.bytes"]),
+        let read = crate::configs::ServerProperties::parse([
+            ("log.retention.hours", "100"),
+            ("num.partitions", "3"),
+            ("num.network.threads", "2"),
+            ("offsets.topic.replication.factor", "1"),
+        ]);
+        let mut h = Harness::with(BrokerConfig {
+            durability: Durability::Os,
+            ..read.unwrap().broker
+        });
+        let mut one = |name: &str| {
+            let mut found = ask(&mut h, resource::BROKER, "1", Some(&[name]));
+            assert_eq!(found.configs.len(), 1, "{name}");
+            found.configs.remove(0)
+        };
+        let both = "3 4 4:num.partitions=3 5:num.partitions=1";
+        assert_eq!(told(&one("num.partitions")), both);
+        assert!(one("num.partitions").read_only && !one("log.retention.ms").read_only);
+        assert_eq!(
+            told(&one("message.max.bytes")),
+            "1048588 5 5:message.max.bytes=1048588"
         );
-        let values: Vec<_> = one
+        // As in Kafka: what counts is behind the setting in milliseconds, which was not given.
+        assert_eq!(told(&one("log.retention.ms")), "null 5");
+        assert_eq!(
+            told(&one("log.retention.hours")),
+            "100 4 4:log.retention.hours=100 5:log.retention.hours=168"
+        );
+        assert_eq!(
+            told(&one("num.network.threads")),
+            "2 4 4:num.network.threads=2 5:num.network.threads=3"
+        );
+        // A program gave this, no file.
+        assert_eq!(
+            told(&one("durability")),
+            "os 4 4:durability=os 5:durability=fsync"
+        );
+        let secret = one("ssl.keystore.password");
+        assert!(secret.is_sensitive && secret.value.is_none());
+        let all = ask(&mut h, resource::BROKER, "1", None).configs;
+        let shown = BROKER_ROWS.iter().filter(|row| !row.is_internal);
+        assert_eq!(all.len(), shown.count());
+        for config in &all {
+            assert!(
+                config
+                    .synonyms
+                    .first()
+                    .is_none_or(|s| s.source == config.config_source)
+            );
+        }
+        assert_eq!(ask(&mut h, resource::BROKER, "", None).configs, []);
+    }
+
+    #[test]
+    fn of_a_group_of_client_metrics_and_of_loggers() {
+        let mut h = Harness::new(Durability::Os);
+        let group = ask(&mut h, resource::GROUP, "g", None);
+        let session = &group
             .configs
             .iter()
-            .map(|c| (&*c.name, c.value.as_deref(), c.read_only))
+            .find(|c| c.name == "consumer.session.timeout.ms");
+        assert_eq!(
+            told(session.unwrap()),
+            "45000 5 5:group.consumer.session.timeout.ms=45000"
+        );
+        let reset = &group
+            .configs
+            .iter()
+            .find(|c| c.name == "share.auto.offset.reset");
+        assert_eq!(
+            told(reset.unwrap()),
+            "latest 5 5:share.auto.offset.reset=latest"
+        );
+        let metrics = ask(&mut h, resource::CLIENT_METRICS, "m", None);
+        let all: Vec<_> = metrics
+            .configs
+            .iter()
+            .map(|c| (&*c.name, told(c)))
             .collect();
-        assert_eq!(
-            values,
-            [
-                ("num.partitions", Some("1"), true),
-                ("message.max.bytes", Some("1048588"), true)
-            ]
-        );
-        assert_eq!(
-            ask(&mut h, BROKER, "2", None).error_code,
-            ErrorCode::INVALID_REQUEST
-        );
-        assert_eq!(
-            ask(&mut h, 99, "1", None).error_code,
-            ErrorCode::INVALID_REQUEST
-        );
+        let expected = [
+            ("interval.ms", "300000 5"),
+            ("match", " 5"),
+            ("metrics", " 5"),
+        ];
+        assert_eq!(all, expected.map(|(name, told)| (name, told.to_string())));
+        assert_eq!(ask(&mut h, resource::BROKER_LOGGER, "1", None).configs, []);
+        for (resource_type, name) in [
+            (resource::BROKER, "2"),
+            (resource::BROKER, "x"),
+            (resource::BROKER_LOGGER, ""),
+            (resource::BROKER_LOGGER, "2"),
+            (resource::GROUP, ""),
+            (resource::CLIENT_METRICS, ""),
+            (99, "1"),
+        ] {
+            let refused = ask(&mut h, resource_type, name, None);
+            assert_eq!(
+                refused.error_code,
+                ErrorCode::INVALID_REQUEST,
+                "{resource_type} {name}"
+            );
+            assert!(refused.error_message.is_some());
+        }
+        assert_eq!(source::GROUP, 8);
     }
 }

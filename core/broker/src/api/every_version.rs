@@ -14,6 +14,7 @@ use ottla_protocol::{
             AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition,
             AlterShareGroupOffsetsRequestTopic,
         },
+        alter_configs,
         api_versions::ApiVersionsRequest,
         consumer_group_describe::ConsumerGroupDescribeRequest,
         consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
@@ -40,9 +41,11 @@ use ottla_protocol::{
         fetch::{FetchRequest, FetchTopic},
         find_coordinator::FindCoordinatorRequest,
         heartbeat::HeartbeatRequest,
+        incremental_alter_configs,
         init_producer_id::InitProducerIdRequest,
         join_group::{JoinGroupRequest, JoinGroupRequestProtocol},
         leave_group::{LeaveGroupRequest, MemberIdentity},
+        list_config_resources::ListConfigResourcesRequest,
         list_groups::ListGroupsRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
         list_transactions::ListTransactionsRequest,
@@ -449,7 +452,52 @@ fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
                 })
             })
             .collect(),
-        ApiKey::DescribeConfigs => [(2, TOPIC), (4, "1"), (2, "none")]
+        ApiKey::AlterConfigs => [(2, TOPIC), (4, ""), (2, "none")]
+            .into_iter()
+            .map(|(resource_type, name)| {
+                let configs = vec![alter_configs::AlterableConfig {
+                    name: "log.retention.ms".into(),
+                    value: Some("5".into()),
+                }];
+                let resources = vec![alter_configs::AlterConfigsResource {
+                    resource_type,
+                    resource_name: name.into(),
+                    configs,
+                }];
+                Request::AlterConfigs(alter_configs::AlterConfigsRequest {
+                    resources,
+                    validate_only: false,
+                })
+            })
+            .collect(),
+        ApiKey::IncrementalAlterConfigs => [(2, TOPIC), (4, "1"), (32, "g"), (2, "none")]
+            .into_iter()
+            .map(|(resource_type, name)| {
+                let configs = vec![incremental_alter_configs::AlterableConfig {
+                    name: "retention.ms".into(),
+                    config_operation: 0,
+                    value: Some("5".into()),
+                }];
+                let resources = vec![incremental_alter_configs::AlterConfigsResource {
+                    resource_type,
+                    resource_name: name.into(),
+                    configs,
+                }];
+                Request::IncrementalAlterConfigs(
+                    incremental_alter_configs::IncrementalAlterConfigsRequest {
+                        resources,
+                        validate_only: false,
+                    },
+                )
+            })
+            .collect(),
+        ApiKey::ListConfigResources => {
+            let resource_types = if v >= 1 { vec![2, 4] } else { Vec::new() };
+            vec![Request::ListConfigResources(ListConfigResourcesRequest {
+                resource_types,
+            })]
+        }
+        ApiKey::DescribeConfigs => [(2, TOPIC), (4, "1"), (4, ""), (32, "g"), (2, "none")]
             .into_iter()
             .map(|(resource_type, name)| {
                 let resource = DescribeConfigsResource {

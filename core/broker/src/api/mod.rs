@@ -18,6 +18,7 @@ use crate::{
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 mod alter_share_group_offsets;
+mod alter_configs;
 pub(crate) mod api_versions;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
@@ -42,9 +43,11 @@ mod every_version;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
@@ -90,10 +93,12 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::WriteTxnMarkers,
     ApiKey::TxnOffsetCommit,
     ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
     ApiKey::ElectLeaders,
+    ApiKey::IncrementalAlterConfigs,
     ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
@@ -102,6 +107,7 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::ListTransactions,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
+    ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
     ApiKey::ShareGroupHeartbeat,
     ApiKey::ShareGroupDescribe,
@@ -163,6 +169,11 @@ pub(crate) fn dispatch(
         Request::DeleteTopics(r) => delete_topics::handle(broker, now, context, r),
         Request::InitProducerId(r) => init_producer_id::handle(broker, now, context, r),
         Request::DeleteRecords(r) => delete_records::handle(broker, now, context, r),
+        Request::AlterConfigs(r) => alter_configs::handle(broker, now, context, r),
+        Request::IncrementalAlterConfigs(r) => {
+            incremental_alter_configs::handle(broker, now, context, r)
+        }
+        Request::ListConfigResources(r) => list_config_resources::handle(broker, now, context, r),
         Request::DescribeConfigs(r) => describe_configs::handle(broker, now, context, r),
         Request::CreatePartitions(r) => create_partitions::handle(broker, now, context, r),
         Request::DeleteGroups(r) => delete_groups::handle(broker, now, context, r),

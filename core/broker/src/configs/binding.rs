@@ -276,7 +276,6 @@ pub(crate) fn topic_key(broker_name: &str) -> Option<&'static TopicConfigKey> {
 }
 
 /// The value of a setting that has a field; `None` for others, and for null.
-#[cfg_attr(not(test), expect(dead_code))]
 pub(crate) fn value(config: &BrokerConfig, name: &str) -> Option<String> {
     match topic_key(name) {
         Some(key) => Some(key.value(&config.topic_defaults).to_string()),
@@ -300,21 +299,19 @@ pub(crate) fn set(config: &mut BrokerConfig, row: &Row, value: &str) -> Result<(
 }
 
 /// The names that give a setting, the one that counts most first: `log.retention.ms`, `.minutes`, `.hours`.
-#[cfg_attr(not(test), expect(dead_code))]
 pub(crate) fn synonyms(name: &'static str) -> &'static [&'static str] {
-    match name {
-        "log.retention.ms" => &[
-            "log.retention.ms",
-            "log.retention.minutes",
-            "log.retention.hours",
-        ],
-        "log.retention.minutes" => &["log.retention.minutes", "log.retention.hours"],
-        "log.roll.ms" => &["log.roll.ms", "log.roll.hours"],
-        "log.roll.jitter.ms" => &["log.roll.jitter.ms", "log.roll.jitter.hours"],
-        "log.flush.interval.ms" => &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
-        "node.id" => &["node.id", "broker.id"],
-        _ => &[],
-    }
+    const RETENTION: &[&str] = &[
+        "log.retention.ms",
+        "log.retention.minutes",
+        "log.retention.hours",
+    ];
+    const ROLL: &[&str] = &["log.roll.ms", "log.roll.hours"];
+    const JITTER: &[&str] = &["log.roll.jitter.ms", "log.roll.jitter.hours"];
+    const FLUSH: &[&str] = &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"];
+    [RETENTION, ROLL, JITTER, FLUSH]
+        .into_iter()
+        .find(|names| names.contains(&name))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use alloc::{format, string::String};
 use core::fmt::Write;
 
 use super::{
+    groups::{CLIENT_METRICS_ROWS, GROUP_ROWS},
     row::{Effect, Update},
     rows::BROKER_ROWS,
 };
@@ -12,7 +13,7 @@ use crate::topic_config::{TOPIC_CONFIG_KEYS, TopicConfig};
 const HEAD: &str = "\
 # Configuration of the broker
 
-The settings of a Kafka 4 broker, for `ottla serve --config FILE` and `--set NAME=VALUE`; those of topics; and what each does here.
+The settings of a Kafka 4 broker, for `ottla serve --config FILE` and `--set NAME=VALUE`; those of topics, groups and client metrics; and what each does here.
 Names, types, defaults and bounds are those of Kafka 4.3.1. A setting is
 
 * **effective**: it does what it says;
@@ -62,6 +63,26 @@ pub fn markdown() -> String {
             here(row.effect),
             row.doc
         );
+    }
+    for (title, rows) in [
+        ("Groups", GROUP_ROWS),
+        ("Client metrics", CLIENT_METRICS_ROWS),
+    ] {
+        let _ = write!(
+            text,
+            "\n## {title}\n\n| Setting | Type | Default | Here | What it is |\n|---|---|---|---|---|\n"
+        );
+        for row in rows {
+            let _ = writeln!(
+                text,
+                "| `{}` | {} | {} | {} | {} |",
+                row.name,
+                row.config_type,
+                code(row.default),
+                here(row.effect),
+                row.doc
+            );
+        }
     }
     text
 }

@@ -172,6 +172,15 @@ pub(crate) fn invalid(name: &str, value: &str, why: &str) -> String {
     format!("Invalid value {value} for configuration {name}: {why}")
 }
 
+/// What Kafka's message names of a value that fails a check: of a list the word that is wrong.
+pub(crate) fn offending(check: Check, value: &str) -> &str {
+    match check {
+        Check::ListOf(allowed) => words(value).find(|word| !allowed.contains(word)),
+        _ => None,
+    }
+    .unwrap_or(value)
+}
+
 /// The words of a list.
 pub(crate) fn words(value: &str) -> impl Iterator<Item = &str> {
     value

@@ -42,7 +42,7 @@ pub(crate) struct ClusterMetadata {
     pub(crate) next_producer_id: i64,
     pub(crate) feature_levels: BTreeMap<Str, i16>,
     /// Settings of brokers and of other resources that are no topics, by resource type and name.
-    pub(super) other_configs: BTreeMap<(i8, Str, Str), Str>,
+    pub(crate) other_configs: BTreeMap<(i8, Str, Str), Str>,
     /// Records that mean nothing here (users, access rights, quotas…), as they are, in their order.
     pub(super) others: Vec<Bytes>,
     /// Settings of topics by name: they may stand before the topic.

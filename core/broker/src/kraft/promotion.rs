@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     BrokerError,
+    configs::{alter::can_be_set, dynamic::DynamicConfigs},
     producer_ids::ProducerIds,
     random::Random,
     state_files::{self, StoredTopic},
@@ -149,8 +150,12 @@ pub fn promote(storage: &dyn Storage, now: Now, seed: u64) -> Result<Promotion, 
     promotion.topics = topics.len();
     promotion.partitions = topics.iter().map(|t| t.partitions as usize).sum();
     let theirs = metadata.unwrap_or_default();
+    let others = other_configs(&DynamicConfigs::read(storage)?, &theirs);
     if theirs.end_offset > 0 {
-        if same_topics(&topics, &theirs) && promotion.next_producer_id <= theirs.next_producer_id {
+        if same_topics(&topics, &theirs)
+            && others == theirs.other_configs
+            && promotion.next_producer_id <= theirs.next_producer_id
+        {
             return Ok(already(promotion, &theirs));
         }
         promotion.promoted = Promoted::Again;
@@ -166,7 +171,7 @@ pub fn promote(storage: &dyn Storage, now: Now, seed: u64) -> Result<Promotion, 
             id
         }
     };
-    let mut values = cluster_records(&theirs, &promotion).map_err(too_long)?;
+    let mut values = cluster_records(&theirs, &others, &promotion).map_err(too_long)?;
     for topic in &topics {
         let epochs = (0..topic.partitions)
             .map(|number| leader_epoch(storage, &topic.name, number))
@@ -215,9 +220,26 @@ fn same_topics(ours: &[StoredTopic], theirs: &ClusterMetadata) -> bool {
         })
 }
 
+/// Settings of what isn't a topic, by resource type and name.
+pub(super) type OtherConfigs = BTreeMap<(i8, Str, Str), Str>;
+
+/// What Ottla has now, and of an earlier metadata log what Ottla doesn't know or refuses.
+pub(super) fn other_configs(ours: &DynamicConfigs, theirs: &ClusterMetadata) -> OtherConfigs {
+    let mut all = theirs.other_configs.clone();
+    all.retain(|(resource_type, _, name), value| !can_be_set(*resource_type, name, value));
+    for ((resource_type, resource), given) in &ours.resources {
+        for (name, value) in given {
+            let value = kafkas(name, value);
+            all.insert((*resource_type, resource.clone(), name.clone()), value);
+        }
+    }
+    all
+}
+
 /// Features, producer ids, and what an earlier metadata log had besides topics.
 fn cluster_records(
     theirs: &ClusterMetadata,
+    others: &OtherConfigs,
     promotion: &Promotion,
 ) -> Result<Vec<Bytes>, EncodeError> {
     let mut features: BTreeMap<Str, i16> = FEATURES
@@ -238,7 +260,7 @@ fn cluster_records(
         };
         values.push(record.to_value()?);
     }
-    for ((resource_type, resource_name, name), value) in &theirs.other_configs {
+    for ((resource_type, resource_name, name), value) in others {
         let record = ConfigRecord {
             resource_type: *resource_type,
             resource_name: resource_name.clone(),
@@ -302,7 +324,11 @@ fn topic_records(
 /// below 1 MiB (KIP-1030).
 fn kafkas(name: &Str, value: &Str) -> Str {
     match value.parse::<i64>() {
-        Ok(bytes) if *name == "segment.bytes" && bytes < 1 << 20 => Str::from_static("1048576"),
+        Ok(bytes)
+            if (*name == "segment.bytes" || *name == "log.segment.bytes") && bytes < 1 << 20 =>
+        {
+            Str::from_static("1048576")
+        }
         _ => value.clone(),
     }
 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     Broker, BrokerConfig, Durability,
+    configs::dynamic::{DynamicConfigs, Given},
     testing::{Harness, batch, values},
 };
 
@@ -298,4 +299,85 @@ fn without_any_registry_directories_tell() {
         error.contains("orders-0") && error.contains("missing"),
         "{error}"
     );
+}
+
+/// A setting of the kind and name, as a metadata record.
+fn setting(resource_type: i8, resource: &str, name: &str, value: &str) -> ConfigRecord {
+    ConfigRecord {
+        resource_type,
+        resource_name: resource.into(),
+        name: name.into(),
+        value: Some(value.into()),
+    }
+}
+
+fn settings_in(storage: &MemoryStorage) -> Vec<ConfigRecord> {
+    let of_others = |record| match record {
+        MetadataRecord::Config(config) if config.resource_type != 2 => Some(config),
+        _ => None,
+    };
+    let records = records_in(storage, BOOTSTRAP_CHECKPOINT).into_iter();
+    records.filter_map(of_others).collect()
+}
+
+#[test]
+fn settings_of_brokers_and_groups_are_promoted() {
+    let mut h = written();
+    let given = |name: &str, value: &str| Given::from([(name.into(), value.into())]);
+    for (resource_type, of, name, value) in [
+        (4, "", "log.segment.bytes", "5000"),
+        (4, "1", "log.retention.ms", "7"),
+        (32, "g", "consumer.session.timeout.ms", "50000"),
+    ] {
+        h.broker
+            .configs
+            .replace(resource_type, of, given(name, value));
+    }
+    h.broker.configs.write(&*h.storage).unwrap();
+    let storage = closed(h);
+    promote(&*storage, NOW, 1).unwrap();
+    let expected = [
+        setting(4, "", "log.segment.bytes", "1048576"),
+        setting(4, "1", "log.retention.ms", "7"),
+        setting(32, "g", "consumer.session.timeout.ms", "50000"),
+    ];
+    assert_eq!(settings_in(&storage), expected);
+}
+
+#[test]
+fn settings_of_kafkas_brokers_are_taken_over_and_given_back() {
+    let storage = closed(written());
+    let id = Uuid::from_random(3);
+    let mut log = topic("theirs", id, &[1]);
+    for record in [
+        setting(4, "", "log.retention.ms", "9"),
+        setting(4, "1", "ssl.keystore.location", "/k"),
+        setting(32, "g", "share.isolation.level", "read_committed"),
+    ] {
+        log.push(record.to_value().unwrap());
+    }
+    metadata_log(&storage, &log);
+    let mut broker = open(&storage).unwrap();
+    assert_eq!(broker.config.topic_defaults.retention_ms, 9);
+    assert_eq!(broker.configs.resources.len(), 2);
+    broker.close(NOW).unwrap();
+    assert_eq!(
+        promote(&*storage, NOW, 1).unwrap().promoted,
+        Promoted::Again
+    );
+    // Ottla drops a setting: it is gone for Kafka too, and what Ottla doesn't know stays.
+    let mut broker = open(&storage).unwrap();
+    broker.configs.replace(4, "", Given::new());
+    broker.configs.write(&*storage).unwrap();
+    broker.close(NOW).unwrap();
+    metadata_log(&storage, &log);
+    let mut kept = DynamicConfigs::read(&*storage).unwrap();
+    assert_eq!(kept.of(4, ""), None);
+    kept.replace(32, "g", Given::new());
+    let theirs = ClusterMetadata::read(&*storage).unwrap().unwrap();
+    assert_eq!(theirs.other_configs.len(), 3);
+    let given_back = super::promotion::other_configs(&kept, &theirs);
+    let left: Vec<_> = given_back.into_iter().collect();
+    let ssl = (4, "1".into(), "ssl.keystore.location".into());
+    assert_eq!(left, [(ssl, "/k".into())]);
 }

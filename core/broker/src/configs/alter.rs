@@ -1,0 +1,361 @@
+//! Changing settings: AlterConfigs and IncrementalAlterConfigs, of topics, brokers, groups and client metrics. What is changed is
+//! on storage before it is in force, and in force before it is answered.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use ottla_protocol::{ErrorCode, Str};
+use ottla_record::Now;
+
+use super::{
+    binding,
+    dynamic::{DynamicConfigs, Given, resource},
+    groups::{CLIENT_METRICS_ROWS, GROUP_ROWS, check_client_metrics, check_group, row_of},
+    row::{ConfigType, Update, invalid, offending, words},
+    rows::broker_row,
+};
+use crate::{
+    Broker,
+    topic_config::topic_config_key,
+    topics::{check_topic_name, effective_config},
+};
+
+/// What is to be done with a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+}
+
+impl Operation {
+    /// The operation that a request numbers so.
+    pub(crate) fn of(number: i8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Set),
+            1 => Some(Self::Delete),
+            2 => Some(Self::Append),
+            3 => Some(Self::Subtract),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Set => "SET",
+            Self::Delete => "DELETE",
+            Self::Append => "APPEND",
+            Self::Subtract => "SUBTRACT",
+        }
+    }
+}
+
+/// One change of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) name: Str,
+    pub(crate) operation: Operation,
+    pub(crate) value: Option<Str>,
+}
+
+pub(crate) type Refusal = (ErrorCode, String);
+
+/// Whether a setting of something that isn't a topic is one that can be changed here, to this value.
+pub(crate) fn can_be_set(resource_type: i8, name: &str, value: &str) -> bool {
+    let row = match resource_type {
+        resource::BROKER => broker_row(name).filter(|row| row.update != Update::ReadOnly),
+        resource::GROUP => row_of(GROUP_ROWS, name),
+        resource::CLIENT_METRICS => row_of(CLIENT_METRICS_ROWS, name),
+        _ => None,
+    };
+    row.is_some_and(|row| row.check(value).is_ok())
+}
+
+fn request(why: impl Into<String>) -> Refusal {
+    (ErrorCode::INVALID_REQUEST, why.into())
+}
+
+fn config(why: impl Into<String>) -> Refusal {
+    (ErrorCode::INVALID_CONFIG, why.into())
+}
+
+impl Broker {
+    /// Changes the settings of one thing; with `afresh` what isn't named goes back to its default.
+    pub(crate) fn alter_configs(
+        &mut self,
+        now: Now,
+        resource_type: i8,
+        name: &str,
+        changes: &[Change],
+        afresh: bool,
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        let without: Vec<&str> = changes
+            .iter()
+            .filter(|change| change.value.is_none() && change.operation != Operation::Delete)
+            .map(|change| &*change.name)
+            .collect();
+        if !without.is_empty() {
+            let names = without.join(",");
+            return Err(request(format!("Null value not supported for : {names}")));
+        }
+        let mut names: Vec<&Str> = changes.iter().map(|change| &change.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() < changes.len() {
+            return Err(request("Error due to duplicate config keys"));
+        }
+        self.check_resource(resource_type, name)?;
+        if resource_type == resource::BROKER_LOGGER {
+            return self.alter_loggers(changes);
+        }
+        let mut given = match afresh {
+            true => Given::new(),
+            false => self.given(resource_type, name),
+        };
+        for change in changes {
+            self.change(resource_type, &mut given, change)?;
+        }
+        match resource_type {
+            resource::TOPIC => self.alter_topic(now, name, &given, validate_only),
+            resource::BROKER => self.alter_broker(now, name, given, validate_only),
+            _ => {
+                if resource_type == resource::GROUP {
+                    check_group(&given, &|name| self.broker_number(name))?;
+                } else {
+                    check_client_metrics(&given)?;
+                }
+                if !validate_only {
+                    self.store_configs(resource_type, name, given)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What a request may name.
+    fn check_resource(&self, resource_type: i8, name: &str) -> Result<(), Refusal> {
+        match resource_type {
+            resource::TOPIC if name.is_empty() => {
+                Err(request("Default topic resources are not allowed."))
+            }
+            resource::TOPIC => {
+                check_topic_name(name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
+                match self.topics.by_name(name) {
+                    Some(_) => Ok(()),
+                    None => Err((
+                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                        format!("The topic '{name}' does not exist."),
+                    )),
+                }
+            }
+            resource::BROKER if name.is_empty() => Ok(()),
+            resource::BROKER | resource::BROKER_LOGGER => match name.parse::<i32>() {
+                Err(_) => Err(request(format!(
+                    "Node id must be an integer, but it is: {name}"
+                ))),
+                Ok(id) if id != self.identity.node_id => Err(request(format!(
+                    "Unexpected broker id, expected {}, but received {name}",
+                    self.identity.node_id
+                ))),
+                Ok(_) => Ok(()),
+            },
+            resource::GROUP if name.is_empty() => {
+                Err(request("Default group resources are not allowed."))
+            }
+            resource::CLIENT_METRICS if name.is_empty() => {
+                Err(request("Subscription name can't be empty"))
+            }
+            resource::GROUP | resource::CLIENT_METRICS => Ok(()),
+            other => Err(request(format!("Unknown resource type {other}"))),
+        }
+    }
+
+    /// What a thing was given so far.
+    pub(crate) fn given(&self, resource_type: i8, name: &str) -> Given {
+        if resource_type == resource::TOPIC {
+            let topic = self.topics.by_name(name);
+            return topic
+                .map(|t| t.configs.iter().cloned().collect())
+                .unwrap_or_default();
+        }
+        self.configs
+            .of(resource_type, name)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn change(&self, resource_type: i8, given: &mut Given, change: &Change) -> Result<(), Refusal> {
+        let value = change.value.as_deref().unwrap_or_default().trim();
+        match change.operation {
+            Operation::Set => {
+                given.insert(change.name.clone(), value.into());
+            }
+            Operation::Delete => {
+                given.remove(&change.name);
+            }
+            Operation::Append | Operation::Subtract => {
+                let name = &*change.name;
+                let (_, default) = match resource_type {
+                    resource::TOPIC => topic_config_key(name).map(|key| {
+                        let default = key.value(&self.config.topic_defaults);
+                        (key.config_type, default)
+                    }),
+                    resource::BROKER => broker_row(name).map(|row| {
+                        let default = self.described_value(row).unwrap_or_default();
+                        (row.config_type, default.into())
+                    }),
+                    resource::GROUP => {
+                        row_of(GROUP_ROWS, name).map(|row| (row.config_type, Str::new()))
+                    }
+                    _ => None,
+                }
+                .filter(|(config_type, _)| *config_type == ConfigType::List)
+                .ok_or_else(|| {
+                    let operation = change.operation.name();
+                    config(format!(
+                        "Can't {operation} to key {name} because its type is not LIST."
+                    ))
+                })?;
+                let old = given.get(&change.name).cloned().unwrap_or(default);
+                let mut list: Vec<&str> = words(&old).collect();
+                for word in words(value) {
+                    list.retain(|other| *other != word);
+                    if change.operation == Operation::Append {
+                        list.push(word);
+                    }
+                }
+                let list = list.join(",");
+                given.insert(change.name.clone(), list.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn alter_topic(
+        &mut self,
+        now: Now,
+        name: &str,
+        given: &Given,
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        let pairs = given.iter().map(|(key, value)| (&**key, &**value));
+        let (effective, stored) =
+            effective_config(&self.config.topic_defaults, pairs).map_err(config)?;
+        effective.check().map_err(config)?;
+        if validate_only {
+            return Ok(());
+        }
+        let Some(index) = self.topics.index_by_name(name) else {
+            return Ok(());
+        };
+        self.set_topic_config(now, index, effective, stored)
+            .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))
+    }
+
+    fn alter_broker(
+        &mut self,
+        now: Now,
+        name: &str,
+        given: Given,
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        let mut fixed = Vec::new();
+        let mut of_one = Vec::new();
+        for key in given.keys() {
+            let Some(row) = broker_row(key) else {
+                return Err(config(format!("Unknown broker config name: {key}")));
+            };
+            match row.update {
+                Update::ReadOnly => fixed.push(row.name),
+                Update::PerBroker if name.is_empty() => of_one.push(row.name),
+                _ => {}
+            }
+        }
+        if !fixed.is_empty() {
+            let names = fixed.join(", ");
+            return Err(request(format!(
+                "Cannot update these configs dynamically: [{names}]"
+            )));
+        }
+        if !of_one.is_empty() {
+            let names = of_one.join(", ");
+            return Err(request(format!(
+                "Cannot update these configs at default cluster level, broker id must be specified: [{names}]"
+            )));
+        }
+        for (key, value) in &given {
+            if let Some(row) = broker_row(key) {
+                let mut trial = self.config.clone();
+                binding::set(&mut trial, row, value)
+                    .map_err(|why| request(invalid(key, offending(row.check, value), &why)))?;
+            }
+        }
+        let mut changed = self.configs.clone();
+        changed.replace(resource::BROKER, name, given);
+        let effective = changed.over(&self.start_config);
+        effective.topic_defaults.check().map_err(request)?;
+        if validate_only {
+            return Ok(());
+        }
+        self.store(changed)?;
+        self.reconfigure(now, effective);
+        Ok(())
+    }
+
+    /// The broker has no loggers.
+    fn alter_loggers(&self, changes: &[Change]) -> Result<(), Refusal> {
+        match changes.first() {
+            None => Ok(()),
+            Some(Change {
+                operation: operation @ (Operation::Append | Operation::Subtract),
+                ..
+            }) => Err(request(format!(
+                "{} operation is not allowed for the BROKER_LOGGER resource",
+                operation.name()
+            ))),
+            Some(change) => Err(config(format!("Logger {} does not exist!", change.name))),
+        }
+    }
+
+    fn store_configs(
+        &mut self,
+        resource_type: i8,
+        name: &str,
+        given: Given,
+    ) -> Result<(), Refusal> {
+        let mut changed = self.configs.clone();
+        changed.replace(resource_type, name, given);
+        self.store(changed)
+    }
+
+    fn store(&mut self, changed: DynamicConfigs) -> Result<(), Refusal> {
+        changed
+            .write(&*self.storage)
+            .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))?;
+        self.configs = changed;
+        Ok(())
+    }
+
+    /// A number among the broker's settings.
+    fn broker_number(&self, name: &str) -> Option<i64> {
+        self.described_value(broker_row(name)?)?.parse().ok()
+    }
+
+    /// A number among a group's settings (`consumer.session.timeout.ms`…): the group's own, or the broker's for all.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the protocols that have such groups")
+    )]
+    pub(crate) fn group_number(&self, group: &str, name: &str) -> Option<i64> {
+        let given = self.configs.of(resource::GROUP, group);
+        match given.and_then(|given| given.iter().find(|(key, _)| ***key == *name)) {
+            Some((_, value)) => value.parse().ok(),
+            None => self.broker_number(&super::groups::broker_name(name)),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Settings of single groups, and of subscriptions of client metrics: their tables and their checks, which are Kafka's.
+
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+};
+
+use ottla_protocol::{ErrorCode, Str};
+
+use super::row::{Check, ConfigType, Effect, Row, Update, invalid, words};
+
+const NO_CONSUMER_GROUPS: Effect = Effect::Without("the consumer group protocol is not there yet");
+const NO_SHARE_GROUPS: Effect = Effect::Without("share groups are not there yet");
+const NO_STREAMS_GROUPS: Effect = Effect::Without("streams groups are not there yet");
+const NO_TELEMETRY: Effect = Effect::Without("client metrics are not collected yet");
+
+const fn group(
+    name: &'static str,
+    config_type: ConfigType,
+    default: &'static str,
+    check: Check,
+    effect: Effect,
+    doc: &'static str,
+) -> Row {
+    Row::new(
+        name,
+        config_type,
+        Some(default),
+        check,
+        Update::ClusterWide,
+        effect,
+        doc,
+    )
+}
+
+/// The settings of a group, sorted by name.
+#[rustfmt::skip]
+pub static GROUP_ROWS: &[Row] = &[
+    group("consumer.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), NO_CONSUMER_GROUPS, "Least time between two assignments."),
+    group("consumer.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), NO_CONSUMER_GROUPS, "How often a member sends a heartbeat."),
+    group("consumer.session.timeout.ms", ConfigType::Int, "45000", Check::AtLeast(1), NO_CONSUMER_GROUPS, "After which silence a member is gone."),
+    group("share.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), NO_SHARE_GROUPS, "Least time between two assignments."),
+    group("share.auto.offset.reset", ConfigType::String, "latest", Check::ShareOffsetReset, NO_SHARE_GROUPS, "Where a new share group begins."),
+    group("share.delivery.count.limit", ConfigType::Int, "5", Check::AtLeast(2), NO_SHARE_GROUPS, "How often a record is delivered before it is given up."),
+    group("share.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), NO_SHARE_GROUPS, "How often a member sends a heartbeat."),
+    group("share.isolation.level", ConfigType::String, "read_uncommitted", Check::OneOf(&["read_committed", "read_uncommitted"]), NO_SHARE_GROUPS, "Whether records of open and aborted transactions are delivered."),
+    group("share.partition.max.record.locks", ConfigType::Int, "2000", Check::AtLeast(100), NO_SHARE_GROUPS, "Most records of a partition that are out."),
+    group("share.record.lock.duration.ms", ConfigType::Int, "30000", Check::AtLeast(1000), NO_SHARE_GROUPS, "How long a record is out before it comes again."),
+    group("share.renew.acknowledge.enable", ConfigType::Boolean, "true", Check::Any, NO_SHARE_GROUPS, "Whether a consumer may have a record for longer."),
+    group("share.session.timeout.ms", ConfigType::Int, "45000", Check::AtLeast(1), NO_SHARE_GROUPS, "After which silence a member is gone."),
+    group("streams.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), NO_STREAMS_GROUPS, "Least time between two assignments."),
+    group("streams.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), NO_STREAMS_GROUPS, "How often a member sends a heartbeat."),
+    group("streams.initial.rebalance.delay.ms", ConfigType::Int, "3000", Check::AtLeast(0), NO_STREAMS_GROUPS, "How long the first join waits for others."),
+    group("streams.num.standby.replicas", ConfigType::Int, "0", Check::AtLeast(0), NO_STREAMS_GROUPS, "Standby tasks of each task."),
+    group("streams.session.timeout.ms", ConfigType::Int, "45000", Check::AtLeast(1), NO_STREAMS_GROUPS, "After which silence a member is gone."),
+];
+
+/// The settings of a subscription of client metrics, sorted by name. Kafka takes no APPEND and SUBTRACT of its lists.
+#[rustfmt::skip]
+pub static CLIENT_METRICS_ROWS: &[Row] = &[
+    group("interval.ms", ConfigType::Int, "300000", Check::Any, NO_TELEMETRY, "How often metrics are pushed."),
+    group("match", ConfigType::List, "", Check::Any, NO_TELEMETRY, "Which clients push: NAME=PATTERN."),
+    group("metrics", ConfigType::List, "", Check::Any, NO_TELEMETRY, "Prefixes of the metrics that are pushed."),
+];
+
+/// The row of a name in one of these tables.
+pub(crate) fn row_of(rows: &'static [Row], name: &str) -> Option<&'static Row> {
+    rows.iter().find(|row| row.name == name)
+}
+
+/// The broker's setting that gives a group's default.
+pub(crate) fn broker_name(name: &str) -> String {
+    match name {
+        "share.auto.offset.reset" | "share.isolation.level" | "share.renew.acknowledge.enable" => {
+            name.to_string()
+        }
+        _ => format!("group.{name}"),
+    }
+}
+
+type Refusal = (ErrorCode, String);
+
+/// Checks all settings of a group; `broker` has the broker's by name.
+pub(crate) fn check_group(
+    given: &BTreeMap<Str, Str>,
+    broker: &dyn Fn(&str) -> Option<i64>,
+) -> Result<(), Refusal> {
+    let refused = |why: String| Err((ErrorCode::INVALID_CONFIG, why));
+    for name in given.keys() {
+        if row_of(GROUP_ROWS, name).is_none() {
+            return refused(format!("Unknown group config name: {name}"));
+        }
+    }
+    for (name, value) in given {
+        let Some(row) = row_of(GROUP_ROWS, name) else {
+            continue;
+        };
+        if let Err(why) = row.check(value) {
+            return refused(invalid(name, value, &why));
+        }
+        let Ok(number) = value.parse::<i64>() else {
+            continue;
+        };
+        let (kind, rest) = name.split_once('.').unwrap_or((name, ""));
+        let least = format!("group.{kind}.min.{rest}");
+        let most = match rest {
+            "num.standby.replicas" => format!("group.{kind}.max.standby.replicas"),
+            _ => format!("group.{kind}.max.{rest}"),
+        };
+        if broker(&least).is_some_and(|bound| number < bound) {
+            return refused(format!("{name} must be greater than or equal to {least}"));
+        }
+        if broker(&most).is_some_and(|bound| number > bound) {
+            return refused(format!("{name} must be less than or equal to {most}"));
+        }
+    }
+    // A member must have the time to be heard.
+    for kind in ["consumer", "share", "streams"] {
+        let of = |what: &str| {
+            let name = format!("{kind}.{what}");
+            let given = given.iter().find(|(key, _)| ***key == *name);
+            match given {
+                Some((_, value)) => value.parse::<i64>().ok(),
+                None => broker(&broker_name(&name)),
+            }
+        };
+        let (session, heartbeat) = (of("session.timeout.ms"), of("heartbeat.interval.ms"));
+        if let (Some(session), Some(heartbeat)) = (session, heartbeat)
+            && session <= heartbeat
+        {
+            return refused(format!(
+                "{kind}.session.timeout.ms must be greater than {kind}.heartbeat.interval.ms"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Names that a client may be matched by (KIP-714).
+const MATCHED: [&str; 6] = [
+    "client_instance_id",
+    "client_id",
+    "client_software_name",
+    "client_software_version",
+    "client_source_address",
+    "client_source_port",
+];
+
+/// Checks all settings of a subscription.
+pub(crate) fn check_client_metrics(given: &BTreeMap<Str, Str>) -> Result<(), Refusal> {
+    for (name, value) in given {
+        let Some(row) = row_of(CLIENT_METRICS_ROWS, name) else {
+            let why = format!("Unknown client metrics configuration: {name}");
+            return Err((ErrorCode::INVALID_REQUEST, why));
+        };
+        row.check(value)
+            .map_err(|why| (ErrorCode::INVALID_CONFIG, invalid(name, value, &why)))?;
+        if row.name == "interval.ms"
+            && !value
+                .parse()
+                .is_ok_and(|ms: i64| (100..=3_600_000).contains(&ms))
+        {
+            let why = format!(
+                "Invalid value {value} for interval.ms, interval must be between 100 and 3600000 (1 hour)"
+            );
+            return Err((ErrorCode::INVALID_REQUEST, why));
+        }
+        if row.name == "match" {
+            for pattern in words(value) {
+                let is_known = pattern.split_once('=').is_some_and(|(name, p)| {
+                    MATCHED.contains(&name.trim()) && !p.trim().is_empty()
+                });
+                if !is_known {
+                    let why = format!("Illegal client matching pattern: {pattern}");
+                    return Err((ErrorCode::INVALID_CONFIG, why));
+                }
+            }
+        }
+    }
+    Ok(())
+}
