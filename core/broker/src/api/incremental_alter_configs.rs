@@ -154,6 +154,15 @@ mod tests {
         assert_eq!(code, ErrorCode::NONE, "{why}");
     }
 
+    /// Resource type and name, what is asked for, code and message.
+    type Case<'a> = (
+        i8,
+        &'a str,
+        &'a [(i8, &'a str, &'a str)],
+        ErrorCode,
+        &'a str,
+    );
+
     /// The messages are those of Kafka 4.3.1, but for the bounds that differ.
     #[test]
     fn refusals_are_kafkas() {
@@ -163,7 +172,7 @@ mod tests {
         let (group, metrics) = (resource::GROUP, resource::CLIENT_METRICS);
         let config = ErrorCode::INVALID_CONFIG;
         let request = ErrorCode::INVALID_REQUEST;
-        let cases: &[(i8, &str, &[(i8, &str, &str)], ErrorCode, &str)] = &[
+        let cases: &[Case] = &[
             (
                 topic,
                 "none",
