@@ -10,11 +10,11 @@ use ottla_protocol::{
         add_partitions_to_txn::{
             AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
         },
+        alter_configs,
         alter_share_group_offsets::{
             AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition,
             AlterShareGroupOffsetsRequestTopic,
         },
-        alter_configs,
         api_versions::ApiVersionsRequest,
         consumer_group_describe::ConsumerGroupDescribeRequest,
         consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,

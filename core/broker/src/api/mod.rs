@@ -17,8 +17,8 @@ use crate::{
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
-mod alter_share_group_offsets;
 mod alter_configs;
+mod alter_share_group_offsets;
 pub(crate) mod api_versions;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
