@@ -79,6 +79,7 @@ pub(crate) fn open(
         groups,
         now,
     );
+    broker.put_groups_in_force();
     broker.open_topics(now, &checkpoints, adopted)?;
     broker.sync_what_was_recovered();
     broker.open_cleaner(now);

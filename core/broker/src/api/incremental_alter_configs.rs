@@ -647,7 +647,11 @@ mod tests {
                 (SET, "metrics", "a.b,c"),
             ],
         );
+        let share = |h: &Harness| h.broker.share_settings(&"a group".into()).auto_offset_reset;
+        let an_hour = crate::ShareOffsetReset::ByDuration(3_600_000);
+        assert_eq!(share(&h), an_hour);
         h = h.restart(false);
+        assert_eq!(share(&h), an_hour);
         assert_eq!(
             h.broker
                 .group_number("a group", "consumer.session.timeout.ms"),

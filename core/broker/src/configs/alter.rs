@@ -13,7 +13,9 @@ use ottla_record::Now;
 use super::{
     binding,
     dynamic::{DynamicConfigs, Given, resource},
-    groups::{CLIENT_METRICS_ROWS, GROUP_ROWS, check_client_metrics, check_group, row_of},
+    groups::{
+        CLIENT_METRICS_ROWS, GROUP_ROWS, check_client_metrics, check_group, row_of, share_settings,
+    },
     row::{ConfigType, Update, invalid, offending, words},
     rows::broker_row,
 };
@@ -126,11 +128,15 @@ impl Broker {
             _ => {
                 if resource_type == resource::GROUP {
                     check_group(&given, &|name| self.broker_number(name))?;
+                    share_settings(Some(&given), self.config.share.group).map_err(config)?;
                 } else {
                     check_client_metrics(&given)?;
                 }
                 if !validate_only {
                     self.store_configs(resource_type, name, given)?;
+                    if resource_type == resource::GROUP {
+                        self.put_group_in_force(name);
+                    }
                 }
                 Ok(())
             }
@@ -339,6 +345,22 @@ impl Broker {
             .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))?;
         self.configs = changed;
         Ok(())
+    }
+
+    /// Makes what a group was given count.
+    fn put_group_in_force(&mut self, name: &str) {
+        let given = self.configs.of(resource::GROUP, name);
+        // It was checked when it was set; what a JVM Kafka let pass and Ottla doesn't leaves the group with what all have.
+        let settings = share_settings(given, self.config.share.group).unwrap_or_default();
+        self.set_share_group_settings(&name.into(), settings);
+    }
+
+    /// At open: makes what groups were given count.
+    pub(crate) fn put_groups_in_force(&mut self) {
+        let names: Vec<Str> = self.configs.names(resource::GROUP).cloned().collect();
+        for name in names {
+            self.put_group_in_force(&name);
+        }
     }
 
     /// A number among the broker's settings.

@@ -176,6 +176,36 @@ static BINDINGS: &[Binding] = &[
         "group.min.session.timeout.ms",
         groups.min_session_timeout_ms
     ),
+    field!(
+        "group.share.delivery.count.limit",
+        share.group.delivery_count_limit
+    ),
+    field!(
+        "group.share.heartbeat.interval.ms",
+        share.group.heartbeat_interval_ms
+    ),
+    field!("group.share.max.share.sessions", share.max_sessions),
+    field!("group.share.max.size", share.max_size),
+    field!(
+        "group.share.partition.max.record.locks",
+        share.group.max_record_locks
+    ),
+    field!(
+        "group.share.record.lock.duration.ms",
+        share.group.record_lock_duration_ms
+    ),
+    field!(
+        "group.share.session.timeout.ms",
+        share.group.session_timeout_ms
+    ),
+    field!(
+        "share.coordinator.state.topic.num.partitions",
+        share.state_partitions
+    ),
+    field!(
+        "share.coordinator.state.topic.prune.interval.ms",
+        share.prune_interval_ms
+    ),
     field!("log.cleaner.backoff.ms", cleaner.backoff_ms),
     field!(
         "log.cleaner.dedupe.buffer.size",
@@ -333,7 +363,9 @@ mod tests {
             (ConfigType::List | ConfigType::String, _) => vec!["other".to_string()],
             (ConfigType::Double, Check::Real(..)) => vec!["0.25".to_string(), "0.75".to_string()],
             (ConfigType::Double, _) => vec!["1000.0".to_string()],
-            (_, Check::AtLeast(least)) => vec![(least + 1).to_string(), (least + 2).to_string()],
+            (_, Check::AtLeast(least) | Check::Between(least, _)) => {
+                vec![(least + 1).to_string(), (least + 2).to_string()]
+            }
             _ => vec!["3".to_string(), "5".to_string()],
         };
         let found = candidates

@@ -8,10 +8,17 @@ use alloc::{
 
 use ottla_protocol::{ErrorCode, Str};
 
-use super::row::{Check, ConfigType, Effect, Row, Update, invalid, words};
+use super::{
+    row::{Check, ConfigType, Effect, Row, Update, invalid, words},
+    rows::broker_row,
+};
+use crate::{ShareGroupSettings, share_partitions::SHARE_GROUP_CONFIGS};
 
-const NO_CONSUMER_GROUPS: Effect = Effect::Without("the consumer group protocol is not there yet");
-const NO_SHARE_GROUPS: Effect = Effect::Without("share groups are not there yet");
+const NO_CONSUMER_GROUPS: Effect =
+    Effect::Without("a consumer group has what the broker has for all of them");
+const ASSIGNED_AT_ONCE: Effect =
+    Effect::Without("a change is assigned with the heartbeat that brings it");
+const NO_SHARE_INTERVAL: Effect = Effect::Without("share groups do without it");
 const NO_STREAMS_GROUPS: Effect = Effect::Without("streams groups are not there yet");
 const NO_TELEMETRY: Effect = Effect::Without("client metrics are not collected yet");
 
@@ -37,18 +44,18 @@ const fn group(
 /// The settings of a group, sorted by name.
 #[rustfmt::skip]
 pub static GROUP_ROWS: &[Row] = &[
-    group("consumer.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), NO_CONSUMER_GROUPS, "Least time between two assignments."),
+    group("consumer.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), ASSIGNED_AT_ONCE, "Least time between two assignments."),
     group("consumer.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), NO_CONSUMER_GROUPS, "How often a member sends a heartbeat."),
     group("consumer.session.timeout.ms", ConfigType::Int, "45000", Check::AtLeast(1), NO_CONSUMER_GROUPS, "After which silence a member is gone."),
-    group("share.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), NO_SHARE_GROUPS, "Least time between two assignments."),
-    group("share.auto.offset.reset", ConfigType::String, "latest", Check::ShareOffsetReset, NO_SHARE_GROUPS, "Where a new share group begins."),
-    group("share.delivery.count.limit", ConfigType::Int, "5", Check::AtLeast(2), NO_SHARE_GROUPS, "How often a record is delivered before it is given up."),
-    group("share.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), NO_SHARE_GROUPS, "How often a member sends a heartbeat."),
-    group("share.isolation.level", ConfigType::String, "read_uncommitted", Check::OneOf(&["read_committed", "read_uncommitted"]), NO_SHARE_GROUPS, "Whether records of open and aborted transactions are delivered."),
-    group("share.partition.max.record.locks", ConfigType::Int, "2000", Check::AtLeast(100), NO_SHARE_GROUPS, "Most records of a partition that are out."),
-    group("share.record.lock.duration.ms", ConfigType::Int, "30000", Check::AtLeast(1000), NO_SHARE_GROUPS, "How long a record is out before it comes again."),
-    group("share.renew.acknowledge.enable", ConfigType::Boolean, "true", Check::Any, NO_SHARE_GROUPS, "Whether a consumer may have a record for longer."),
-    group("share.session.timeout.ms", ConfigType::Int, "45000", Check::AtLeast(1), NO_SHARE_GROUPS, "After which silence a member is gone."),
+    group("share.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), NO_SHARE_INTERVAL, "Least time between two assignments."),
+    group("share.auto.offset.reset", ConfigType::String, "latest", Check::ShareOffsetReset, Effect::Effective, "Where a new share group begins."),
+    group("share.delivery.count.limit", ConfigType::Int, "5", Check::AtLeast(2), Effect::Effective, "How often a record is delivered before it is given up."),
+    group("share.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), Effect::Effective, "How often a member sends a heartbeat."),
+    group("share.isolation.level", ConfigType::String, "read_uncommitted", Check::OneOf(&["read_committed", "read_uncommitted"]), Effect::Effective, "Whether records of open and aborted transactions are delivered."),
+    group("share.partition.max.record.locks", ConfigType::Int, "2000", Check::AtLeast(100), Effect::Effective, "Most records of a partition that are out."),
+    group("share.record.lock.duration.ms", ConfigType::Int, "30000", Check::AtLeast(1000), Effect::Effective, "How long a record is out before it comes again."),
+    group("share.renew.acknowledge.enable", ConfigType::Boolean, "true", Check::Any, Effect::Effective, "Whether a consumer may have a record for longer."),
+    group("share.session.timeout.ms", ConfigType::Int, "45000", Check::AtLeast(1), Effect::Effective, "After which silence a member is gone."),
     group("streams.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), NO_STREAMS_GROUPS, "Least time between two assignments."),
     group("streams.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), NO_STREAMS_GROUPS, "How often a member sends a heartbeat."),
     group("streams.initial.rebalance.delay.ms", ConfigType::Int, "3000", Check::AtLeast(0), NO_STREAMS_GROUPS, "How long the first join waits for others."),
@@ -108,10 +115,11 @@ pub(crate) fn check_group(
             "num.standby.replicas" => format!("group.{kind}.max.standby.replicas"),
             _ => format!("group.{kind}.max.{rest}"),
         };
-        if broker(&least).is_some_and(|bound| number < bound) {
+        let bound = |name: &str| broker_row(name)?.default?.parse::<i64>().ok();
+        if bound(&least).is_some_and(|bound| number < bound) {
             return refused(format!("{name} must be greater than or equal to {least}"));
         }
-        if broker(&most).is_some_and(|bound| number > bound) {
+        if bound(&most).is_some_and(|bound| number > bound) {
             return refused(format!("{name} must be less than or equal to {most}"));
         }
     }
@@ -135,6 +143,25 @@ pub(crate) fn check_group(
         }
     }
     Ok(())
+}
+
+/// What a share group has for itself: `given` over what all have. `None` if that is nothing.
+///
+/// # Errors
+/// A value that isn't allowed.
+pub(crate) fn share_settings(
+    given: Option<&BTreeMap<Str, Str>>,
+    of_all: ShareGroupSettings,
+) -> Result<Option<ShareGroupSettings>, String> {
+    let mut settings = of_all;
+    let mut any = false;
+    for (name, value) in given.into_iter().flatten() {
+        if SHARE_GROUP_CONFIGS.contains(&&**name) {
+            settings.set(name, value)?;
+            any = true;
+        }
+    }
+    Ok(any.then_some(settings))
 }
 
 /// Names that a client may be matched by (KIP-714).
