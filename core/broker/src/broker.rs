@@ -220,6 +220,15 @@ impl Broker {
         &self.recoveries
     }
 
+    /// The partitions (topic, number) of whose logs something is damaged, and how many bytes: as far as opening or readers came upon
+    /// it. Nothing of that is served; consumers see a gap. For metrics: it walks over all segments.
+    pub fn damaged_bytes(&self) -> impl Iterator<Item = (&Str, i32, u64)> {
+        self.partitions.iter().filter_map(|(_, partition)| {
+            let bytes = partition.log.damaged_bytes();
+            (bytes > 0).then_some((&partition.topic_name, partition.number, bytes))
+        })
+    }
+
     /// Id of the cluster.
     pub fn cluster_id(&self) -> &Str {
         &self.identity.cluster_id

@@ -388,6 +388,29 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_counted_by_partition() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 2, &[]);
+        for value in ["first", "second", "third"] {
+            h.produce("t", 1, batch(&[value]));
+        }
+        h.broker.close(h.now).unwrap();
+        let path = "t-1/00000000000000000000.log";
+        let mut file = h.storage.open(path, OpenHow::Existing).unwrap();
+        let third = file.len() / 3;
+        file.write_at(third + 68, b"?").unwrap();
+        drop(file);
+        let mut h = h.restart(false);
+        assert_eq!(values(&h.fetch("t", 1, 0).records), ["first"]);
+        assert_eq!(values(&h.fetch("t", 1, 1).records), ["third"]);
+        let damaged: Vec<_> = h.broker.damaged_bytes().collect();
+        assert_eq!(damaged.len(), 1);
+        let (topic, partition, bytes) = damaged[0];
+        assert_eq!((&**topic, partition), ("t", 1));
+        assert!(bytes.abs_diff(third) < 3, "{bytes} of {third}");
+    }
+
+    #[test]
     fn a_torn_end_is_cut_and_reported() {
         let mut h = Harness::new(Durability::Os);
         h.create_topic("t", 1, &[]);

@@ -225,6 +225,15 @@ impl EmbeddedBroker {
         &self.open.place
     }
 
+    /// The partitions of whose logs something is damaged, as [`Broker::damaged_bytes`]: topic, number, bytes.
+    pub fn damaged_bytes(&self) -> Vec<(String, i32, u64)> {
+        let state = lock(&self.open.shared.state);
+        let damaged = state.broker.damaged_bytes();
+        damaged
+            .map(|(topic, number, bytes)| (topic.to_string(), number, bytes))
+            .collect()
+    }
+
     /// A new connection; answers that don't come from [`Self::request`] itself go to the mailbox.
     pub(crate) fn connect(&self, host: &str, mailbox: Arc<dyn Mailbox>) -> ConnId {
         let shared = &self.open.shared;

@@ -271,6 +271,16 @@ impl PartitionLog {
         let entries = log.storage.list(dir)?;
         let trusted_to = log.load_aborted(&entries, transactions_from)?;
         log.restore_producers(trusted_to)?;
+        // Segments and snapshots of what was cut must be gone for good before other records get those offsets: a power cut that
+        // brought a snapshot back would give a producer the state of a log that never was.
+        let end = log.log_end_offset;
+        if files.keys().any(|base| *base > end)
+            || entries
+                .iter()
+                .any(|entry| offset_of(&entry.name, SNAPSHOT).is_some_and(|offset| offset > end))
+        {
+            log.storage.sync_dir(dir)?;
+        }
         Ok((log, recovery))
     }
 

@@ -97,6 +97,12 @@ impl Broker {
         self.broker.metrics()
     }
 
+    /// The partitions of whose logs something is damaged: topic, number, bytes, as far as opening or readers came upon it. What is
+    /// damaged is never served; consumers see a gap there, as after compaction.
+    pub fn damaged_bytes(&self) -> Vec<(String, i32, u64)> {
+        self.broker.damaged_bytes()
+    }
+
     pub(crate) fn embedded(&self) -> &EmbeddedBroker {
         &self.broker
     }

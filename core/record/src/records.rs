@@ -128,6 +128,12 @@ impl RecordIter {
         self.cursor.next(&self.area)
     }
 
+    /// Passes over the records before the first one whose timestamp is at least `timestamp`, and reads no more of them than their
+    /// lengths and times. A record of unusual form, or a wrong one, is left to [`next_record`](Self::next_record): call the two in turn.
+    pub fn skip_before(&mut self, timestamp: i64) {
+        self.cursor.skip_before(&self.area, timestamp);
+    }
+
     /// The uncompressed records area; see [`range_in`].
     pub fn area(&self) -> &Bytes {
         &self.area
@@ -222,6 +228,34 @@ impl Cursor {
         };
         self.left -= 1;
         Some(Ok(record))
+    }
+
+    fn skip_before(&mut self, area: &[u8], timestamp: i64) {
+        while self.left > 0 {
+            let Some(head) = area
+                .get(self.at..)
+                .and_then(|rest| rest.first_chunk::<16>())
+            else {
+                return;
+            };
+            let mut at = 0;
+            let Some(length) = short_varint(head, &mut at) else {
+                return;
+            };
+            let end = self.at + at + (length >> 1) as usize;
+            at += 1; // attributes
+            let Some(delta) = short_varint(head, &mut at) else {
+                return;
+            };
+            let delta = varint::unzigzag(delta as u64) & self.delta_mask;
+            let is_early = self.base_timestamp.wrapping_add(delta) < timestamp;
+            // The shortest record has more than this behind its length; odd is negative.
+            if !is_early || length & 1 != 0 || length < 12 || end > area.len() {
+                return;
+            }
+            self.at = end;
+            self.left -= 1;
+        }
     }
 
     /// Reads a record whose lengths and deltas take at most three bytes each, and behind whose begin 16 bytes can be read:
@@ -504,6 +538,44 @@ mod tests {
         assert_eq!(range_in(&area, &[1, 2, 3]), None);
         assert_eq!((records.remaining(), records.position()), (0, area.len()));
         assert!(records.next_record().is_none());
+    }
+
+    #[test]
+    fn skipping_to_a_time_is_like_reading_up_to_it() {
+        let times = [5i64, 3, 9, 9, 200, 70_000, 4, 1 << 40, 12, 12];
+        for (long, append_time) in [(0, None), (300, None), (70_000, None), (3, Some(77))] {
+            let mut builder = crate::BatchBuilder::new(64);
+            for time in times {
+                let value = alloc::vec![b'v'; long];
+                builder
+                    .append(time, Some(b"key"), Some(&value), &[])
+                    .unwrap();
+            }
+            let options = crate::FinishOptions {
+                log_append_time: append_time,
+                ..crate::FinishOptions::default()
+            };
+            let done = builder.finish(&options).unwrap();
+            let area = done.encoded.slice(crate::HEADER_LEN..);
+            for target in [-1, 0, 3, 4, 5, 9, 10, 77, 78, 201, 70_000, 1 << 41] {
+                let all = RecordIter::new(&done.header, area.clone()).unwrap();
+                let (mut skipping, mut reading) = (all.clone(), all);
+                let first = |iter: &mut RecordIter, skip: bool| loop {
+                    if skip {
+                        iter.skip_before(target);
+                    }
+                    let Some(record) = iter.next_record() else {
+                        return None;
+                    };
+                    let record = record.unwrap();
+                    if record.timestamp >= target {
+                        return Some((record.offset, record.timestamp));
+                    }
+                };
+                assert_eq!(first(&mut skipping, true), first(&mut reading, false));
+                assert_eq!(skipping.remaining(), reading.remaining());
+            }
+        }
     }
 
     #[test]

@@ -167,11 +167,14 @@ fn first_record(
     from: i64,
 ) -> Result<Option<(i64, i64)>, RecordError> {
     let mut records = batch.records(Limits::default())?;
-    while let Some(record) = records.next_record() {
+    loop {
+        records.skip_before(timestamp);
+        let Some(record) = records.next_record() else {
+            return Ok(None);
+        };
         let record = record?;
         if record.timestamp >= timestamp && record.offset >= from {
             return Ok(Some((record.timestamp, record.offset)));
         }
     }
-    Ok(None)
 }

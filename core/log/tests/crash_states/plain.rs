@@ -4,7 +4,9 @@ use crate::{
     common::{DIR, batch, now, read_all},
     dying_disk::{Disk, Random},
 };
-use ottla_log::{LogConfig, MemoryStorage, OpenOptions, PartitionLog, SequenceCheck};
+use ottla_log::{
+    LogConfig, MemoryStorage, OpenHow, OpenOptions, PartitionLog, SequenceCheck, Storage,
+};
 use ottla_record::FinishOptions;
 use std::sync::Arc;
 
@@ -191,4 +193,38 @@ fn a_lying_disk_is_found_out() {
     let failures = sweep(1, 2, false);
     std::panic::set_hook(hook);
     assert!(failures.len() > 100, "{}", failures.len());
+}
+
+/// A snapshot of what was cut says what a log never was: once the log is open, no power cut may bring it back beside other records.
+#[test]
+fn a_snapshot_of_what_was_cut_is_gone_for_good() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut log = PartitionLog::create(storage.clone(), DIR, config(), now(0)).unwrap();
+    for sequence in 0..4 {
+        let options = FinishOptions {
+            producer_id: 9,
+            producer_epoch: 0,
+            base_sequence: sequence,
+            ..FinishOptions::default()
+        };
+        let (bytes, header) = batch(&[i64::from(sequence)], &options);
+        log.append(bytes, &header, 0, now(0)).unwrap();
+    }
+    log.roll(now(0)).unwrap();
+    drop(log);
+    let torn = ottla_log::join(DIR, "00000000000000000000.log");
+    let mut file = storage.open(&torn, OpenHow::Existing).unwrap();
+    let len = file.len();
+    file.truncate(len - 3).unwrap();
+    drop(file);
+    let disk = Disk::holding(&storage, u64::MAX);
+    let options = OpenOptions::default();
+    let (log, _) =
+        PartitionLog::open(Arc::new(disk.clone()), DIR, config(), now(0), options).unwrap();
+    assert_eq!(log.log_end_offset(), 3);
+    let snapshot = ottla_log::join(DIR, "00000000000000000004.snapshot");
+    for seed in 1..50 {
+        let found = disk.after_power_cut(&mut Random(seed));
+        assert!(!found.exists(&snapshot).unwrap(), "seed {seed}");
+    }
 }
