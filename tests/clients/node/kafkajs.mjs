@@ -222,8 +222,10 @@ async function txnOffsets(use) {
     await send(t, sink, got.map(m => prefix + text(m)))
     await t.sendOffsets({ consumerGroupId: topic('txn-offsets'), topics: [{ topic: source, partitions: [{ partition: 0, offset: '10' }] }] })
     await t[end]()
-    const [{ partitions: [{ offset }] }] = await admin.fetchOffsets({ groupId: topic('txn-offsets'), topics: [source] })
-    equal(offset, committed, 'committed offset')
+    await settle('the committed offset', async () => {
+      const [{ partitions: [{ offset }] }] = await admin.fetchOffsets({ groupId: topic('txn-offsets'), topics: [source] })
+      return offset === committed
+    })
     c.c.seek({ topic: source, partition: 0, offset: '0' })
   }
   equal((await readAll(use, sink, 10)).map(text), numbers(10), 'committed')
