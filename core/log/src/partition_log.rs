@@ -580,9 +580,10 @@ impl PartitionLog {
     fn try_close(&mut self) -> Result<(), LogError> {
         self.overtake_compaction()?;
         if self.is_untouched() {
-            // Nothing would be read back from its files: thousands of them are not worth their syncs.
-            self.unsaved = false;
-        } else if self.unsaved || self.segments.iter().any(|segment| segment.stale_files) {
+            // What is not there is made when it is opened: thousands of such logs are not worth their syncs.
+            return Ok(());
+        }
+        if self.unsaved || self.segments.iter().any(|segment| segment.stale_files) {
             let storage = self.storage.as_ref();
             self.segments
                 .last_mut()
