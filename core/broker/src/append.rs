@@ -45,6 +45,10 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// The records at fault, by their number in the batch.
     pub(crate) records: Vec<RefusedRecord>,
+    /// Found out before the log was looked at: such an answer doesn't tell where the log begins, as in Kafka.
+    is_early: bool,
+    /// Where the log begins, or -1.
+    pub(crate) log_start_offset: i64,
 }
 
 impl Refusal {
@@ -53,11 +57,20 @@ impl Refusal {
             code,
             message: message.into(),
             records: Vec::new(),
+            is_early: false,
+            log_start_offset: -1,
+        }
+    }
+
+    fn early(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            is_early: true,
+            ..Self::new(code, message)
         }
     }
 
     pub(crate) fn bare(code: ErrorCode) -> Self {
-        Self::new(code, String::new())
+        Self::early(code, String::new())
     }
 }
 
@@ -66,6 +79,25 @@ impl Broker {
     /// offsets it has. Those of a transaction are taken only if the request is one of a transactional producer; whether the
     /// partition is in the transaction was asked before.
     pub(crate) fn append_produced(
+        &mut self,
+        now: Now,
+        index: PartitionIndex,
+        version: i16,
+        is_transactional: bool,
+        records: Records,
+    ) -> Result<Appended, Refusal> {
+        let start = self.partitions.get(index).map(|p| p.log.log_start_offset());
+        self.try_append_produced(now, index, version, is_transactional, records)
+            .map_err(|refusal| match start {
+                Some(log_start_offset) if !refusal.is_early => Refusal {
+                    log_start_offset,
+                    ..refusal
+                },
+                _ => refusal,
+            })
+    }
+
+    fn try_append_produced(
         &mut self,
         now: Now,
         index: PartitionIndex,
@@ -132,11 +164,8 @@ impl Broker {
                 return Ok(Appended {
                     base_offset,
                     end: base_offset + i64::from(header.last_offset_delta) + 1,
-                    log_append_time: if config.log_append_time {
-                        timestamp
-                    } else {
-                        -1
-                    },
+                    // As Kafka has it: what the batch's newest record says, also with CreateTime.
+                    log_append_time: timestamp,
                     log_start_offset: partition.log.log_start_offset(),
                 });
             }
@@ -326,24 +355,34 @@ impl Broker {
 
 /// The one batch of a produced partition. Kafka from Produce v3 on takes no more than one, of magic 2.
 fn single_batch(version: i16, records: Records) -> Result<Bytes, Refusal> {
-    if records.is_empty() {
-        return Err(Refusal::new(
+    let none = || {
+        Refusal::early(
             ErrorCode::INVALID_RECORD,
             format!(
                 "Produce requests with version {version} must have at least one record batch per partition"
             ),
-        ));
+        )
+    };
+    if records.is_empty() {
+        return Err(none());
     }
     // Free where there is one chunk, and from clients there is.
     let batch = records.to_bytes();
     match BatchHeader::parse(&batch).map(|header| header.size_in_bytes()) {
-        Ok(size) if size < batch.len() => Err(Refusal::new(
+        Ok(size) if size < batch.len() => Err(Refusal::early(
             ErrorCode::INVALID_RECORD,
             format!(
                 "Produce requests with version {version} are only allowed to contain exactly one record batch per partition"
             ),
         )),
-        Err(RecordError::UnsupportedMagic(magic)) => Err(Refusal::new(
+        // Less than it says: there is no batch at all in what came.
+        Ok(size) if size > batch.len() => Err(none()),
+        Err(RecordError::Truncated { .. }) => Err(none()),
+        Err(RecordError::UnsupportedMagic(magic)) if magic > 2 => Err(Refusal::early(
+            ErrorCode::CORRUPT_MESSAGE,
+            format!("there is no such record format as {magic}"),
+        )),
+        Err(RecordError::UnsupportedMagic(magic)) => Err(Refusal::early(
             ErrorCode::INVALID_RECORD,
             format!(
                 "Produce requests with version {version} are only allowed to contain record batches with magic version 2, not {magic}"
@@ -356,7 +395,7 @@ fn single_batch(version: i16, records: Records) -> Result<Bytes, Refusal> {
 fn check_size(size: usize, config: &TopicConfig) -> Result<(), Refusal> {
     let max = config.max_message_bytes;
     if size > max as usize {
-        return Err(Refusal::new(
+        return Err(Refusal::early(
             ErrorCode::MESSAGE_TOO_LARGE,
             format!(
                 "The record batch size is {size} bytes, which exceeds the maximum configured value of {max}"
@@ -366,7 +405,7 @@ fn check_size(size: usize, config: &TopicConfig) -> Result<(), Refusal> {
     // As in Kafka before the sequence is looked at, so that a batch which can never be written gets the same answer each time.
     let segment = config.segment_bytes;
     if size > segment as usize {
-        return Err(Refusal::new(
+        return Err(Refusal::early(
             ErrorCode::RECORD_LIST_TOO_LARGE,
             format!(
                 "The record batch size is {size} bytes, more than a segment may have ({segment})"
@@ -431,6 +470,8 @@ impl From<BatchRefusal> for Refusal {
             },
             message: format!("{refusal}"),
             records: refusal.records,
+            is_early: refusal.kind == RefusalKind::CorruptMessage,
+            log_start_offset: -1,
         }
     }
 }

@@ -7,6 +7,7 @@ use ottla_protocol::{
     messages::describe_topic_partitions::{
         Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
         DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+        RequestCursor,
     },
 };
 use ottla_record::Now;
@@ -33,6 +34,21 @@ pub(crate) fn handle(
     };
     names.sort_unstable();
     names.dedup();
+    let misplaced = |cursor: &RequestCursor| {
+        cursor.partition_index < 0 || !all && !names.contains(&cursor.topic_name)
+    };
+    if request.cursor.as_ref().is_some_and(misplaced) {
+        let refused = |name| DescribeTopicPartitionsResponseTopic {
+            error_code: ErrorCode::INVALID_REQUEST,
+            name: Some(name),
+            ..Default::default()
+        };
+        let response = DescribeTopicPartitionsResponse {
+            topics: names.into_iter().map(refused).collect(),
+            ..Default::default()
+        };
+        return Handled::Respond(Response::DescribeTopicPartitions(response));
+    }
     let (mut first_partition, mut first_topic) = (0, None);
     if let Some(cursor) = request.cursor {
         // A page begins in the cursor's topic; if that is gone meanwhile, with the one behind it.
@@ -102,6 +118,7 @@ fn missing(name: Str) -> DescribeTopicPartitionsResponseTopic {
             Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         },
         is_internal: is_internal_topic(&name),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         name: Some(name),
         ..Default::default()
     }

@@ -196,6 +196,7 @@ fn read_all(broker: &mut Broker, plan: &FetchPlan) -> ReadAll {
                     partition_index: target.key.partition,
                     error_code,
                     high_watermark: -1,
+                    aborted_transactions: None,
                     ..Default::default()
                 }
             }

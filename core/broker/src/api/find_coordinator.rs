@@ -14,6 +14,9 @@ use crate::{
 /// From this version on a request names several keys.
 const KEYS: i16 = 4;
 
+/// From this version on there are share coordinators.
+const WITH_SHARE: i16 = 6;
+
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
@@ -30,6 +33,9 @@ pub(crate) fn handle(
         _ => Some("There is no such type of coordinator."),
     };
     let refuse = |key: &Str| match request.key_type {
+        SHARE if context.api_version < WITH_SHARE => {
+            Some("Share coordinators are asked for from version 6 on.")
+        }
         SHARE if !is_share_key(key) => Some("The key must be groupId:topicId:partition."),
         _ => refusal,
     };

@@ -1,5 +1,6 @@
 //! ListOffsets (2): the earliest and latest offset, and the first at or after a time.
 
+use hashbrown::HashSet;
 use ottla_protocol::{
     ErrorCode, Response,
     messages::list_offsets::{
@@ -42,9 +43,15 @@ pub(crate) fn handle(
                 .by_name(&topic.name)
                 .map(|t| t.partitions.clone());
             let repeated = repeated(topic.partitions.iter().map(|p| p.partition_index));
+            // What is named twice is refused once.
+            let mut told = HashSet::new();
             let partitions = topic
                 .partitions
                 .iter()
+                .filter(|asked| {
+                    let number = asked.partition_index;
+                    !repeated.contains(&number) || told.insert(number)
+                })
                 .map(|asked| {
                     let twice = repeated.contains(&asked.partition_index);
                     let index = usize::try_from(asked.partition_index).ok();

@@ -335,13 +335,15 @@ fn refused(index: i32, refusal: Refusal) -> PartitionProduceResponse {
         code,
         message,
         records,
+        log_start_offset,
+        ..
     } = refusal;
     PartitionProduceResponse {
         index,
         error_code: code,
         base_offset: -1,
         log_append_time_ms: -1,
-        log_start_offset: -1,
+        log_start_offset,
         record_errors: records
             .into_iter()
             .map(|record| BatchIndexAndErrorMessage {

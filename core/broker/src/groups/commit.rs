@@ -42,6 +42,9 @@ impl CommitAnswer {
     }
 }
 
+/// From this version of OffsetCommit on a group that isn't there is told as such.
+const WITH_GROUP_ID_NOT_FOUND: i16 = 9;
+
 impl GroupCoordinator {
     /// Commits offsets: of a member of the current generation, or (generation -1) of a client that assigns itself, as
     /// long as the group has no members; that makes the group if it isn't there. `topic_name` tells the name of a topic
@@ -148,6 +151,8 @@ impl GroupCoordinator {
         let Some(group) = self.groups.get(&request.group_id) else {
             return if generation < 0 {
                 Ok(MayCommit::Everything)
+            } else if version >= WITH_GROUP_ID_NOT_FOUND {
+                Err(ErrorCode::GROUP_ID_NOT_FOUND)
             } else {
                 Err(ErrorCode::ILLEGAL_GENERATION)
             };
@@ -242,7 +247,7 @@ mod tests {
         let nobody = Str::new();
         assert_eq!(
             error(&mut h, 0, &nobody, "t"),
-            ErrorCode::ILLEGAL_GENERATION
+            ErrorCode::GROUP_ID_NOT_FOUND
         );
         assert_eq!(
             error(&mut h, -1, &nobody, "gone"),

@@ -21,7 +21,7 @@ use crate::context::ReplyTo;
 /// From this version on a producer that is shut out gets PRODUCER_FENCED; before, INVALID_PRODUCER_EPOCH. Of both keys.
 const WITH_PRODUCER_FENCED: i16 = 2;
 /// From this version of `AddPartitionsToTxn` on clients know TRANSACTION_ABORTABLE.
-const WITH_TRANSACTION_ABORTABLE: i16 = 5;
+const WITH_TRANSACTION_ABORTABLE: i16 = 4;
 
 /// Who speaks for a transaction.
 #[derive(Clone, Copy, Debug)]

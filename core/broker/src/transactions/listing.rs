@@ -78,10 +78,6 @@ impl TransactionCoordinator {
         let refused = |error_code| describe_transactions::TransactionState {
             error_code,
             transactional_id: id.clone(),
-            transaction_timeout_ms: -1,
-            transaction_start_time_ms: -1,
-            producer_id: -1,
-            producer_epoch: -1,
             ..Default::default()
         };
         if id.is_empty() {
@@ -218,7 +214,7 @@ mod tests {
         );
         let missing = c.coordinator.describe(&"y".into());
         let not_found = ErrorCode::TRANSACTIONAL_ID_NOT_FOUND;
-        assert_eq!((missing.error_code, missing.producer_id), (not_found, -1));
+        assert_eq!((missing.error_code, missing.producer_id), (not_found, 0));
         let empty = c.coordinator.describe(&"".into());
         assert_eq!(empty.error_code, ErrorCode::INVALID_REQUEST);
     }
