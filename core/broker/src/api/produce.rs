@@ -508,12 +508,12 @@ mod tests {
                 Bytes::from(flipped).into(),
                 ErrorCode::CORRUPT_MESSAGE,
             ),
-            ("a cut batch", "t", cut.into(), ErrorCode::CORRUPT_MESSAGE),
+            ("a cut batch", "t", cut.into(), ErrorCode::INVALID_RECORD),
             (
                 "half a header",
                 "t",
                 good.to_bytes().slice(..30).into(),
-                ErrorCode::CORRUPT_MESSAGE,
+                ErrorCode::INVALID_RECORD,
             ),
             (
                 "magic 1",
