@@ -46,8 +46,7 @@ fn a_directory_on_sshfs_is_refused_unless_it_is_allowed() {
     };
     let place = Place::Directory(at.join("data"));
     let error = EmbeddedBroker::open(&place, BrokerConfig::default())
-        .err()
-        .expect("refused")
+        .expect_err("refused")
         .to_string();
     assert!(
         error.contains("is on a network file system, FUSE (sshfs)")

@@ -329,7 +329,7 @@ impl Model {
         }
         for (number, (fate, written)) in self.fates.iter().zip(&self.records).enumerate() {
             let what = format!("seed {seed}: transaction {number}, {fate:?}");
-            let nothing = seen.get(&number).is_none();
+            let nothing = !seen.contains_key(&number);
             let whole = seen.get(&number) == Some(written);
             match fate {
                 Fate::Committed => assert!(whole, "{what}"),

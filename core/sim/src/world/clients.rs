@@ -153,7 +153,7 @@ impl World {
             if self.planted == Some(Bug::RecordSkipped) && self.random.chance(20) {
                 continue;
             }
-            let mut headers = record.headers.clone();
+            let mut headers = record.headers;
             let name = headers.find(|header| header.key == compaction::ID_HEADER);
             let id = self.checker.read(
                 place,
