@@ -55,6 +55,13 @@ pub(crate) fn unsupported_version() -> Response {
 }
 
 fn answer(error_code: ErrorCode, version: i16, api_keys: Vec<ApiVersion>) -> Response {
+    if error_code != ErrorCode::NONE {
+        return Response::ApiVersions(ApiVersionsResponse {
+            error_code,
+            api_keys,
+            ..Default::default()
+        });
+    }
     Response::ApiVersions(ApiVersionsResponse {
         error_code,
         api_keys,

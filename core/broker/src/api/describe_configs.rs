@@ -90,12 +90,14 @@ fn result(
     with_docs: bool,
 ) -> DescribeConfigsResult {
     let (error_code, error_message, described) = match found {
-        Ok(described) => (ErrorCode::NONE, None, described),
+        // Kafka's message is empty then, not null.
+        Ok(described) => (ErrorCode::NONE, Some(Str::new()), described),
         Err((code, message)) => (code, Some(message.into()), Vec::new()),
     };
     let wanted = |name: &str| match &resource.configuration_keys {
-        Some(keys) => keys.iter().any(|key| *key == name),
-        None => true,
+        // No keys are all keys, as in Kafka.
+        Some(keys) if !keys.is_empty() => keys.iter().any(|key| *key == name),
+        _ => true,
     };
     let configs = described
         .into_iter()

@@ -32,6 +32,7 @@ pub(crate) fn handle(
     } else {
         request.topics.into_iter().map(|t| t.name).collect()
     };
+    let in_order = names.clone();
     names.sort_unstable();
     names.dedup();
     let misplaced = |cursor: &RequestCursor| {
@@ -44,7 +45,7 @@ pub(crate) fn handle(
             ..Default::default()
         };
         let response = DescribeTopicPartitionsResponse {
-            topics: names.into_iter().map(refused).collect(),
+            topics: in_order.into_iter().map(refused).collect(),
             ..Default::default()
         };
         return Handled::Respond(Response::DescribeTopicPartitions(response));

@@ -196,7 +196,8 @@ fn read_all(broker: &mut Broker, plan: &FetchPlan) -> ReadAll {
                     partition_index: target.key.partition,
                     error_code,
                     high_watermark: -1,
-                    aborted_transactions: None,
+                    // As Kafka has it: null where there is a partition, empty where there is none.
+                    aborted_transactions: is_missing(error_code).then(Vec::new),
                     ..Default::default()
                 }
             }
@@ -204,6 +205,14 @@ fn read_all(broker: &mut Broker, plan: &FetchPlan) -> ReadAll {
         all.partitions.push(data);
     }
     all
+}
+
+/// Whether there is no such partition here.
+fn is_missing(error_code: ErrorCode) -> bool {
+    matches!(
+        error_code,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID
+    )
 }
 
 fn read_one(

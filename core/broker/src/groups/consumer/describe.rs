@@ -29,6 +29,13 @@ impl GroupCoordinator {
             group_id: id.clone(),
             ..DescribedGroup::default()
         };
+        if id.is_empty() {
+            return DescribedGroup {
+                error_code: ErrorCode::INVALID_GROUP_ID,
+                error_message: Some(Str::from_static("A group's id is not empty.")),
+                ..DescribedGroup::default()
+            };
+        }
         let group = match self.groups.get(id) {
             None => return not_found(&*format!("Group {id} not found.")),
             Some(group) => group,
@@ -67,7 +74,7 @@ fn member(group: &ConsumerGroup, m: &Member, topics: &Topics, version: i16) -> D
         client_id: m.client_id.clone(),
         client_host: m.client_host.clone(),
         subscribed_topic_names: m.topics.iter().cloned().collect(),
-        subscribed_topic_regex: Some(m.regex.clone()).filter(|r| !r.is_empty()),
+        subscribed_topic_regex: Some(m.regex.clone()),
         assignment: assignment(topics, current),
         target_assignment: assignment(topics, target),
         member_type: match (version >= MEMBER_TYPE_SINCE, &m.classic) {

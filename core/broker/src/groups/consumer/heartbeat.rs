@@ -803,7 +803,9 @@ mod tests {
         };
         let answer = h.beat_ok(request);
         assert_eq!(has(h.told(&answer)), 1);
-        assert_eq!(h.described().members[0].subscribed_topic_regex, None);
+        let described = h.described();
+        let regex = described.members[0].subscribed_topic_regex.as_deref();
+        assert_eq!(regex, Some(""), "as Kafka tells it");
     }
 
     #[test]
