@@ -564,9 +564,7 @@ mod tests {
                     if skip {
                         iter.skip_before(target);
                     }
-                    let Some(record) = iter.next_record() else {
-                        return None;
-                    };
+                    let record = iter.next_record()?;
                     let record = record.unwrap();
                     if record.timestamp >= target {
                         return Some((record.offset, record.timestamp));
