@@ -22,6 +22,7 @@ use crate::{
     partition::{Advance, CommitWaiter, PartitionIndex, Partitions},
     producer_ids::ProducerIds,
     purgatory::{Expired, Purgatory, WaitId},
+    quotas::Quotas,
     random::Random,
     share_groups::{ShareGroupOutput, ShareGroups},
     share_partitions::{ShareGroupSettings, ShareOutput, SharePartitions},
@@ -106,6 +107,7 @@ pub struct Broker {
     pub(crate) start_config: BrokerConfig,
     /// Settings that were changed while it ran, this time or before; those of topics are with them.
     pub(crate) configs: DynamicConfigs,
+    pub(crate) quotas: Quotas,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) identity: Identity,
     /// How far a JVM Kafka had come on this directory when its topics were taken over.
@@ -189,6 +191,7 @@ impl Broker {
             config,
             start_config,
             configs,
+            quotas: Quotas::default(),
             storage,
             identity,
             kafka: KafkaMark::default(),

@@ -27,6 +27,7 @@ mod output;
 mod partition;
 mod producer_ids;
 mod purgatory;
+mod quotas;
 mod random;
 mod share_groups;
 mod share_partitions;
@@ -44,7 +45,7 @@ pub use context::{ConnId, Endpoint, ReplyTo, RequestContext};
 pub use groups::{ConsumerAssignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy};
 pub use kraft::{PromoteError, Promoted, Promotion, promote};
 pub use metrics::{BrokerMetrics, PartitionMetrics};
-pub use output::{Output, RequestEnvelope, SyncId};
+pub use output::{Output, RequestEnvelope, SyncId, throttle_ms};
 pub use share_partitions::{
     SHARE_GROUP_CONFIGS, ShareConfig, ShareGroupSettings, ShareOffsetReset,
 };

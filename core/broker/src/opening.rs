@@ -16,6 +16,7 @@ use crate::{
     groups::GroupCoordinator,
     partition::PartitionIndex,
     producer_ids::ProducerIds,
+    quotas::{Quotas, store::StoredQuotas},
     random::Random,
     state_files,
     topics::{Checkpoints, OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC},
@@ -70,6 +71,7 @@ pub(crate) fn open(
         }
         None => DynamicConfigs::read(&*storage)?,
     };
+    let quotas = Quotas::new(StoredQuotas::read(&*storage)?);
     let mut broker = Broker::assemble(
         (config, configs),
         storage,
@@ -79,6 +81,7 @@ pub(crate) fn open(
         groups,
         now,
     );
+    broker.quotas = quotas;
     broker.put_groups_in_force();
     broker.open_topics(now, &checkpoints, adopted)?;
     broker.sync_what_was_recovered();

@@ -24,6 +24,21 @@ pub struct RequestEnvelope {
     pub request: Request,
 }
 
+/// For how many milliseconds the client is told to wait with this answer, because it has used up a quota. It is answered at once, and a
+/// driver that speaks TCP reads nothing more from its connection until then (KIP-219).
+pub fn throttle_ms(response: &Response) -> u32 {
+    let throttle_ms = match response {
+        Response::Produce(r) => r.throttle_time_ms,
+        Response::Fetch(r) => r.throttle_time_ms,
+        Response::CreateTopics(r) => r.throttle_time_ms,
+        Response::DeleteTopics(r) => r.throttle_time_ms,
+        Response::CreatePartitions(r) => r.throttle_time_ms,
+        // Nothing that quotas count.
+        _ => 0,
+    };
+    u32::try_from(throttle_ms).unwrap_or(0)
+}
+
 /// Names a sync until [`crate::Broker::handle_synced`]; never reused within one broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SyncId(pub u64);

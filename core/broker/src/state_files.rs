@@ -1,6 +1,6 @@
 //! The files in the data directory that are ours and not Kafka's (for those see `ottla_log::data_dir`):
-//! `ottla-topics`, the topic registry, and `ottla-producer-ids`, the first producer id that no broker run has claimed. A third, `ottla-configs`, is
-//! `configs::dynamic`'s.
+//! `ottla-topics`, the topic registry, and `ottla-producer-ids`, the first producer id that no broker run has claimed. `ottla-configs` is
+//! `configs::dynamic`'s, `ottla-quotas` is `quotas::store`'s.
 //!
 //! They are text lines that end with `crc32c <8 hex digits>` over everything before that line, and are replaced as a whole
 //! (`ottla_log::write_file`). A file that doesn't check is an error at open, never half read.

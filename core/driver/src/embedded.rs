@@ -367,9 +367,8 @@ impl Shared {
                     let answer = Answer {
                         correlation_id,
                         api_version,
+                        mute_ms: ottla_broker::throttle_ms(&response),
                         response,
-                        // There are no quotas yet.
-                        mute_ms: 0,
                     };
                     if let Some(answer) = take(conn, answer) {
                         let mailbox = lock(&self.mailboxes).get(&conn).cloned();

@@ -18,14 +18,19 @@ use super::{
 use crate::{
     Broker,
     context::{Handled, RequestContext},
+    quotas::Mutations,
 };
+
+/// From this version on the client knows THROTTLING_QUOTA_EXCEEDED.
+const STRICT_QUOTA: i16 = 3;
 
 pub(crate) fn handle(
     broker: &mut Broker,
     now: Now,
-    _context: &RequestContext,
+    context: &RequestContext,
     request: CreatePartitionsRequest,
 ) -> Handled {
+    let mut mutations = Mutations::of(broker, context, STRICT_QUOTA);
     let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
     let results = request
         .topics
@@ -37,7 +42,7 @@ pub(crate) fn handle(
                     "Duplicate topic in request.".into(),
                 ))
             } else {
-                create(broker, now, topic, request.validate_only)
+                create(broker, now, topic, request.validate_only, &mut mutations)
             };
             let (error_code, error_message) = match result {
                 Ok(()) => (ErrorCode::NONE, None),
@@ -52,6 +57,7 @@ pub(crate) fn handle(
         .collect();
     Handled::Respond(Response::CreatePartitions(CreatePartitionsResponse {
         results,
+        throttle_time_ms: mutations.throttle_ms,
         ..Default::default()
     }))
 }
@@ -61,6 +67,7 @@ fn create(
     now: Now,
     asked: &CreatePartitionsTopic,
     validate_only: bool,
+    mutations: &mut Mutations,
 ) -> Result<(), (ErrorCode, String)> {
     let index = broker.topics.index_by_name(&asked.name);
     let Some((index, topic)) = index.and_then(|index| Some((index, broker.topics.get(index)?)))
@@ -114,6 +121,7 @@ fn create(
     if validate_only {
         return Ok(());
     }
+    mutations.record(broker, now, additional as usize)?;
     broker
         .grow(now, index, additional)
         .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}")))

@@ -16,6 +16,7 @@ use super::repeated;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
+    quotas::Mutations,
     topic_config::TopicConfig,
     topics::{check_topic_name, effective_config, is_internal_topic},
 };
@@ -23,12 +24,16 @@ use crate::{
 /// More partitions than this in one topic are refused, before a typing error fills the disk with directories.
 pub(crate) const MAX_PARTITIONS: i32 = 100_000;
 
+/// From this version on the client knows THROTTLING_QUOTA_EXCEEDED.
+const STRICT_QUOTA: i16 = 6;
+
 pub(crate) fn handle(
     broker: &mut Broker,
     now: Now,
-    _context: &RequestContext,
+    context: &RequestContext,
     request: CreateTopicsRequest,
 ) -> Handled {
+    let mut mutations = Mutations::of(broker, context, STRICT_QUOTA);
     let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
     // What is named twice is refused once.
     let mut told = HashSet::new();
@@ -40,7 +45,7 @@ pub(crate) fn handle(
             let result = if twice.contains(&topic.name) {
                 Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".into()))
             } else {
-                create(broker, now, topic, request.validate_only)
+                create(broker, now, topic, request.validate_only, &mut mutations)
             };
             result.unwrap_or_else(|(error_code, message): Refusal| CreatableTopicResult {
                 name: topic.name.clone(),
@@ -56,6 +61,7 @@ pub(crate) fn handle(
         .collect();
     Handled::Respond(Response::CreateTopics(CreateTopicsResponse {
         topics,
+        throttle_time_ms: mutations.throttle_ms,
         ..Default::default()
     }))
 }
@@ -67,6 +73,7 @@ fn create(
     now: Now,
     topic: &CreatableTopic,
     validate_only: bool,
+    mutations: &mut Mutations,
 ) -> Result<CreatableTopicResult, Refusal> {
     check_topic_name(&topic.name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
     if let Some(other) = broker.topics.colliding(&topic.name) {
@@ -112,6 +119,7 @@ fn create(
     let described = describe(broker, &config, &configs);
     let mut topic_id = Uuid::ZERO;
     if !validate_only {
+        mutations.record(broker, now, partitions as usize)?;
         let index = broker
             .create_topic(now, topic.name.clone(), partitions, config, configs)
             .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}")))?;

@@ -14,10 +14,14 @@ use super::repeated;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
+    quotas::Mutations,
 };
 
 /// From this version on `topics` is used instead of `topic_names`.
 const WITH_IDS: i16 = 6;
+
+/// From this version on the client knows THROTTLING_QUOTA_EXCEEDED.
+const STRICT_QUOTA: i16 = 5;
 
 pub(crate) fn handle(
     broker: &mut Broker,
@@ -37,6 +41,7 @@ pub(crate) fn handle(
             })
             .collect()
     };
+    let mut mutations = Mutations::of(broker, context, STRICT_QUOTA);
     let twice = repeated(
         asked
             .iter()
@@ -51,7 +56,7 @@ pub(crate) fn handle(
                     "Duplicate topic in the request.".into(),
                 ))
             } else {
-                delete(broker, now, topic)
+                delete(broker, now, topic, &mut mutations)
             };
             match result {
                 Ok((name, topic_id)) => DeletableTopicResult {
@@ -71,6 +76,7 @@ pub(crate) fn handle(
         .collect();
     Handled::Respond(Response::DeleteTopics(DeleteTopicsResponse {
         responses,
+        throttle_time_ms: mutations.throttle_ms,
         ..Default::default()
     }))
 }
@@ -79,6 +85,7 @@ fn delete(
     broker: &mut Broker,
     now: Now,
     asked: &DeleteTopicState,
+    mutations: &mut Mutations,
 ) -> Result<(Str, Uuid), (ErrorCode, String)> {
     if !broker.config.delete_topics {
         return Err((
@@ -118,6 +125,8 @@ fn delete(
         ));
     }
     let (name, id) = (topic.name.clone(), topic.id);
+    let partitions = topic.partitions.len();
+    mutations.record(broker, now, partitions)?;
     match broker.delete_topic(now, index) {
         Ok(()) => Ok((name, id)),
         Err(error) => Err((ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}"))),

@@ -10,7 +10,7 @@ use ottla_protocol::{
         add_partitions_to_txn::{
             AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
         },
-        alter_configs,
+        alter_client_quotas, alter_configs,
         alter_share_group_offsets::{
             AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition,
             AlterShareGroupOffsetsRequestTopic,
@@ -26,6 +26,7 @@ use ottla_protocol::{
             DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsRequestTopic,
         },
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        describe_client_quotas,
         describe_cluster::DescribeClusterRequest,
         describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
         describe_groups::DescribeGroupsRequest,
@@ -489,6 +490,40 @@ fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
                         validate_only: false,
                     },
                 )
+            })
+            .collect(),
+        ApiKey::AlterClientQuotas => [("user", Some("u")), ("client-id", None), ("planet", None)]
+            .into_iter()
+            .map(|(entity_type, name)| {
+                let entry = alter_client_quotas::RequestEntryData {
+                    entity: vec![alter_client_quotas::RequestEntityData {
+                        entity_type: entity_type.into(),
+                        entity_name: name.map(Into::into),
+                    }],
+                    ops: vec![alter_client_quotas::OpData {
+                        key: "producer_byte_rate".into(),
+                        value: 1e6,
+                        remove: false,
+                    }],
+                };
+                Request::AlterClientQuotas(alter_client_quotas::AlterClientQuotasRequest {
+                    entries: vec![entry],
+                    validate_only: false,
+                })
+            })
+            .collect(),
+        ApiKey::DescribeClientQuotas => [("user", 2), ("client-id", 1), ("planet", 2)]
+            .into_iter()
+            .map(|(entity_type, match_type)| {
+                let component = describe_client_quotas::ComponentData {
+                    entity_type: entity_type.into(),
+                    match_type,
+                    match_: None,
+                };
+                Request::DescribeClientQuotas(describe_client_quotas::DescribeClientQuotasRequest {
+                    components: vec![component],
+                    strict: false,
+                })
             })
             .collect(),
         ApiKey::ListConfigResources => {

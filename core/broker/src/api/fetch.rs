@@ -18,6 +18,7 @@ use crate::{
     fetch_sessions::{AnsweredPartition, FetchKey, FetchKind, FetchTarget},
     partition::PartitionIndex,
     purgatory::WaitingFetch,
+    quotas::client_of,
 };
 
 /// From this version on topics are named by id.
@@ -34,6 +35,8 @@ pub(crate) struct FetchPlan {
     follower: bool,
     pub(crate) read_committed: bool,
     max_bytes: usize,
+    /// Whose quotas count; `None` if there are none.
+    client_id: Option<Str>,
     targets: Vec<FetchTarget>,
 }
 
@@ -103,7 +106,11 @@ pub(crate) fn handle(
             }));
         }
     };
-    let max_bytes = request.max_bytes.min(broker.config.fetch_max_bytes).max(0);
+    let mut max_bytes = request.max_bytes.min(broker.config.fetch_max_bytes).max(0);
+    let client_id = client_of(broker, context);
+    if let Some(client_id) = &client_id {
+        max_bytes = max_bytes.min(broker.quotas.fetch_max_bytes(client_id));
+    }
     let plan = FetchPlan {
         reply: context.reply,
         kind,
@@ -111,6 +118,7 @@ pub(crate) fn handle(
         follower: replica_id >= 0,
         read_committed: request.isolation_level == 1,
         max_bytes: max_bytes as usize,
+        client_id,
         targets,
     };
 
@@ -290,9 +298,15 @@ fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Resp
         kind,
         uses_topic_ids,
         follower,
+        client_id,
         targets,
         ..
     } = plan;
+    if let Some(client_id) = client_id
+        && let Err(throttle_time_ms) = broker.quotas.fetched(now, &client_id, read.bytes)
+    {
+        return throttled(&kind, throttle_time_ms);
+    }
     let seen = |data: &PartitionData| AnsweredPartition {
         has_records: !data.records.is_empty(),
         must_be_told: false,
@@ -354,6 +368,18 @@ fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Resp
         error_code: ErrorCode::NONE,
         session_id,
         responses,
+        ..Default::default()
+    })
+}
+
+/// What a client gets that has used up its quota: nothing, and how long to wait. A session that it has goes on as it was; no new one begins.
+fn throttled(kind: &FetchKind, throttle_time_ms: i32) -> Response {
+    Response::Fetch(FetchResponse {
+        throttle_time_ms,
+        session_id: match kind {
+            FetchKind::Incremental(id) => *id,
+            FetchKind::Sessionless | FetchKind::Full => 0,
+        },
         ..Default::default()
     })
 }

@@ -17,6 +17,7 @@ use crate::{
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
+pub(crate) mod alter_client_quotas;
 mod alter_configs;
 mod alter_share_group_offsets;
 pub(crate) mod api_versions;
@@ -28,6 +29,7 @@ mod delete_groups;
 mod delete_records;
 mod delete_share_group_offsets;
 mod delete_topics;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -101,6 +103,8 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::IncrementalAlterConfigs,
     ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
+    ApiKey::DescribeClientQuotas,
+    ApiKey::AlterClientQuotas,
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
     ApiKey::DescribeTransactions,
@@ -169,6 +173,8 @@ pub(crate) fn dispatch(
         Request::DeleteTopics(r) => delete_topics::handle(broker, now, context, r),
         Request::InitProducerId(r) => init_producer_id::handle(broker, now, context, r),
         Request::DeleteRecords(r) => delete_records::handle(broker, now, context, r),
+        Request::DescribeClientQuotas(r) => describe_client_quotas::handle(broker, now, context, r),
+        Request::AlterClientQuotas(r) => alter_client_quotas::handle(broker, now, context, r),
         Request::AlterConfigs(r) => alter_configs::handle(broker, now, context, r),
         Request::IncrementalAlterConfigs(r) => {
             incremental_alter_configs::handle(broker, now, context, r)

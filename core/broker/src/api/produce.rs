@@ -20,6 +20,7 @@ use crate::{
     context::{Handled, RequestContext},
     partition::{CommitWaiter, PartitionIndex},
     purgatory::{PendingPartition, WaitingProduce},
+    quotas::client_of,
     topics::Topic,
     transactions::{
         Admission, Member,
@@ -192,6 +193,10 @@ fn append_all(
 ) -> Handled {
     let acks = request.acks;
     let is_transactional = request.transactional_id.is_some();
+    let throttle_time_ms = match client_of(broker, context) {
+        None => 0,
+        Some(client_id) => broker.quotas.produced(now, &client_id, bytes_of(&request)),
+    };
     let mut any_error = false;
     let mut waits: Vec<(PendingPartition, i64)> = Vec::new();
     let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -251,6 +256,7 @@ fn append_all(
     }
     let response = ProduceResponse {
         responses,
+        throttle_time_ms,
         ..Default::default()
     };
     if acks == 0 {
@@ -278,6 +284,15 @@ fn append_all(
         broker.wait_for_commit(pending.partition, end, CommitWaiter::Produce(id));
     }
     Handled::Deferred
+}
+
+/// What a quota counts: the records, as they came.
+fn bytes_of(request: &ProduceRequest) -> usize {
+    let topics = request.topic_data.iter();
+    topics
+        .flat_map(|topic| &topic.partition_data)
+        .map(|data| data.records.len())
+        .sum()
 }
 
 fn append(

@@ -1,0 +1,216 @@
+//! AlterClientQuotas (49): what users and clients may produce, fetch and change. Each entity is changed wholly or not at all.
+
+use alloc::format;
+
+use ottla_protocol::{
+    ErrorCode, Response, Str,
+    messages::alter_client_quotas::{
+        AlterClientQuotasRequest, AlterClientQuotasResponse, EntityData, EntryData, OpData,
+        RequestEntryData,
+    },
+};
+use ottla_record::Now;
+
+use crate::{
+    Broker,
+    context::{Handled, RequestContext},
+    quotas::{
+        CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, PRODUCER_BYTE_RATE, REQUEST_PERCENTAGE,
+        entities::Entity,
+    },
+};
+
+type Refusal = (ErrorCode, Str);
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    _now: Now,
+    _context: &RequestContext,
+    request: AlterClientQuotasRequest,
+) -> Handled {
+    let validate_only = request.validate_only;
+    let entries = request.entries.into_iter().map(|entry| {
+        let (error_code, error_message) = match alter(broker, &entry, validate_only) {
+            Ok(()) => (ErrorCode::NONE, None),
+            Err((code, message)) => (code, Some(message)),
+        };
+        let entity = entry.entity.into_iter().map(|part| EntityData {
+            entity_type: part.entity_type,
+            entity_name: part.entity_name,
+        });
+        EntryData {
+            error_code,
+            error_message,
+            entity: entity.collect(),
+        }
+    });
+    Handled::Respond(Response::AlterClientQuotas(AlterClientQuotasResponse {
+        entries: entries.collect(),
+        ..Default::default()
+    }))
+}
+
+fn alter(
+    broker: &mut Broker,
+    entry: &RequestEntryData,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let parts = entry.entity.iter();
+    let entity = Entity::named(parts.map(|part| (&part.entity_type, &part.entity_name)))?;
+    entry.ops.iter().try_for_each(check)?;
+    if validate_only {
+        return Ok(());
+    }
+    let mut changed = broker.quotas.stored.clone();
+    let values = entry.ops.iter();
+    changed.set(
+        &entity,
+        values.map(|op| (op.key.clone(), (!op.remove).then_some(op.value))),
+    );
+    if changed == broker.quotas.stored {
+        return Ok(());
+    }
+    changed
+        .write(&*broker.storage)
+        .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}").into()))?;
+    broker.quotas.stored = changed;
+    Ok(())
+}
+
+fn check(op: &OpData) -> Result<(), Refusal> {
+    let key = &op.key;
+    let whole = match &**key {
+        PRODUCER_BYTE_RATE | CONSUMER_BYTE_RATE => true,
+        REQUEST_PERCENTAGE | CONTROLLER_MUTATION_RATE => false,
+        _ => return Err(invalid(format!("Invalid configuration key {key}"))),
+    };
+    if op.remove {
+        return Ok(());
+    }
+    if op.value.is_nan() || op.value <= 0.0 {
+        return Err(invalid(format!("Quota {key} must be greater than 0")));
+    }
+    if !op.value.is_finite() || (whole && op.value > i64::MAX as f64) {
+        return Err(invalid(format!(
+            "Proposed value for {key} is too large for a LONG"
+        )));
+    }
+    // As Kafka: what is left of a computation isn't a fraction.
+    if whole && op.value - (op.value as i64) as f64 > 1e-6 {
+        return Err(invalid(format!(
+            "{key} cannot be a fractional value when using LONG."
+        )));
+    }
+    Ok(())
+}
+
+fn invalid(why: alloc::string::String) -> Refusal {
+    (ErrorCode::INVALID_REQUEST, why.into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::{Durability, testing::Harness};
+    use ottla_protocol::{Request, messages::alter_client_quotas::RequestEntityData};
+    use std::vec::Vec;
+
+    /// A change of one entity; no value removes.
+    pub(crate) fn request(
+        entity: &[(&str, Option<&str>)],
+        ops: &[(&str, Option<f64>)],
+        validate_only: bool,
+    ) -> Request {
+        let entity = entity.iter().map(|(of, name)| RequestEntityData {
+            entity_type: (*of).into(),
+            entity_name: name.map(Into::into),
+        });
+        let ops = ops.iter().map(|(key, value)| OpData {
+            key: (*key).into(),
+            value: value.unwrap_or_default(),
+            remove: value.is_none(),
+        });
+        Request::AlterClientQuotas(AlterClientQuotasRequest {
+            entries: [RequestEntryData {
+                entity: entity.collect(),
+                ops: ops.collect(),
+            }]
+            .into(),
+            validate_only,
+        })
+    }
+
+    pub(crate) fn set(
+        h: &mut Harness,
+        entity: &[(&str, Option<&str>)],
+        ops: &[(&str, Option<f64>)],
+    ) -> ErrorCode {
+        let Response::AlterClientQuotas(answer) = h.ask(1, request(entity, ops, false)) else {
+            panic!()
+        };
+        assert_eq!(answer.entries.len(), 1);
+        let told: Vec<_> = answer.entries[0].entity.iter().collect();
+        assert_eq!(told.len(), entity.len());
+        assert_eq!(
+            answer.entries[0].error_message.is_some(),
+            answer.entries[0].error_code != ErrorCode::NONE
+        );
+        answer.entries[0].error_code
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let mut h = Harness::new(Durability::Os);
+        let user = [("user", Some("u"))];
+        let rate = [("producer_byte_rate", Some(1.0))];
+        for ops in [
+            [("no_such_rate", Some(1.0))],
+            [("no_such_rate", None)],
+            [("connection_creation_rate", Some(1.0))],
+            [("consumer_byte_rate", Some(-1.0))],
+            [("consumer_byte_rate", Some(0.0))],
+            [("consumer_byte_rate", Some(1.5))],
+            [("consumer_byte_rate", Some(1e30))],
+            [("request_percentage", Some(f64::NAN))],
+            [("request_percentage", Some(f64::INFINITY))],
+        ] {
+            assert_eq!(set(&mut h, &user, &ops), ErrorCode::INVALID_REQUEST);
+            // All or nothing.
+            let both = [rate[0], ops[0]];
+            assert_eq!(set(&mut h, &user, &both), ErrorCode::INVALID_REQUEST);
+        }
+        for entity in [
+            &[][..],
+            &[("planet", Some("x"))],
+            &[("user", Some(""))],
+            &[("user", Some("a")), ("user", Some("b"))],
+            &[("ip", Some("127.0.0.1"))],
+            &[("ip", Some("127.0.0.1")), ("user", Some("u"))],
+        ] {
+            assert_eq!(set(&mut h, entity, &rate), ErrorCode::INVALID_REQUEST);
+        }
+        h.ask(1, request(&user, &rate, true));
+        assert!(h.broker.quotas.is_empty());
+        assert_eq!(set(&mut h, &user, &rate), ErrorCode::NONE);
+        assert!(!h.broker.quotas.is_empty());
+        assert_eq!(set(&mut h, &user, &[(rate[0].0, None)]), ErrorCode::NONE);
+        assert!(h.broker.quotas.is_empty());
+    }
+
+    #[test]
+    fn they_are_there_after_a_crash() {
+        let mut h = Harness::new(Durability::Os);
+        let ops = [
+            ("request_percentage", Some(12.5)),
+            ("controller_mutation_rate", Some(0.5)),
+        ];
+        let entity = [("user", None), ("client-id", Some("a b"))];
+        assert_eq!(set(&mut h, &entity, &ops), ErrorCode::NONE);
+        let stored = h.broker.quotas.stored.clone();
+        let mut h = h.restart(false);
+        assert_eq!(h.broker.quotas.stored, stored);
+        let removed = ops.map(|(key, _)| (key, None));
+        assert_eq!(set(&mut h, &entity, &removed), ErrorCode::NONE);
+        assert!(h.restart(false).broker.quotas.is_empty());
+    }
+}

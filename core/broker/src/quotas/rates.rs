@@ -1,0 +1,163 @@
+//! What was used: rates over 11 windows of a second, and the token bucket of changes.
+//!
+//! Kafka's `SampledStat`, `Rate` and `TokenBucket`, with its defaults of `quota.window.num` and `quota.window.size.seconds`.
+
+use alloc::collections::VecDeque;
+
+/// Windows that a rate is measured over.
+pub(super) const SAMPLES: u64 = 11;
+/// Length of one.
+pub(super) const WINDOW_MS: u64 = 1000;
+
+/// What was used in about a second.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    start_ms: u64,
+    last_ms: u64,
+    value: f64,
+}
+
+/// A rate over the last windows.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    samples: VecDeque<Sample>,
+}
+
+impl Rate {
+    /// Counts what is used now.
+    pub(super) fn record(&mut self, now_ms: u64, value: f64) {
+        self.forget_old(now_ms);
+        match self.samples.back_mut() {
+            Some(last) if now_ms.saturating_sub(last.start_ms) < WINDOW_MS => {
+                last.value += value;
+                last.last_ms = now_ms;
+            }
+            _ => self.samples.push_back(Sample {
+                start_ms: now_ms,
+                last_ms: now_ms,
+                value,
+            }),
+        }
+    }
+
+    /// Whether nothing was used in all windows.
+    pub(super) fn is_idle(&mut self, now_ms: u64) -> bool {
+        self.forget_old(now_ms);
+        self.samples.iter().all(|sample| sample.value <= 0.0)
+    }
+
+    /// How long to wait for the rate to be `bound` a second: (rate - bound) / bound of the time it is measured over.
+    pub(super) fn throttle_ms(&mut self, now_ms: u64, bound: f64) -> i32 {
+        self.forget_old(now_ms);
+        let oldest_ms = self
+            .samples
+            .front()
+            .map_or(now_ms, |oldest| oldest.start_ms);
+        let elapsed_ms = now_ms.saturating_sub(oldest_ms);
+        // What is missing of the windows counts as if nothing had been used in it.
+        let missing = (SAMPLES - 1).saturating_sub(elapsed_ms / WINDOW_MS);
+        let window_ms = (elapsed_ms + missing * WINDOW_MS).max(1) as f64;
+        let used: f64 = self.samples.iter().map(|sample| sample.value).sum();
+        let rate = used / (window_ms / 1000.0);
+        if rate <= bound {
+            return 0;
+        }
+        rounded((rate - bound) / bound * window_ms)
+    }
+
+    fn forget_old(&mut self, now_ms: u64) {
+        while let Some(oldest) = self.samples.front() {
+            if now_ms.saturating_sub(oldest.last_ms) < SAMPLES * WINDOW_MS {
+                break;
+            }
+            self.samples.pop_front();
+        }
+    }
+}
+
+/// A token bucket that holds 11 seconds' worth and may be overdrawn once.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    tokens: f64,
+    filled_ms: u64,
+}
+
+impl Bucket {
+    pub(super) fn full(now_ms: u64, bound: f64) -> Self {
+        Self {
+            tokens: burst(bound),
+            filled_ms: now_ms,
+        }
+    }
+
+    pub(super) fn take(&mut self, tokens: f64) {
+        self.tokens -= tokens;
+    }
+
+    /// How long until there is no debt any more.
+    pub(super) fn throttle_ms(&mut self, now_ms: u64, bound: f64) -> i32 {
+        let seconds = now_ms.saturating_sub(self.filled_ms) as f64 / 1000.0;
+        self.tokens = (self.tokens + seconds * bound).min(burst(bound));
+        self.filled_ms = now_ms;
+        match self.tokens < 0.0 {
+            true => rounded(-self.tokens / bound * 1000.0).max(1),
+            false => 0,
+        }
+    }
+
+    /// Whether a full one would do as well, or nobody asked for an hour.
+    pub(super) fn is_idle(&self, now_ms: u64) -> bool {
+        let ms = now_ms.saturating_sub(self.filled_ms);
+        ms >= 3_600_000 || (self.tokens >= 0.0 && ms >= SAMPLES * WINDOW_MS)
+    }
+}
+
+fn burst(bound: f64) -> f64 {
+    bound * (SAMPLES * WINDOW_MS / 1000) as f64
+}
+
+/// To whole milliseconds, as far as answers can tell them.
+fn rounded(ms: f64) -> i32 {
+    (ms + 0.5) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_over_eleven_windows() {
+        let mut rate = Rate::default();
+        assert!(rate.is_idle(0));
+        rate.record(5_000, 1_000.0);
+        // Measured over ten seconds at least: 100 a second.
+        assert_eq!(rate.throttle_ms(5_000, 100.0), 0);
+        rate.record(5_000, 500.0);
+        // 150 a second: half of ten seconds more.
+        assert_eq!(rate.throttle_ms(5_000, 100.0), 5_000);
+        // Half a second later it is 150 / 10.5 s.
+        assert_eq!(rate.throttle_ms(5_500, 100.0), 4_500);
+        assert_eq!(rate.throttle_ms(15_000, 100.0), 5_000);
+        assert!(!rate.is_idle(15_999));
+        assert!(rate.is_idle(16_000));
+        assert_eq!(rate.throttle_ms(16_000, 100.0), 0);
+        rate.record(16_000, 10.0);
+        rate.record(16_000, -10.0);
+        assert!(rate.is_idle(16_000));
+        rate.record(16_000, f64::from(i32::MAX));
+        assert_eq!(rate.throttle_ms(16_000, 1e-9), i32::MAX);
+    }
+
+    #[test]
+    fn a_bucket_is_overdrawn_once() {
+        let mut bucket = Bucket::full(0, 2.0);
+        bucket.take(22.0);
+        assert_eq!(bucket.throttle_ms(0, 2.0), 0);
+        bucket.take(3.0);
+        assert_eq!(bucket.throttle_ms(0, 2.0), 1_500);
+        assert_eq!(bucket.throttle_ms(1_000, 2.0), 500);
+        assert_eq!(bucket.throttle_ms(1_500, 2.0), 0);
+        assert!(!bucket.is_idle(1_500));
+        assert!(bucket.is_idle(12_500));
+    }
+}
