@@ -1,6 +1,8 @@
 //! How fast a partition's log is, next to the same bytes through memcpy, CRC-32C and plain write(2).
 //!
-//! `cargo run --release -p ottla-driver --example log_speed [DIR]`
+//! `cargo run --release -p ottla-driver --example log_speed [--log-gib N] [DIR]`
+//!
+//! With `--log-gib N` only look-ups and reads in a log of N GiB are measured; the last line has the figures as JSON.
 
 use bytes::Bytes;
 use ottla_driver::FileStorage;
@@ -214,18 +216,234 @@ fn lookups(log: &mut PartitionLog, timestamps: i64) {
     println!("  a record by time        {:8} ns", by_time.as_nanos());
 }
 
-fn main() {
-    let dir = std::env::args_os().nth(1).map_or_else(
-        || std::env::temp_dir().join(format!("ottla-log-speed-{}", std::process::id())),
-        PathBuf::from,
+/// Look-ups that are timed one by one.
+const LOOKUPS: usize = 20_000;
+/// Bytes of sealed segments that are read and copied in turn.
+const REGION: u64 = 512 << 20;
+/// Bytes of a read, and of the buffer that is copied to.
+const PIECE: usize = 1 << 20;
+
+/// Numbers below `n` without a pattern, the same ones in every run (SplitMix64).
+fn random(n: i64) -> Vec<i64> {
+    let mut state = 0u64;
+    (0..LOOKUPS)
+        .map(|_| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as i64
+        })
+        .collect()
+}
+
+/// Times each look-up in microseconds; the median and the 99th percentile, with the two readings of the clock around it.
+fn timed(places: &[i64], mut look_up: impl FnMut(i64)) -> (f64, f64) {
+    let mut times: Vec<Duration> = places
+        .iter()
+        .map(|place| {
+            let start = Instant::now();
+            look_up(*place);
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    let at = |share: usize| times[times.len() * share / 100].as_nanos() as f64 / 1e3;
+    (at(50), at(99))
+}
+
+/// A part of the large log: what its batches are like, and which offsets it has. A record's timestamp is its offset.
+struct Part {
+    batch_bytes: usize,
+    offsets: std::ops::Range<i64>,
+}
+
+/// Appends batches of `size` bytes, about 1 MiB of them built at a time, until the log has `until` bytes.
+fn fill_part(log: &mut PartitionLog, size: usize, until: u64) -> Part {
+    let first = log.log_end_offset();
+    let mut next = first;
+    while log.size_bytes() < until {
+        let batches: Vec<_> = (0..(PIECE / size).max(1))
+            .map(|_| {
+                let built = batch(size, next);
+                next += i64::from(built.1.record_count);
+                built
+            })
+            .collect();
+        for (bytes, header) in batches {
+            log.append(bytes, &header, 0, now()).expect("appended");
+        }
+    }
+    Part {
+        batch_bytes: size,
+        offsets: first..log.log_end_offset(),
+    }
+}
+
+/// Look-ups in a part of the log, as JSON.
+fn part_lookups(log: &mut PartitionLog, part: &Part) -> String {
+    let end = log.log_end_offset();
+    let mut places = random(part.offsets.end - part.offsets.start);
+    for place in &mut places {
+        *place += part.offsets.start;
+    }
+    println!(
+        "{}-byte batches, offsets {:?}",
+        part.batch_bytes, part.offsets
     );
+    let mut figures = format!("{{\"batch_bytes\":{}", part.batch_bytes);
+    for round in ["first", "again"] {
+        let by_offset = timed(&places, |offset| {
+            let found = log.read(offset, 1, true, end).expect("read");
+            assert!(!found.chunks.is_empty());
+            black_box(found);
+        });
+        let by_time = timed(&places, |timestamp| {
+            let found = log.offset_for_time(timestamp).expect("a log that works");
+            assert_eq!(black_box(found), Some((timestamp, timestamp)));
+        });
+        for (what, (p50, p99)) in [("offset", by_offset), ("time", by_time)] {
+            println!("  by {what:6} {round}: p50 {p50:7.2} µs, p99 {p99:7.2} µs");
+            if round == "again" {
+                figures += &format!(",\"{what}\":{{\"p50_us\":{p50},\"p99_us\":{p99}}}");
+            }
+        }
+    }
+    figures + "}"
+}
+
+/// What `work` does with each piece of the log from `first` on, one read of 1 MiB after the other.
+fn each_piece(log: &mut PartitionLog, first: i64, bytes: usize, mut work: impl FnMut(&[Bytes])) {
+    let (mut next, mut read, end) = (first, 0, log.log_end_offset());
+    while read < bytes {
+        let slice = log.read(next, PIECE, true, end).expect("read");
+        work(&slice.chunks);
+        read += slice.bytes;
+        next = slice.end_offset;
+    }
+}
+
+fn copy_to(buffer: &mut [u8], chunks: &[Bytes]) {
+    let mut at = 0;
+    for chunk in chunks {
+        buffer[at..at + chunk.len()].copy_from_slice(black_box(chunk));
+        at += chunk.len();
+    }
+    black_box(&buffer);
+}
+
+/// Reading sealed, mapped segments beside copying the very same bytes of the same maps, in turns; as JSON.
+fn sealed_reads(log: &mut PartitionLog, part: &Part, part_bytes: u64) -> String {
+    let bytes = (REGION.min(part_bytes / 10 * 9)) as usize;
+    let first = part.offsets.start;
+    // What is copied: the same slices, fetched beforehand. This also brings in every page.
+    let mut pieces: Vec<Vec<Bytes>> = Vec::new();
+    each_piece(log, first, bytes, |chunks| pieces.push(chunks.to_vec()));
+    let mut buffer = vec![1u8; PIECE + part.batch_bytes];
+    let (mut copied, mut read, mut walked) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..=ROUNDS {
+        let start = Instant::now();
+        for piece in &pieces {
+            copy_to(&mut buffer, piece);
+        }
+        copied.push(start.elapsed());
+        let start = Instant::now();
+        each_piece(log, first, bytes, |chunks| copy_to(&mut buffer, chunks));
+        read.push(start.elapsed());
+        let start = Instant::now();
+        let mut sum = 0u64;
+        each_piece(log, first, bytes, |chunks| {
+            for batch in ottla_record::Batches::new(chunks.to_vec()) {
+                let lines = batch.expect("whole").body().clone();
+                sum += lines.chunks(64).map(|line| u64::from(line[0])).sum::<u64>();
+            }
+        });
+        black_box(sum);
+        walked.push(start.elapsed());
+    }
+    let all: usize = pieces.iter().flatten().map(Bytes::len).sum();
+    // The first round warms up.
+    let [copied, read, walked] = [copied, read, walked].map(|runs| median(runs[1..].to_vec()));
+    let share = |time: Duration| 100.0 * copied.as_secs_f64() / time.as_secs_f64();
+    println!(
+        "{}-byte batches, {} MB of sealed segments\n  copied                        {:6.2} GB/s\n  \
+         read, and copied              {:6.2} GB/s, {:.0} % of that\n  \
+         read, a byte of each 64 seen  {:6.2} GB/s, {:.0} % of that",
+        part.batch_bytes,
+        all / 1_000_000,
+        gb_per_s(all, copied),
+        gb_per_s(all, read),
+        share(read),
+        gb_per_s(all, walked),
+        share(walked),
+    );
+    format!(
+        "{{\"batch_bytes\":{},\"copy_gb_per_s\":{},\"read_percent\":{},\"walk_percent\":{}}}",
+        part.batch_bytes,
+        gb_per_s(all, copied),
+        share(read),
+        share(walked)
+    )
+}
+
+/// A log of so many GiB, four fifths of it batches of 100 kB and then batches of 1 kB, in segments of the default size.
+fn large_log(dir: &std::path::Path, gib: u64) {
+    let mut log = log_in(Arc::new(FileStorage::new(dir)));
+    let (most, all) = ((gib << 30) / 5 * 4, gib << 30);
+    let start = Instant::now();
+    let parts = [
+        (fill_part(&mut log, 100_000, most), most),
+        (fill_part(&mut log, 1_000, all), all - most),
+    ];
+    println!(
+        "\na log of {gib} GiB, {} segments, written in {:.1} s",
+        log.segment_count(),
+        start.elapsed().as_secs_f64()
+    );
+    let lookups: Vec<_> = parts
+        .iter()
+        .map(|(part, _)| part_lookups(&mut log, part))
+        .collect();
+    log.roll(now()).expect("rolled");
+    let reads: Vec<_> = parts
+        .iter()
+        .map(|(part, bytes)| sealed_reads(&mut log, part, *bytes))
+        .collect();
+    println!(
+        "{{\"gib\":{gib},\"lookups\":[{}],\"sealed\":[{}]}}",
+        lookups.join(","),
+        reads.join(",")
+    );
+}
+
+fn main() {
+    let (mut dir, mut gib) = (None, None);
+    let mut args = std::env::args_os().skip(1);
+    while let Some(arg) = args.next() {
+        if arg == "--log-gib" {
+            let number = args.next().and_then(|n| n.to_str()?.parse().ok());
+            gib = Some(number.filter(|gib| *gib > 0).expect("--log-gib N"));
+        } else {
+            dir = Some(PathBuf::from(arg));
+        }
+    }
+    let dir = dir.unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("ottla-log-speed-{}", std::process::id()))
+    });
     std::fs::create_dir_all(&dir).expect("the directory can be made");
-    for size in [1 << 20, 100_000, 16_000, 1_000] {
-        appends(&dir, size);
+    if let Some(gib) = gib {
+        large_log(&dir, gib);
+    } else {
+        for size in [1 << 20, 100_000, 16_000, 1_000] {
+            appends(&dir, size);
+        }
+        for size in [100_000, 1_000] {
+            reads("memory", Arc::new(MemoryStorage::new()), size);
+            reads("files", Arc::new(FileStorage::new(&dir)), size);
+        }
+        large_log(&dir, 1);
     }
-    for size in [100_000, 1_000] {
-        reads("memory", Arc::new(MemoryStorage::new()), size);
-        reads("files", Arc::new(FileStorage::new(&dir)), size);
-    }
-    std::fs::remove_dir_all(&dir).expect("removed");
+    std::fs::remove_dir_all(dir.join("t-0")).expect("removed");
+    // Somebody else's directory may hold more.
+    let _ = std::fs::remove_dir(&dir);
 }
