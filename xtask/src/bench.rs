@@ -1,8 +1,8 @@
-//! `cargo xtask bench [--json] [--quick]`: medians over several runs, beside what the machine and the peers do.
+//! `cargo xtask bench [--json] [--quick] [--log-gib N]`: medians over several runs, beside what the machine and the peers do.
 
 use crate::{
     install_c, packages, setup,
-    shell::{Outcome, command, output, root, step, target_dir},
+    shell::{Outcome, cargo, command, output, root, step, target_dir},
 };
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ enum Unit {
     PerSecond,
     Microseconds,
     GigabytesPerSecond,
+    /// Of the speed at which the same bytes are copied; `beside` is that speed in GB/s.
+    PercentOfCopying,
 }
 
 /// Runs the command.
@@ -45,12 +47,18 @@ pub fn main(args: &[String]) -> Outcome {
     {
         return crate::peers::main(rest);
     }
-    let (mut as_json, mut quick) = (false, false);
-    for arg in args {
+    const USAGE: &str = "usage: cargo xtask bench [peers] [--json] [--quick] [--log-gib N]";
+    let (mut as_json, mut quick, mut log_gib) = (false, false, 1u32);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
         match arg.as_str() {
             "--json" => as_json = true,
             "--quick" => quick = true,
-            _ => return Err("usage: cargo xtask bench [peers] [--json] [--quick]".into()),
+            "--log-gib" => {
+                let number = args.next().and_then(|number| number.parse().ok());
+                log_gib = number.filter(|gib| *gib > 0).ok_or(USAGE)?;
+            }
+            _ => return Err(USAGE.into()),
         }
     }
     let (runs, millions) = if quick { (1, 1) } else { (5, 4) };
@@ -76,6 +84,7 @@ pub fn main(args: &[String]) -> Outcome {
 
     let busy_before = load();
     let mut rows = machine(runs);
+    rows.extend(large_log(log_gib, &dir.join("log"))?);
     let count = millions * 1_000_000;
     let data = dir.join("data");
     let c = |library: Option<&Path>, what: &str, bootstrap: &str, count: usize, extra: &[&str]| {
@@ -349,6 +358,47 @@ fn machine(runs: usize) -> Vec<Row> {
     rows
 }
 
+/// Look-ups in a log of so many GiB, and reads of its sealed segments (`core/driver/examples/log_speed.rs`): one run, which
+/// takes 20,000 look-ups of each kind and the median of five reads.
+fn large_log(gib: u32, dir: &Path) -> Outcome<Vec<Row>> {
+    step("the log");
+    let result = result_of(
+        cargo()
+            .args(["run", "--release", "-q", "-p", "ottla-driver"])
+            .args(["--example", "log_speed", "--", "--log-gib"])
+            .arg(gib.to_string())
+            .arg(dir),
+    )?;
+    let mut rows = Vec::new();
+    let parts = |field: &str| result[field].as_array().cloned().unwrap_or_default();
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let kb = |part: &Value| number(&part["batch_bytes"]) / 1e3;
+    for part in parts("lookups") {
+        for (field, what, goal) in [("offset", "offset", 2.0), ("time", "timestamp", 5.0)] {
+            rows.push(Row {
+                name: format!("log of {gib} GiB, by {what}, {} kB batches", kb(&part)),
+                goal: Some(goal),
+                unit: Unit::Microseconds,
+                median: number(&part[field]["p50_us"]),
+                beside: number(&part[field]["p99_us"]),
+            });
+        }
+    }
+    for part in parts("sealed") {
+        rows.push(Row {
+            name: format!("read mapped segments, {} kB batches", kb(&part)),
+            goal: Some(50.0),
+            unit: Unit::PercentOfCopying,
+            median: number(&part["read_percent"]),
+            beside: number(&part["copy_gb_per_s"]),
+        });
+    }
+    if rows.len() != 6 {
+        return Err("log_speed printed other figures than were expected".into());
+    }
+    Ok(rows)
+}
+
 /// Runs it several times, each with an empty data directory.
 fn repeat(
     runs: usize,
@@ -426,6 +476,7 @@ impl Row {
             Unit::PerSecond => ("messages per second", "messages per CPU second"),
             Unit::Microseconds => ("microseconds, p50", "microseconds, p99"),
             Unit::GigabytesPerSecond => ("GB/s", "values per second"),
+            Unit::PercentOfCopying => ("percent of copying", "GB/s, copying"),
         };
         let mut value = json!({"name": self.name.trim(), "unit": unit, "median": self.median});
         value[beside] = json!(self.beside);
@@ -468,6 +519,12 @@ fn print(rows: &[Row], runs: usize) {
                 "GB/s",
                 format!("{} values/s", millions(row.beside)),
                 None,
+            ),
+            Unit::PercentOfCopying => (
+                format!("{:.0} %", row.median),
+                "of copying",
+                format!("{:.1} GB/s", row.beside),
+                row.goal.map(|goal| format!("{goal:.0} %")),
             ),
         };
         let mark = match row.reached() {

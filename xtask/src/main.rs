@@ -51,7 +51,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "bench",
-        "bench [peers] [--json] [--quick]: speed, beside the machine's own and the peers'; peers: the daemon beside a JVM Kafka",
+        "bench [peers] [--json] [--quick] [--log-gib N]: speed, beside the machine's own and the peers'; peers: the daemon beside a JVM Kafka",
         bench::main,
     ),
     (
