@@ -8,6 +8,9 @@ use ottla_protocol::{
     frame::{decode_response, encode_request},
     messages::{
         ApiVersionsRequest, MetadataRequest,
+        alter_client_quotas::{
+            AlterClientQuotasRequest, OpData, RequestEntityData, RequestEntryData,
+        },
         create_topics::{CreatableTopic, CreateTopicsRequest},
         fetch::{FetchPartition, FetchRequest, FetchTopic},
         find_coordinator::FindCoordinatorRequest,
@@ -850,4 +853,55 @@ fn durability_is_that_of_the_broker() {
     let server = serve_at(&place, two_loops());
     let read = values_of(Client::to(&server).ask(FETCH, &fetch("t", 0, 0)));
     assert_eq!(read, [b"kept"]);
+}
+
+#[test]
+fn a_client_beyond_its_quota_is_answered_at_once_and_not_read_for_a_while() {
+    let server = serve(two_loops());
+    let mut client = Client::to(&server);
+    client.create("t");
+    let set = |value: Option<f64>| {
+        Request::AlterClientQuotas(AlterClientQuotasRequest {
+            entries: vec![RequestEntryData {
+                entity: vec![RequestEntityData {
+                    entity_type: "client-id".into(),
+                    entity_name: Some("test".into()),
+                }],
+                ops: vec![OpData {
+                    key: "producer_byte_rate".into(),
+                    value: value.unwrap_or_default(),
+                    remove: value.is_none(),
+                }],
+            }],
+            validate_only: false,
+        })
+    };
+    let Response::AlterClientQuotas(answer) = client.ask(1, &set(Some(1000.0))) else {
+        panic!()
+    };
+    assert_eq!(answer.entries[0].error_code, ErrorCode::NONE);
+    // A little more than ten seconds' worth: half a second or so to wait.
+    let started = Instant::now();
+    let records = batch(&[&[b'x'; 10_500]]);
+    let Response::Produce(answer) = client.ask(PRODUCE, &produce("t", 1, records)) else {
+        panic!()
+    };
+    let answered = started.elapsed();
+    let throttle = Duration::from_millis(u64::try_from(answer.throttle_time_ms).unwrap());
+    assert!(
+        (400..1000).contains(&answer.throttle_time_ms),
+        "{throttle:?}"
+    );
+    assert!(
+        answered < throttle,
+        "the answer itself waited: {answered:?}"
+    );
+    client.ask(METADATA, &metadata("t"));
+    assert!(started.elapsed() >= throttle, "{:?}", started.elapsed());
+    // Who has no quota waits for nothing.
+    client.ask(1, &set(None));
+    let Response::Produce(answer) = client.ask(PRODUCE, &produce("t", 1, batch(&[b"x"]))) else {
+        panic!()
+    };
+    assert_eq!(answer.throttle_time_ms, 0);
 }
