@@ -673,6 +673,7 @@ impl Broker {
             TransactionOutput::WriteMarkers(_) if self.closed => {}
             TransactionOutput::WriteMarkers(decision) => self.write_markers(now, decision),
             TransactionOutput::Moved(id) => self.transaction_moved(now, &id),
+            TransactionOutput::NotWritten(id) => self.refuse_waiting_of(now, &id),
         }
     }
 

@@ -97,6 +97,8 @@ pub(crate) enum TransactionOutput {
     WriteMarkers(Decision),
     /// What was under way for this transactional id is not any more.
     Moved(Str),
+    /// What was under way for this transactional id could not be written: whoever waits for it would wait in vain.
+    NotWritten(Str),
 }
 
 /// All transactional ids of this broker.
@@ -181,6 +183,8 @@ impl TransactionCoordinator {
             }
             (Err(_), _) => {}
         }
+        // Its log failed: looking again would only fail again, and at once.
+        let in_vain = matches!((&then, &result), (Then::AddImplicitly, Err(_)));
         match then {
             Then::Init { reply } => self.initialised(reply, &id, result),
             Then::Add { request } => self.added(request, &id, result),
@@ -188,7 +192,10 @@ impl TransactionCoordinator {
             Then::Decide { answer } => self.decided(answer, &id, result),
             Then::Complete | Then::AddImplicitly | Then::Forget => {}
         }
-        self.out.moved(id);
+        match in_vain {
+            true => self.out.not_written(id),
+            false => self.out.moved(id),
+        }
         self.start_timers(now);
     }
 

@@ -91,6 +91,10 @@ impl Outbox {
         self.outputs.push_back(TransactionOutput::Moved(id));
     }
 
+    pub fn not_written(&mut self, id: Str) {
+        self.outputs.push_back(TransactionOutput::NotWritten(id));
+    }
+
     pub fn take_write(&mut self, token: TransactionToken) -> Option<Write> {
         self.writes.remove(&token.0)
     }

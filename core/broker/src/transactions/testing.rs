@@ -129,7 +129,9 @@ impl Coordinator {
                         self.finish_markers();
                     }
                 }
-                TransactionOutput::Moved(id) => self.moved.push(id),
+                TransactionOutput::Moved(id) | TransactionOutput::NotWritten(id) => {
+                    self.moved.push(id);
+                }
             }
         }
     }

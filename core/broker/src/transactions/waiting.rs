@@ -137,6 +137,14 @@ impl Broker {
         self.refuse_waiting(now, |_| true, ErrorCode::NOT_COORDINATOR);
     }
 
+    /// Refuses those of a transactional id, whose log takes no records.
+    pub(crate) fn refuse_waiting_of(&mut self, now: Now, id: &Str) {
+        for waiter in self.waiting.queues.remove(id).unwrap_or_default() {
+            let handled = refused(&waiter.context, waiter.request, ErrorCode::NOT_COORDINATOR);
+            self.finish(now, waiter.context.reply, handled);
+        }
+    }
+
     fn refuse_waiting(
         &mut self,
         now: Now,
