@@ -32,6 +32,18 @@ pub struct LastBatch {
     pub last_offset: Option<i64>,
 }
 
+/// So many records' keys are looked up together: about as many as a processor waits for at once.
+const GROUP: usize = 16;
+
+/// What the map needs to know of a record.
+#[derive(Clone, Copy)]
+struct Keyed {
+    /// Of its key, if it has one.
+    hash: Option<[u64; 2]>,
+    offset: i64,
+    tombstone: bool,
+}
+
 /// What decides over records.
 pub struct Filter {
     pub map: OffsetMap,
@@ -42,6 +54,8 @@ pub struct Filter {
     pub codecs: Codecs,
     /// For each record of the batch that is looked at, whether it stays.
     stays: Vec<bool>,
+    /// The records whose keys are looked up next.
+    group: Vec<Keyed>,
 }
 
 impl Filter {
@@ -59,6 +73,7 @@ impl Filter {
             delete_retention_ms,
             codecs: Codecs::new(),
             stays: Vec::new(),
+            group: Vec::with_capacity(GROUP),
         }
     }
 
@@ -68,14 +83,16 @@ impl Filter {
         let header = batch.header();
         if !header.attributes.is_control() && !self.transactions.is_aborted(header) {
             let area = batch.plain(&mut self.codecs, Limits::default())?;
-            for record in Records::new(header, &area)? {
-                let record = record?;
-                if let Some(key) = record.key
-                    && (from..end).contains(&record.offset)
-                    && !self.map.put(key, record.offset)
-                {
-                    self.map.latest = record.offset - 1;
-                    return Ok(false);
+            let mut records = Records::new(header, &area)?;
+            while self.next_group(&mut records)? {
+                for record in &self.group {
+                    if let Some(hash) = record.hash
+                        && (from..end).contains(&record.offset)
+                        && !self.map.put(hash, record.offset)
+                    {
+                        self.map.latest = record.offset - 1;
+                        return Ok(false);
+                    }
                 }
             }
         }
@@ -96,6 +113,22 @@ impl Filter {
             }
             self.keep_data(batch, must_stay)
         }
+    }
+
+    /// Takes the next records of a batch into `group`, and lets the map look for their keys; false if there are none.
+    fn next_group(&mut self, records: &mut Records<'_>) -> Result<bool, RecordError> {
+        self.group.clear();
+        for record in records.take(GROUP) {
+            let record = record?;
+            self.group.push(Keyed {
+                hash: record.key.map(|key| self.map.hash(key)),
+                offset: record.offset,
+                tombstone: record.value.is_none(),
+            });
+        }
+        self.map
+            .approach(self.group.iter().filter_map(|record| record.hash));
+        Ok(!self.group.is_empty())
     }
 
     fn keep_control(
@@ -136,16 +169,18 @@ impl Filter {
             .is_some_and(|horizon| horizon <= self.now_ms);
         self.stays.clear();
         let (mut count, mut tombstones) = (0, false);
-        for record in Records::new(header, &area)? {
-            let record = record?;
-            let stays = record.offset > self.map.latest
-                || record.key.is_some_and(|key| {
-                    let newest = self.map.get(key).is_none_or(|at| record.offset >= at);
-                    newest && (record.value.is_some() || !tombstones_go)
-                });
-            count += i32::from(stays);
-            tombstones |= stays && record.value.is_none();
-            self.stays.push(stays);
+        let mut records = Records::new(header, &area)?;
+        while self.next_group(&mut records)? {
+            for record in &self.group {
+                let stays = record.offset > self.map.latest
+                    || record.hash.is_some_and(|hash| {
+                        let newest = self.map.get(hash).is_none_or(|at| record.offset >= at);
+                        newest && !(record.tombstone && tombstones_go)
+                    });
+                count += i32::from(stays);
+                tombstones |= stays && record.tombstone;
+                self.stays.push(stays);
+            }
         }
         // What lies beyond the map was not cleaned yet: the time of its tombstones begins when it is.
         let begins_horizon = tombstones

@@ -48,10 +48,9 @@ impl OffsetMap {
         self.keys
     }
 
-    /// Notes a key's offset, which is not below the one it had. False if there is no room for another key.
+    /// Notes the offset of a key with this hash, which is not below the one it had. False if there is no room for another key.
     #[must_use]
-    pub fn put(&mut self, key: &[u8], offset: i64) -> bool {
-        let hash = key_hash::hash(self.seed[0], self.seed[1], key);
+    pub fn put(&mut self, hash: [u64; 2], offset: i64) -> bool {
         let mut at = self.place(hash);
         if self.slots[at].offset < 0 {
             if self.keys >= load(self.slots.len()) {
@@ -67,17 +66,33 @@ impl OffsetMap {
         true
     }
 
-    /// The largest offset of a key, if it is in the map.
-    pub fn get(&self, key: &[u8]) -> Option<i64> {
-        let hash = key_hash::hash(self.seed[0], self.seed[1], key);
+    /// The largest offset of a key with this hash, if it is in the map.
+    pub fn get(&self, hash: [u64; 2]) -> Option<i64> {
         let slot = self.slots[self.place(hash)];
         (slot.offset >= 0).then_some(slot.offset)
+    }
+
+    /// The hash of a key, by which it is known here.
+    pub fn hash(&self, key: &[u8]) -> [u64; 2] {
+        key_hash::hash(self.seed[0], self.seed[1], key)
+    }
+
+    /// Looks at where the searches for these hashes begin. A large map is in no cache, so that each search waits for memory; these
+    /// looks don't depend on each other, and the processor waits for all of them at once.
+    pub fn approach(&self, hashes: impl Iterator<Item = [u64; 2]>) {
+        let seen = hashes.fold(0, |seen, hash| seen ^ self.slots[self.home(hash)].offset);
+        core::hint::black_box(seen);
+    }
+
+    /// Where the search for a hash begins.
+    fn home(&self, hash: [u64; 2]) -> usize {
+        ((u128::from(hash[0]) * self.slots.len() as u128) >> 64) as usize
     }
 
     /// Where the hash is, or would be: there is always a free place.
     fn place(&self, hash: [u64; 2]) -> usize {
         let len = self.slots.len();
-        let mut at = ((u128::from(hash[0]) * len as u128) >> 64) as usize;
+        let mut at = self.home(hash);
         while self.slots[at].offset >= 0 && self.slots[at].hash != hash {
             at += 1;
             if at == len {
@@ -114,7 +129,7 @@ mod tests {
             let mut model = BTreeMap::new();
             for offset in 0..20_000i64 {
                 let key = (offset * offset % 3001).to_be_bytes();
-                if !map.put(&key, offset) {
+                if !map.put(map.hash(&key), offset) {
                     assert!(!model.contains_key(&key));
                     assert_eq!(map.len(), load((bytes / 24).max(2)), "full, not before");
                     continue;
@@ -124,7 +139,7 @@ mod tests {
             }
             for key in 0..3001i64 {
                 let key = key.to_be_bytes();
-                assert_eq!(map.get(&key), model.get(&key).copied());
+                assert_eq!(map.get(map.hash(&key)), model.get(&key).copied());
             }
         }
     }
