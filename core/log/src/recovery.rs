@@ -159,8 +159,13 @@ impl PartitionLog {
                 for mut gone in segments.drain(..) {
                     gone.delete(storage.as_ref())?;
                 }
-            } else if i > 0 && base != log_end_offset && base > durable && !config.compact {
-                // The end of the segment before was lost; what came after it goes too, or there would be a hole.
+            } else if i > 0
+                && base != log_end_offset
+                && base > durable
+                && (!config.compact || mark.is_some() || options.recovery_point == 0)
+            {
+                // The end of the segment before was lost; what came after it goes too, or there would be a hole. Compaction makes
+                // holes as well, but only in what it has made durable first: those of Ottla's lie below the mark.
                 recovery.note_cut(
                     format!("{dir}: nothing from offset {log_end_offset} to {base}"),
                     files.range(base..).map(|(_, size)| size).sum(),
