@@ -110,6 +110,8 @@ final class Connect {
                 check(answer.startsWith("201"), answer);
             }
             pass(world, "distributed", program, 0, 100);
+            // The sink reads what is not committed yet; a worker killed before its commit would leave that to the transaction's timeout.
+            equal(Producers.numbers(100), values(world.all(topic, 1, 100, "isolation.level", "read_committed")), "committed lines in the topic");
             // It dies in the middle of its work, and the next one takes that up.
             Files.writeString(world.files.resolve("distributed-Source"), "100\n101\n", StandardOpenOption.APPEND);
             program.kill();
