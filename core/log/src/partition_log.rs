@@ -580,7 +580,13 @@ impl PartitionLog {
     fn try_close(&mut self) -> Result<(), LogError> {
         self.overtake_compaction()?;
         if self.is_untouched() {
-            // What is not there is made when it is opened: thousands of such logs are not worth their syncs.
+            // What is not there is made when it is opened: thousands of such logs are not worth their syncs. A JVM Kafka would complain
+            // of missing indexes.
+            if self.unsaved {
+                let storage = self.storage.clone();
+                self.segments[0].write_indexes(storage.as_ref())?;
+                self.unsaved = false;
+            }
             return Ok(());
         }
         if self.unsaved || self.segments.iter().any(|segment| segment.stale_files) {
