@@ -10,6 +10,7 @@ mod planted;
 mod random;
 mod storage;
 mod trace;
+mod transactions;
 mod world;
 
 pub use planted::Bug;

@@ -23,6 +23,7 @@ const PLANTED_SEEDS: u64 = 100;
 struct Totals {
     records: u64,
     acknowledged: u64,
+    transactions: u64,
     crashes: u64,
     faults: u64,
     steps: u64,
@@ -33,6 +34,7 @@ impl Totals {
     fn add(&mut self, outcome: &Outcome) {
         self.records += outcome.records;
         self.acknowledged += outcome.acknowledged;
+        self.transactions += outcome.transactions;
         self.crashes += outcome.crashes;
         self.faults += outcome.faults;
         self.steps += outcome.steps;
@@ -106,9 +108,10 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{seeds} seeds: {} records ({} acknowledged), {} crashes and restarts, {} storage faults, {} steps, {:.0} s simulated in {:.1} s",
+        "{seeds} seeds: {} records ({} acknowledged), {} committed transactions, {} crashes and restarts, {} storage faults, {} steps, {:.0} s simulated in {:.1} s",
         totals.records,
         totals.acknowledged,
+        totals.transactions,
         totals.crashes,
         totals.faults,
         totals.steps,

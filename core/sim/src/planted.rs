@@ -27,11 +27,19 @@ pub enum Bug {
     CommitsAhead,
     /// Compaction drops batches whose records are the newest of their keys.
     CompactsTooMuch,
+    /// Transactions look aborted in one of their partitions.
+    MarkerMissing,
+    /// Whoever sends an EndTxn, it counts as if the newest producer of that transactional id had sent it now.
+    EndTxnUnfenced,
+    /// `read_committed` reads everything.
+    UncommittedRead,
+    /// The offsets of a transaction count before it is committed.
+    OffsetsAtOnce,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::LyingSync,
         Self::AckBeforeSync,
         Self::DropsSynced,
@@ -44,5 +52,9 @@ impl Bug {
         Self::TwoOwners,
         Self::CommitsAhead,
         Self::CompactsTooMuch,
+        Self::MarkerMissing,
+        Self::EndTxnUnfenced,
+        Self::UncommittedRead,
+        Self::OffsetsAtOnce,
     ];
 }

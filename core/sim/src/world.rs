@@ -47,6 +47,8 @@ pub struct Outcome {
     pub records: u64,
     /// Of them acknowledged.
     pub acknowledged: u64,
+    /// Transactions whose commit was confirmed.
+    pub transactions: u64,
     /// Stops of the broker: power cuts, kills and clean ones.
     pub crashes: u64,
     /// Appends and syncs that failed.
@@ -82,6 +84,8 @@ enum What {
     Produce(usize),
     /// A consumer is started, anew if it runs.
     Restart(usize),
+    /// A script of [`transactions`] goes on; its timer's number.
+    Script(usize, u64),
     Drop,
     EndOfChaos,
 }
@@ -122,6 +126,7 @@ struct World {
     topics: Vec<(Str, i32)>,
     groups: usize,
     checker: Checker,
+    transactions: transactions::Transactions,
     trace: Trace,
     chaos: bool,
     /// Of a thousand appends and syncs fail, while there is chaos.
@@ -146,6 +151,7 @@ pub fn run(seed: u64, options: Options) -> Outcome {
         hash: world.trace.hash(),
         records: world.checker.records(),
         acknowledged: world.checker.acknowledged(),
+        transactions: world.transactions.ledger.committed(),
         crashes: world.crashes,
         faults: world.storage.faults(),
         steps: world.steps,
@@ -164,6 +170,7 @@ macro_rules! trace {
 mod broker;
 mod clients;
 mod connections;
+mod transactions;
 
 impl World {
     fn new(seed: u64, options: Options) -> Self {
@@ -203,6 +210,7 @@ impl World {
             topics,
             groups: 1,
             checker,
+            transactions: transactions::Transactions::new(seed),
             trace: Trace::new(options.trace),
             chaos: true,
             failing: if random.chance(300) {
@@ -297,6 +305,7 @@ impl World {
             let when = self.random.below(CHAOS_US);
             self.after(when, What::Drop);
         }
+        self.prepare_transactions();
         self.after(0, What::Open);
         self.after(CHAOS_US, What::EndOfChaos);
     }
@@ -314,6 +323,7 @@ impl World {
         for index in 0..self.actors.len() {
             self.halt(index);
         }
+        self.end_transactions();
         self.stop(Stop::Power);
         let config = actors::consumer(&mut self.random);
         let config = ottla_client::ClientConfig {
@@ -327,9 +337,15 @@ impl World {
         let last = self.actors.len();
         self.actors.push(Actor::new(config, program));
         self.after(1000, What::Restart(last));
+        self.read_transactions();
         let places: usize = self.topics.iter().map(|(_, count)| *count as usize).sum();
-        self.play_until(|world| world.actors[last].ends.len() == places);
+        self.play_until(|world| {
+            world.actors[last].ends.len() == places && world.transactions.has_settled()
+        });
         if !self.broken {
+            for what in self.transactions.ledger.conclude() {
+                self.checker.violation(what);
+            }
             self.checker.conclude(self.groups);
         }
     }
@@ -338,6 +354,7 @@ impl World {
         self.broker.is_some()
             && self.syncs_under_way == 0
             && self.checker.all_reported()
+            && self.transactions.has_settled()
             && self.actors.iter().all(|actor| match actor.program {
                 Program::Producer { left, .. } => left == 0,
                 _ => true,
@@ -425,6 +442,9 @@ impl World {
                     return;
                 };
                 let (actor, of_client) = (connection.actor, connection.of_client);
+                if let Some(script) = actor.checked_sub(transactions::SCRIPTED) {
+                    return self.script_hears(script, correlation_id, response);
+                }
                 if self.actors[actor].life == connection.life {
                     self.with_client(actor, |client, now| {
                         client.handle_response(now, of_client, correlation_id, response)
@@ -471,6 +491,7 @@ impl World {
             What::Open => self.open(),
             What::Produce(index) => self.produce(index),
             What::Restart(index) => self.restart(index),
+            What::Script(index, timer) => self.script_goes_on(index, timer),
             What::Drop => {
                 let count = self.connections.len() as u64;
                 let pick = self.random.below(count) as usize;

@@ -54,6 +54,9 @@ impl World {
     }
 
     pub(super) fn hang_up_on(&mut self, actor: usize, life: u64, conn: ConnId) {
+        if let Some(script) = actor.checked_sub(super::transactions::SCRIPTED) {
+            return self.script_hears_of_cut(script, life);
+        }
         let of = &mut self.actors[actor];
         if of.life == life && of.connections.remove(&conn).is_some() {
             let gone = KafkaError::new(ErrCode::TRANSPORT, "connection lost");
@@ -156,7 +159,9 @@ impl World {
         api_version: i16,
         mut response: Response,
     ) {
-        if self.random.chance(self.recode) {
+        let scripted = (self.connections.get(&conn))
+            .is_some_and(|it| it.actor >= super::transactions::SCRIPTED);
+        if self.random.chance(self.recode) || scripted {
             match network::recode_response(response.api_key(), api_version, &response) {
                 Ok(again) => response = again,
                 Err(error) => self.checker.violation(format!(
