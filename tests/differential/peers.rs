@@ -15,7 +15,7 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What both are told, so that what differs does so of itself.
-const SETTINGS: [(&str, &str); 12] = [
+const SETTINGS: [(&str, &str); 13] = [
     ("node.id", "1"),
     ("num.partitions", "2"),
     ("offsets.topic.num.partitions", "3"),
@@ -28,6 +28,8 @@ const SETTINGS: [(&str, &str); 12] = [
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
     ("auto.create.topics.enable", "true"),
+    // The records are of 2023: retention must not come in between.
+    ("log.initial.task.delay.ms", "3600000"),
 ];
 
 /// A broker that runs; it is stopped when this is dropped.
