@@ -9,6 +9,13 @@ use crate::{BatchHeader, RecordError, TimestampType, varint};
 
 /// Bytes of the smallest record: length, attributes, two deltas, null key, null value, header count.
 pub(crate) const MIN_RECORD_LEN: usize = 7;
+/// Bytes that a processor fetches together.
+const LINE: usize = 64;
+/// A search by time asks for so much memory at once at least (and not at all if there is less), and at most.
+const TOUCH_LEAST: usize = 8 << 10;
+const TOUCH_MOST: usize = 64 << 10;
+/// What is asked for behind the expected place.
+const TOUCH_MORE: usize = 256;
 
 /// A record, borrowed from the records area of its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +196,10 @@ struct Cursor {
     base_timestamp: i64,
     /// All ones with CreateTime; zero with LogAppendTime, where every record has the base.
     delta_mask: i64,
+    /// How far the largest timestamp lies from the base.
+    span: i64,
+    /// Up to where [`Cursor::skip_before`] has asked for the records area.
+    touched: usize,
 }
 
 impl Cursor {
@@ -211,6 +222,8 @@ impl Cursor {
             base_offset: header.base_offset,
             base_timestamp,
             delta_mask,
+            span: header.max_timestamp.saturating_sub(base_timestamp),
+            touched: 0,
         })
     }
 
@@ -230,27 +243,54 @@ impl Cursor {
         Some(Ok(record))
     }
 
+    /// What it costs is waiting for memory, so two things let the processor go ahead of what it has: lines are asked for many at a
+    /// time, up to where the record is expected if times rise evenly; and a record that has the length of the one before leads to
+    /// the next without a look at its length first.
     fn skip_before(&mut self, area: &[u8], timestamp: i64) {
+        let base = self.base_timestamp;
+        let wanted = match timestamp.checked_sub(base) {
+            // Sums of the base and a delta of four bytes must not wrap.
+            Some(wanted) if base.unsigned_abs() < 1 << 62 => wanted,
+            _ => return,
+        };
+        let expected = match self.span > 0 && (0..=self.span).contains(&wanted) {
+            true => (area.len() as f64 * (wanted as f64 / self.span as f64)) as usize + TOUCH_MORE,
+            false => 0,
+        };
+        let (mut length_mask, mut length_bytes) = (0, 1); // no word fits at first
+        let (mut step, mut length_bits) = (0, 0);
         while self.left > 0 {
-            let Some(head) = area
-                .get(self.at..)
-                .and_then(|rest| rest.first_chunk::<16>())
-            else {
+            if self.at >= self.touched && area.len() > TOUCH_LEAST {
+                let to = expected
+                    .max(self.at + TOUCH_LEAST)
+                    .min(self.at + TOUCH_MOST);
+                touch(area, self.at, to);
+                self.touched = to;
+            }
+            let Some(head) = area.get(self.at..).and_then(|rest| rest.first_chunk()) else {
                 return;
             };
-            let mut at = 0;
-            let Some(length) = short_varint(head, &mut at) else {
+            let word = u64::from_le_bytes(*head);
+            if word & length_mask != length_bytes {
+                let Some((length, bytes)) = varint_in(word) else {
+                    return;
+                };
+                // The shortest record has more than this behind its length; odd is negative.
+                if bytes > 3 || length & 1 != 0 || length < 12 {
+                    return;
+                }
+                length_bits = bytes * 8;
+                length_mask = (1 << length_bits) - 1;
+                length_bytes = word & length_mask;
+                step = bytes as usize + (length >> 1) as usize;
+            }
+            // Behind the attributes.
+            let Some((delta, _)) = varint_in(word >> (length_bits + 8)) else {
                 return;
             };
-            let end = self.at + at + (length >> 1) as usize;
-            at += 1; // attributes
-            let Some(delta) = short_varint(head, &mut at) else {
-                return;
-            };
-            let delta = varint::unzigzag(delta as u64) & self.delta_mask;
-            let is_early = self.base_timestamp.wrapping_add(delta) < timestamp;
-            // The shortest record has more than this behind its length; odd is negative.
-            if !is_early || length & 1 != 0 || length < 12 || end > area.len() {
+            let delta = varint::unzigzag(delta) & self.delta_mask;
+            let end = self.at + step;
+            if delta >= wanted || end > area.len() {
                 return;
             }
             self.at = end;
@@ -371,6 +411,36 @@ impl Cursor {
             found: self.count,
         }))
     }
+}
+
+/// Asks for all lines of a part of the records area at once, and waits for them.
+#[inline(never)]
+fn touch(area: &[u8], from: usize, to: usize) {
+    let (mut at, end, mut sum) = (from, to.min(area.len()), 0);
+    while at < end {
+        sum ^= area[at];
+        at += LINE;
+    }
+    core::hint::black_box(sum);
+}
+
+/// A varint of up to four bytes at the beginning (the low end) of a word, with the number of its bytes; `None` if it is longer.
+#[inline(always)]
+fn varint_in(word: u64) -> Option<(u64, u32)> {
+    let one = word & 0x7f;
+    if word & 0x80 == 0 {
+        return Some((one, 1));
+    }
+    let two = one | (word >> 1) & 0x3f80;
+    if word & 0x8000 == 0 {
+        return Some((two, 2));
+    }
+    let three = two | (word >> 2) & 0x1f_c000;
+    if word & 0x80_0000 == 0 {
+        return Some((three, 3));
+    }
+    let four = three | (word >> 3) & 0xfe0_0000;
+    (word & 0x8000_0000 == 0).then_some((four, 4))
 }
 
 /// A varint of up to three bytes in the head of a record; `None` if it is longer. Five of them at most are read from one
@@ -572,6 +642,100 @@ mod tests {
                 };
                 assert_eq!(first(&mut skipping, true), first(&mut reading, false));
                 assert_eq!(skipping.remaining(), reading.remaining());
+            }
+        }
+    }
+
+    /// What both find: the first record that is late enough, or the error before it; and how many are left.
+    fn skipped_and_read(header: &BatchHeader, area: &Bytes, target: i64) {
+        let all = RecordIter::new(header, area.clone()).unwrap();
+        let first = |mut iter: RecordIter, skip: bool| loop {
+            if skip {
+                iter.skip_before(target);
+            }
+            let found = match iter.next_record() {
+                Some(Ok(record)) if record.timestamp < target => continue,
+                Some(Ok(record)) => Some(Ok((record.offset, record.timestamp))),
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            };
+            return (found, iter.remaining());
+        };
+        assert_eq!(first(all.clone(), true), first(all, false), "{target}");
+    }
+
+    #[test]
+    fn skipping_in_large_batches_is_like_reading() {
+        let mut random = 1u64;
+        let mut below = |n: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (random >> 33) % n
+        };
+        for (first, spread, uneven) in [
+            (1000i64, 1, false),
+            (1_700_000_000_000, 3, true),
+            (0, 100_000, true),
+            (-5, 1 << 40, true),
+            (i64::MAX - 5000, 1, true),
+            (i64::MIN + 5000, 2, false),
+        ] {
+            let mut builder = BatchBuilder::new(64);
+            let mut times = Vec::new();
+            for i in 0..1200i64 {
+                let back = if uneven { below(5) as i64 } else { 0 };
+                times.push(first + i.saturating_mul(spread).min(4000.max(spread)) - back);
+                let long = if uneven { below(200) as usize } else { 100 };
+                let value = alloc::vec![b'v'; long];
+                builder
+                    .append(times[i as usize], None, Some(&value), &[])
+                    .unwrap();
+            }
+            let done = builder.finish(&FinishOptions::default()).unwrap();
+            let area = done.encoded.slice(crate::HEADER_LEN..);
+            assert!(area.len() > TOUCH_MOST);
+            for at in [0, 1, 2, 63, 64, 65, 127, 128, 129, 600, 1198, 1199] {
+                for off in [-1, 0, 1] {
+                    skipped_and_read(&done.header, &area, times[at].saturating_add(off));
+                }
+            }
+            skipped_and_read(&done.header, &area, i64::MIN);
+            skipped_and_read(&done.header, &area, i64::MAX);
+            // The header may lie, and so may any byte.
+            let mut header = done.header;
+            for max_timestamp in [i64::MIN, 0, first, first + 1, i64::MAX] {
+                header.max_timestamp = max_timestamp;
+                skipped_and_read(&header, &area, times[700]);
+            }
+        }
+    }
+
+    /// Where a record's bytes are wrong, the walk ends with that record at the latest, wherever else it may lead: what lies before the
+    /// record that is found is not read but for its lengths and times.
+    #[test]
+    fn skipping_over_damage_stays_inside() {
+        let mut builder = BatchBuilder::new(64);
+        for i in 0..40i64 {
+            builder.append(i, None, Some(&[b'v'; 20]), &[]).unwrap();
+        }
+        let done = builder.finish(&FinishOptions::default()).unwrap();
+        let whole = done.encoded.slice(crate::HEADER_LEN..).to_vec();
+        for at in 0..whole.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff, whole[at] ^ 2] {
+                let mut damaged = whole.clone();
+                damaged[at] = value;
+                let mut iter = RecordIter::new(&done.header, damaged.into()).unwrap();
+                let mut steps = 0;
+                loop {
+                    iter.skip_before(39);
+                    assert!(iter.position() <= whole.len());
+                    match iter.next_record() {
+                        Some(Ok(_)) => steps += 1,
+                        _ => break,
+                    }
+                    assert!(steps <= 40);
+                }
             }
         }
     }
