@@ -712,7 +712,14 @@ impl World {
             }
             Response::OffsetFetch(answer) => self.hears_offset(index, &answer),
             _ if error == ErrorCode::NONE => self.succeeds(index, &response),
-            _ if passes(error) => pause += 10_000,
+            _ if passes(error) => {
+                pause += 10_000;
+                // What a write that failed leaves in the log may count after a restart: that decision was made.
+                let script = &mut self.transactions.scripts[index];
+                if let (Does::Produces(p), Some(Ask::End(_))) = (&mut script.does, &script.ask) {
+                    p.uncertain = true;
+                }
+            }
             _ => self.fails(index, error),
         }
         if !self.transactions.scripts[index].done {
@@ -853,6 +860,7 @@ impl World {
         let next = reader.next;
         trace!(self, "script {index}: read transactions up to {next:?}");
         for what in wrong {
+            trace!(self, "script {index}: {what}");
             self.checker.violation(what);
         }
         if done {
