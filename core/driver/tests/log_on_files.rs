@@ -138,3 +138,59 @@ fn a_failed_write_stops_the_log() {
     let again = append().unwrap_err();
     assert!(again.to_string().contains(&error.message), "{again}");
 }
+
+/// Descriptors that this process has into a directory.
+#[cfg(target_os = "linux")]
+fn descriptors_into(dir: &Path) -> usize {
+    std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+        .filter(|target| target.starts_with(dir))
+        .count()
+}
+
+/// However many logs are opened after a crash, none of them holds a descriptor before it is used, not even for its sync.
+#[cfg(target_os = "linux")]
+#[test]
+fn logs_that_were_opened_after_a_crash_hold_no_descriptors() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        segment_bytes: 5000,
+        ..LogConfig::default()
+    };
+    let storage = storage(dir.path(), FileStorageOptions::default());
+    let names: Vec<String> = (0..20).map(|i| format!("t-{i}")).collect();
+    for name in &names {
+        let mut log = PartitionLog::create(storage.clone(), name, config.clone(), now()).unwrap();
+        for i in 0..30 {
+            append(&mut log, i);
+        }
+        assert!(log.segment_count() > 2);
+        assert!(descriptors_into(dir.path()) > 0, "the control");
+    }
+    let mut logs: Vec<PartitionLog> = names
+        .iter()
+        .map(|name| {
+            let options = OpenOptions::default();
+            PartitionLog::open(storage.clone(), name, config.clone(), now(), options)
+                .unwrap()
+                .0
+        })
+        .collect();
+    assert_eq!(descriptors_into(dir.path()), 0);
+    let jobs: Vec<_> = logs
+        .iter_mut()
+        .map(|log| log.sync_targets().unwrap().unwrap())
+        .collect();
+    assert_eq!(descriptors_into(dir.path()), 0);
+    for (log, job) in logs.iter_mut().zip(jobs) {
+        job.run().unwrap();
+        log.mark_synced(job.up_to);
+        assert_eq!(log.synced_offset(), 30);
+    }
+    assert_eq!(descriptors_into(dir.path()), 0);
+    for log in &mut logs {
+        check(log, 0, 1 << 20);
+        append(log, 30);
+    }
+}

@@ -15,9 +15,9 @@
 
 use crate::{
     names::DURABLE_MARK,
-    storage::{OpenHow, Storage, StorageError, Syncer, join, read_file, write_file_named_later},
+    storage::{OpenHow, Storage, StorageError, Unsynced, join, read_file, write_file_named_later},
 };
-use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec, vec::Vec};
 use bytes::Bytes;
 use ottla_record::crc32c;
 
@@ -113,23 +113,24 @@ pub fn append_sealed(
     storage: &dyn Storage,
     dir: &str,
     sealed: &Sealed,
-) -> Result<(usize, Arc<dyn Syncer>), StorageError> {
-    let mut file = storage.open(&join(dir, DURABLE_MARK), OpenHow::OpenOrCreate)?;
+) -> Result<(usize, Unsynced), StorageError> {
+    let path = join(dir, DURABLE_MARK);
+    let mut file = storage.open(&path, OpenHow::OpenOrCreate)?;
     let len = file.len() as usize;
     let missing = len.next_multiple_of(RECORD).max(ENTRIES) - len;
     let mut bytes = vec![0; missing];
     bytes.extend_from_slice(&entry_bytes(sealed));
     file.append(&[Bytes::from(bytes)])?;
     let entries = (file.len() as usize - ENTRIES) / RECORD;
-    Ok((entries, file.syncer()))
+    Ok((entries, Unsynced::open(path, file.syncer())))
 }
 
-/// Makes `mark`, or none, the only one there is. It is when the returned syncer is through; `None` if there is no file.
+/// Makes `mark`, or none, the only one there is. It is when what is returned is synced; `None` if there is no file.
 pub fn keep_only(
     storage: &dyn Storage,
     dir: &str,
     mark: Option<(u64, Mark)>,
-) -> Result<Option<Arc<dyn Syncer>>, StorageError> {
+) -> Result<Option<Unsynced>, StorageError> {
     let path = join(dir, DURABLE_MARK);
     if !storage.exists(&path)? {
         return Ok(None);
@@ -143,7 +144,7 @@ pub fn keep_only(
             file.write_at(slot as u64, &bytes)?;
         }
     }
-    Ok(Some(file.syncer()))
+    Ok(Some(Unsynced::open(path, file.syncer())))
 }
 
 /// Makes what was written down of a segment count for nothing, durably.
@@ -160,7 +161,7 @@ pub fn disown(storage: &dyn Storage, dir: &str, base_offset: i64) -> Result<(), 
         index_crc: 0,
         time_index_crc: 0,
     };
-    append_sealed(storage, dir, &nothing)?.1.sync()
+    append_sealed(storage, dir, &nothing)?.1.sync(storage)
 }
 
 /// Writes the file anew, with the last mark and its number. Its contents are durable when this returns, its name with the

@@ -4,9 +4,9 @@ use crate::{
     durable_mark::{self, Mark, Sealed},
     partition_log::PartitionLog,
     segment::Segment,
-    storage::{StorageError, Syncer},
+    storage::{StorageError, Unsynced},
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::vec::Vec;
 
 /// So many entries of segments that are gone are never worth writing the file anew.
 const SPARE_ENTRIES: usize = 8;
@@ -49,11 +49,11 @@ impl PartitionLog {
     pub(crate) fn note_sealed(
         &mut self,
         sealed: &Sealed,
-    ) -> Result<Option<Arc<dyn Syncer>>, StorageError> {
-        let (entries, syncer) =
+    ) -> Result<Option<Unsynced>, StorageError> {
+        let (entries, unsynced) =
             durable_mark::append_sealed(self.storage.as_ref(), &self.dir, sealed)?;
         if entries <= 2 * self.segments.len() + SPARE_ENTRIES {
-            return Ok(Some(syncer));
+            return Ok(Some(unsynced));
         }
         self.write_marks()?;
         Ok(None)

@@ -11,7 +11,7 @@ use crate::{
     names::{LEADER_EPOCHS, SNAPSHOT, damaged_at, file_name, offset_of},
     producer_state::ProducerState,
     segment::Segment,
-    storage::{Storage, StorageError, Syncer, join, write_file_unsynced},
+    storage::{Storage, StorageError, Unsynced, join, write_file_unsynced},
     transactions::AbortedTransaction,
 };
 use alloc::{
@@ -58,7 +58,7 @@ pub struct PartitionLog {
 #[derive(Default)]
 pub(crate) struct UnsyncedFiles {
     /// Indexes, snapshots, leader epochs.
-    pub(crate) syncers: Vec<Arc<dyn Syncer>>,
+    pub(crate) files: Vec<Unsynced>,
     /// Whether the log's directory has new entries.
     pub(crate) dir: bool,
     /// Whether the data directory has a new entry: this log's directory.
@@ -115,7 +115,7 @@ pub struct SyncJob {
     pub up_to: i64,
     /// Where that is: the segment's base offset, and the position in it.
     pub(crate) end: (i64, u64),
-    pub(crate) syncers: Vec<Arc<dyn Syncer>>,
+    pub(crate) files: Vec<Unsynced>,
     storage: Arc<dyn Storage>,
     dirs: Vec<String>,
 }
@@ -123,7 +123,8 @@ pub struct SyncJob {
 impl SyncJob {
     /// Does it; the files first, then the directories that name them.
     pub fn run(&self) -> Result<(), StorageError> {
-        self.syncers.iter().try_for_each(|syncer| syncer.sync())?;
+        let storage = self.storage.as_ref();
+        self.files.iter().try_for_each(|file| file.sync(storage))?;
         self.dirs
             .iter()
             .try_for_each(|dir| self.storage.sync_dir(dir))
@@ -134,7 +135,7 @@ impl core::fmt::Debug for SyncJob {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("SyncJob")
             .field("up_to", &self.up_to)
-            .field("files", &self.syncers.len())
+            .field("files", &self.files.len())
             .field("dirs", &self.dirs)
             .finish_non_exhaustive()
     }
@@ -286,11 +287,11 @@ impl PartitionLog {
         let active = self.segments.last_mut().expect("a log has a segment");
         active.prepare_append(self.storage.as_ref())?;
         self.unsynced
-            .syncers
+            .files
             .extend(active.close(self.storage.as_ref())?);
         if let Some(sealed) = active.to_sealed() {
             let marks = self.note_sealed(&sealed)?;
-            self.unsynced.syncers.extend(marks);
+            self.unsynced.files.extend(marks);
         }
         let base = self.active().base_offset();
         self.write_last_txn_index(base)?;
@@ -307,7 +308,7 @@ impl PartitionLog {
     }
 
     /// Writes the producers' state at the log's end.
-    fn write_snapshot(&mut self) -> Result<(), StorageError> {
+    pub(crate) fn write_snapshot(&mut self) -> Result<(), StorageError> {
         let name = file_name(self.log_end_offset, SNAPSHOT);
         let contents = self.producers.to_snapshot();
         self.write_side_file(&name, &contents)
@@ -325,7 +326,7 @@ impl PartitionLog {
     ) -> Result<(), StorageError> {
         let path = join(&self.dir, name);
         let syncer = write_file_unsynced(self.storage.as_ref(), &path, contents)?;
-        self.unsynced.syncers.push(syncer);
+        self.unsynced.files.push(Unsynced::open(path, syncer));
         self.unsynced.dir = true;
         Ok(())
     }
@@ -488,23 +489,18 @@ impl PartitionLog {
         if self.synced_offset >= self.log_end_offset
             && !unsynced.dir
             && !unsynced.root
-            && unsynced.syncers.is_empty()
+            && unsynced.files.is_empty()
             && self.under_way.is_none()
         {
             return Ok(None);
         }
-        let mut syncers = Vec::with_capacity(1);
+        let mut files = Vec::with_capacity(1);
         for segment in self.segments.iter_mut().filter(|segment| segment.dirty) {
-            match segment.file(self.storage.as_ref()) {
-                Ok(file) => syncers.push(file.syncer()),
-                Err(error) => return Err(self.stop(error)),
-            }
-        }
-        for segment in &mut self.segments {
+            files.push(segment.unsynced());
             segment.dirty = false;
         }
         let mut unsynced = core::mem::take(&mut self.unsynced);
-        syncers.append(&mut unsynced.syncers);
+        files.append(&mut unsynced.files);
         let mut dirs = Vec::new();
         if unsynced.dir {
             dirs.push(self.dir.clone());
@@ -513,7 +509,7 @@ impl PartitionLog {
             dirs.push(String::new());
         }
         if let Some(earlier) = self.under_way.take() {
-            syncers.extend(earlier.syncers);
+            files.extend(earlier.files);
             dirs.extend(earlier.dirs);
             dirs.sort();
             dirs.dedup();
@@ -523,7 +519,7 @@ impl PartitionLog {
         let job = SyncJob {
             up_to: self.log_end_offset,
             end: (active.base_offset(), active.size()),
-            syncers,
+            files,
             storage: self.storage.clone(),
             dirs,
         };
@@ -597,9 +593,7 @@ impl PartitionLog {
                 .prepare_append(storage)?;
             for segment in &mut self.segments {
                 if segment.stale_files || segment.size() == 0 {
-                    self.unsynced
-                        .syncers
-                        .extend(segment.write_indexes(storage)?);
+                    self.unsynced.files.extend(segment.write_indexes(storage)?);
                 }
             }
             let base = self.active().base_offset();

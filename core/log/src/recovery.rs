@@ -10,7 +10,7 @@ use crate::{
     partition_log::{PartitionLog, ReadEnd, UnsyncedFiles},
     producer_state::ProducerState,
     segment::Segment,
-    storage::{Storage, join, read_file},
+    storage::{Storage, Unsynced, join, read_file},
     transactions::{Ended, marker_of},
 };
 use alloc::{
@@ -25,7 +25,7 @@ use core::fmt;
 use ottla_record::{BatchHeader, Now};
 
 /// More bytes than a snapshot or an epoch file has.
-const LIMIT: u64 = 1 << 30;
+pub(crate) const SNAPSHOT_LIMIT: u64 = 1 << 30;
 
 /// What is known of a log before it is opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -219,9 +219,11 @@ impl PartitionLog {
             }
             let never_written = files.len() == 1 && (base, size) == (0, 0);
             if !never_written {
-                let indexes = segment.write_indexes(storage.as_ref())?;
-                unsynced.syncers.extend(indexes);
+                let mut indexes = segment.write_indexes(storage.as_ref())?;
+                indexes.iter_mut().for_each(Unsynced::release);
+                unsynced.files.extend(indexes);
             }
+            segment.release_file();
             segments.push(segment);
             if damage.is_some() {
                 break;
@@ -286,6 +288,10 @@ impl PartitionLog {
         {
             log.storage.sync_dir(dir)?;
         }
+        // What was read is not held open, not even what waits for its sync: thousands of logs may be opened at once.
+        log.segments.iter_mut().for_each(Segment::release_file);
+        let waiting = log.unsynced.files.iter_mut();
+        waiting.for_each(Unsynced::release);
         Ok((log, recovery))
     }
 
@@ -329,7 +335,8 @@ impl PartitionLog {
     }
 
     /// Producer state: the newest good snapshot, and the batches after it. Damaged snapshots and those beyond the end are removed.
-    /// The transaction indexes of segments from `trusted_to` on are made again.
+    /// The transaction indexes of segments from `trusted_to` on are made again, which takes an older snapshot to begin with; but the
+    /// newest one takes over where the walk comes to it, for compaction leaves no more than a producer's last batch.
     pub(crate) fn restore_producers(&mut self, trusted_to: i64) -> Result<(), LogError> {
         let storage = self.storage.clone();
         let mut snapshots: Vec<i64> = storage
@@ -338,15 +345,20 @@ impl PartitionLog {
             .filter_map(|entry| offset_of(&entry.name, SNAPSHOT))
             .collect();
         let mut from = self.segments[0].base_offset();
+        let mut newest: Option<(i64, ProducerState)> = None;
         while let Some(offset) = snapshots.pop() {
             let path = join(&self.dir, &crate::names::file_name(offset, SNAPSHOT));
             if offset <= self.log_end_offset {
-                if offset > trusted_to {
+                if offset > trusted_to && newest.is_some() {
                     continue;
                 }
-                if let Some(bytes) = read_file(storage.as_ref(), &path, LIMIT)?
+                if let Some(bytes) = read_file(storage.as_ref(), &path, SNAPSHOT_LIMIT)?
                     && let Some(state) = ProducerState::from_snapshot(&bytes)
                 {
+                    if offset > trusted_to {
+                        newest = Some((offset, state));
+                        continue;
+                    }
                     (self.producers, from) = (state, offset);
                     break;
                 }
@@ -363,6 +375,11 @@ impl PartitionLog {
             let mut markers: BTreeMap<i64, u64> = BTreeMap::new();
             if let Some(placed) = segment.find(storage.as_ref(), from)? {
                 segment.each_header(storage.as_ref(), placed.position, |placed| {
+                    let is_behind = |(at, _): &mut (i64, _)| placed.header.base_offset >= *at;
+                    if let Some((_, state)) = newest.take_if(is_behind) {
+                        producers = state;
+                        markers.clear();
+                    }
                     if is_indexed_again
                         && let Some(transaction) = producers.ended_by(&placed.header)
                     {
@@ -389,7 +406,7 @@ impl PartitionLog {
                 self.unsynced.dir = true;
             }
         }
-        self.producers = producers;
+        self.producers = newest.map_or(producers, |(_, state)| state);
         Ok(())
     }
 
@@ -447,7 +464,7 @@ fn delete_from(storage: &dyn Storage, dir: &str, bases: &[i64]) -> Result<(), Lo
 
 /// The stored leader epochs; `None` if there is no file that can be used.
 fn read_epochs(storage: &dyn Storage, dir: &str) -> Result<Option<LeaderEpochs>, LogError> {
-    let bytes = read_file(storage, &join(dir, LEADER_EPOCHS), LIMIT)?;
+    let bytes = read_file(storage, &join(dir, LEADER_EPOCHS), SNAPSHOT_LIMIT)?;
     Ok(bytes
         .as_deref()
         .and_then(|bytes| core::str::from_utf8(bytes).ok())

@@ -8,11 +8,11 @@ use crate::{
     index::{OffsetIndex, TimeIndex},
     names::{INDEX, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, damaged_at, file_name},
     storage::{
-        OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Syncer, join, read_file,
+        OpenHow, Storage, StorageError, StorageErrorKind, StorageFile, Unsynced, join, read_file,
         write_file_unsynced,
     },
 };
-use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use bytes::Bytes;
 use ottla_record::{BatchHeader, Batches, HEADER_LEN, RecordBatch, RecordError, crc32c};
 
@@ -194,19 +194,16 @@ impl Segment {
     }
 
     /// Ends the segment: it takes no more batches. Writes its indexes; see [`Segment::write_indexes`].
-    pub fn close(&mut self, storage: &dyn Storage) -> Result<[Arc<dyn Syncer>; 2], StorageError> {
+    pub fn close(&mut self, storage: &dyn Storage) -> Result<[Unsynced; 2], StorageError> {
         if let Some(file) = &mut self.file {
             file.seal();
         }
         self.write_indexes(storage)
     }
 
-    /// Writes both indexes, the time index with an entry for the largest timestamp. They are durable once both syncers and
-    /// the directory's sync have run; before that the segment counts as one to be scanned.
-    pub fn write_indexes(
-        &mut self,
-        storage: &dyn Storage,
-    ) -> Result<[Arc<dyn Syncer>; 2], StorageError> {
+    /// Writes both indexes, the time index with an entry for the largest timestamp. They are durable once both and
+    /// the directory are synced; before that the segment counts as one to be scanned.
+    pub fn write_indexes(&mut self, storage: &dyn Storage) -> Result<[Unsynced; 2], StorageError> {
         self.write_indexes_with(storage, "")
     }
 
@@ -214,7 +211,7 @@ impl Segment {
         &mut self,
         storage: &dyn Storage,
         suffix: &str,
-    ) -> Result<[Arc<dyn Syncer>; 2], StorageError> {
+    ) -> Result<[Unsynced; 2], StorageError> {
         self.time_index
             .push(self.max_timestamp.0, self.max_timestamp.1);
         let index = format!("{}{suffix}", self.path_with(INDEX));
@@ -224,7 +221,11 @@ impl Segment {
             write_file_unsynced(storage, &time_index, self.time_index.as_bytes())?,
         ];
         self.stale_files = false;
-        Ok(syncers)
+        let [of_index, of_times] = syncers;
+        Ok([
+            Unsynced::open(index, of_index),
+            Unsynced::open(time_index, of_times),
+        ])
     }
 
     /// Reads the indexes, if they aren't there yet. If their files are not what was written when the segment was closed, they
@@ -260,6 +261,20 @@ impl Segment {
             Some(file) => Ok(file.as_mut()),
             None => Err(not_open(&self.path)),
         }
+    }
+
+    /// What is to be synced of the log file. It is not opened for that.
+    pub fn unsynced(&self) -> Unsynced {
+        let path = self.path.clone();
+        match &self.file {
+            Some(file) => Unsynced::open(path, file.syncer()),
+            None => Unsynced::named(path),
+        }
+    }
+
+    /// Gives the descriptor back until the file is needed again.
+    pub fn release_file(&mut self) {
+        self.file = None;
     }
 
     /// The file of a segment that is no longer written, ready to be mapped.

@@ -153,6 +153,8 @@ impl PartitionLog {
         self.write_epochs()?;
         self.producers = ProducerState::default();
         self.truncate_aborted(last)?;
-        self.restore_producers(i64::MAX)
+        self.restore_producers(i64::MAX)?;
+        // A snapshot that a power cut brought back would speak for other records.
+        Ok(storage.sync_dir(&self.dir)?)
     }
 }

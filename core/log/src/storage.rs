@@ -259,6 +259,44 @@ pub fn write_file_unsynced(
     Ok(file.syncer())
 }
 
+/// A file that was written and not yet synced.
+#[derive(Clone)]
+pub(crate) struct Unsynced {
+    path: String,
+    /// Of the open file, if it is.
+    syncer: Option<Arc<dyn Syncer>>,
+}
+
+impl Unsynced {
+    /// A file that is open.
+    pub(crate) fn open(path: String, syncer: Arc<dyn Syncer>) -> Self {
+        let syncer = Some(syncer);
+        Self { path, syncer }
+    }
+
+    /// A file that is opened for its sync.
+    pub(crate) fn named(path: String) -> Self {
+        Self { path, syncer: None }
+    }
+
+    /// Gives the descriptor back: the file is opened again for its sync.
+    pub(crate) fn release(&mut self) {
+        self.syncer = None;
+    }
+
+    /// Makes the contents durable. A file of which the name is gone was deleted or replaced, and need not be.
+    pub(crate) fn sync(&self, storage: &dyn Storage) -> Result<(), StorageError> {
+        if let Some(syncer) = &self.syncer {
+            return syncer.sync();
+        }
+        match storage.open(&self.path, OpenHow::Existing) {
+            Ok(mut file) => file.sync(),
+            Err(error) if error.kind == StorageErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn write_temporary(
     storage: &dyn Storage,
     path: &str,

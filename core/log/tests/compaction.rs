@@ -451,6 +451,65 @@ fn sequences_survive() {
     );
 }
 
+/// What is under way when the broker dies is sent again: as many as five batches, of which a compaction keeps the last one only.
+#[test]
+fn five_batches_are_recognised_though_a_compaction_took_their_records() {
+    // Without the snapshot a power cut has taken it, before the compaction.
+    for case in 0..8 {
+        let (roll_again, with_end_mark, with_snapshot) = (case & 1 > 0, case & 2 > 0, case & 4 > 0);
+        let producer = |sequence: i32| FinishOptions {
+            producer_id: 7,
+            producer_epoch: 1,
+            base_sequence: sequence,
+            ..FinishOptions::default()
+        };
+        let (storage, mut log) = new_log(&config());
+        append(&mut log, 1, &[(Some("b"), Some("before"))]);
+        log.roll(now(1)).unwrap();
+        let first = log.log_end_offset();
+        for i in 0..5 {
+            append_with(
+                &mut log,
+                2 + i64::from(i),
+                &[(Some("a"), Some("x"))],
+                &producer(i),
+            );
+        }
+        append(&mut log, 8, &[(Some("a"), Some("newest"))]);
+        log.roll(now(8)).unwrap();
+        if roll_again {
+            append(&mut log, 9, &[(Some("c"), Some("x"))]);
+            log.roll(now(9)).unwrap();
+        }
+        let name = |offset| format!("{DIR}/{}", file_name(offset, SNAPSHOT));
+        if !with_snapshot {
+            storage.remove_file(&name(first + 6)).unwrap();
+            _ = storage.remove_file(&name(first + 7));
+        }
+        if with_end_mark {
+            let job = log.sync_targets().unwrap().unwrap();
+            job.run().unwrap();
+            log.mark_synced(job.up_to);
+        }
+        compact(&mut log, 0, 10);
+        let kept = batches(&mut log, first, 1 << 20);
+        assert_eq!(kept[0].header().base_sequence, 4, "the others are gone");
+        drop(log);
+        let log = reopen(&storage, &config(), false);
+        for i in 0..5 {
+            let (_, header) = batch(0, &[(Some("a"), Some("x"))], &producer(i));
+            assert!(
+                matches!(log.producers().check(&header), SequenceCheck::Duplicate { base_offset, .. }
+                    if base_offset == first + i64::from(i)),
+                "{i}, case {case}: {:?}",
+                log.producers().check(&header)
+            );
+        }
+        let (_, next) = batch(0, &[(Some("a"), Some("x"))], &producer(5));
+        assert_eq!(log.producers().check(&next), SequenceCheck::Accept);
+    }
+}
+
 fn transactional(id: i64, sequence: i32) -> FinishOptions {
     FinishOptions {
         producer_id: id,
@@ -570,6 +629,70 @@ fn aborted_data_goes_and_markers_follow() {
     );
     round(&mut log, 1400);
     assert_eq!(kept(&mut log)[..2], [(0, 1, None), (8, 1, None)]);
+}
+
+/// A map that is full in the middle of a segment leaves the rest of it for later, but its `.txnindex` goes now: no aborted record
+/// of that rest may be seen after a restart.
+#[test]
+fn aborted_data_beyond_a_full_map_is_not_seen() {
+    let abort = |log: &mut PartitionLog, id: i64| {
+        let marker = EndTxnMarker {
+            committed: false,
+            coordinator_epoch: 0,
+        };
+        log.append_marker(marker, id, 0, 3, now(50)).unwrap();
+    };
+    for plain_first in [false, true] {
+        let (storage, mut log) = new_log(&LogConfig {
+            segment_bytes: 100_000,
+            ..config()
+        });
+        for i in 0..20 {
+            let key = format!("k{}", i % 10);
+            if plain_first || i % 4 != 1 {
+                append(&mut log, i, &[(Some(&key), Some("plain"))]);
+            } else {
+                let sequence = i as i32 / 4;
+                append_with(
+                    &mut log,
+                    i,
+                    &[(Some(&key), Some("aborted"))],
+                    &transactional(1, sequence),
+                );
+                abort(&mut log, 1);
+            }
+        }
+        append_with(
+            &mut log,
+            30,
+            &[(Some("k1"), Some("aborted"))],
+            &transactional(2, 0),
+        );
+        abort(&mut log, 2);
+        log.roll(now(40)).unwrap();
+        append(&mut log, 41, &[(Some("k"), Some("plain"))]);
+        let found = cleanable(&mut log, 0, 41);
+        let done = log.compact_now(&found, 6 * 24, now(41)).unwrap();
+        assert!(done.first_dirty_offset < 10, "the map was full: {done:?}");
+        log.close().unwrap();
+        drop(log);
+        let mut log = reopen(&storage, &config(), true);
+        let seen: Vec<i64> = values(&mut log)
+            .into_iter()
+            .filter(|(_, value)| value == "aborted")
+            .map(|(offset, _)| offset)
+            .collect();
+        let end = log.log_end_offset();
+        for offset in seen {
+            let aborted: Vec<_> = log.aborted_transactions(0, end).collect();
+            assert!(
+                aborted
+                    .iter()
+                    .any(|row| (row.first_offset..=row.last_offset).contains(&offset)),
+                "{offset} is seen, {aborted:?}"
+            );
+        }
+    }
 }
 
 #[test]

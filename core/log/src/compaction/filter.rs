@@ -108,7 +108,8 @@ impl Filter {
         } else {
             self.transactions.pass_data(header);
             let must_stay = ends_segment || self.is_last_of_producer(header);
-            if header.last_offset() <= self.map.latest && self.transactions.is_aborted(header) {
+            // Beyond the map as well: the segment's `.txnindex`, which tells readers to leave them out, goes with them.
+            if self.transactions.is_aborted(header) {
                 return Ok(emptied(header, must_stay));
             }
             self.keep_data(batch, must_stay)

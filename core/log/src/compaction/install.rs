@@ -2,7 +2,8 @@
 //! the new one. Kafka's steps and names, with a sync of the directory between any two:
 //!
 //! 0. No durable mark may point into what will be replaced, and all of it must be durable (with `durability=os` it need not be):
-//!    a record goes only once the newer one of its key is on the disk.
+//!    a record goes only once the newer one of its key is on the disk. So must be a snapshot of the producers from behind it: what
+//!    goes can't tell any more which batches of theirs were there.
 //! 1. The new files are there and durable as `.cleaned`. They are renamed to `.swap`: from here on the new segment counts.
 //! 2. The old segments are renamed to `.deleted`. What follows reads the new one.
 //! 3. The new files get their final names. Before anything else is cleaned these are durable, too: beside a `.cleaned` file a
@@ -15,12 +16,17 @@ use super::{Compaction, Phase};
 use crate::{
     durable_mark,
     error::LogError,
-    names::suffix::{CLEANED, SWAP},
+    names::{
+        SNAPSHOT, offset_of,
+        suffix::{CLEANED, SWAP},
+    },
     partition_log::{PartitionLog, ReadEnd},
+    producer_state::ProducerState,
+    recovery::SNAPSHOT_LIMIT,
     segment::Segment,
-    storage::{StorageError, Syncer},
+    storage::{StorageError, Unsynced, join, read_file},
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
 /// A replacement under way.
 pub(crate) struct Replacing {
@@ -43,10 +49,11 @@ impl PartitionLog {
         match &mut compaction.phase {
             Phase::Offer(segment, group) if !compaction.marks_settled => {
                 let offer = Phase::Offer(segment.take(), core::mem::take(group));
-                let mut syncers = self.unsynced_below(compaction.end)?;
-                syncers.extend(self.settle_marks(compaction.end)?);
+                let mut unsynced = self.secure_producers(compaction.end)?;
+                unsynced.extend(self.unsynced_below(compaction.end));
+                unsynced.extend(self.settle_marks(compaction.end)?);
                 compaction.marks_settled = true;
-                compaction.phase = Phase::Sync(syncers, Box::new(offer));
+                compaction.phase = Phase::Sync(unsynced, Box::new(offer));
             }
             Phase::Offer(segment, group) => {
                 let is_same = group.iter().all(|source| {
@@ -71,8 +78,8 @@ impl PartitionLog {
             }
             Phase::Install => match self.go_on_replacing() {
                 Err(error) => return Err(self.stop(error)),
-                Ok(syncers) if self.files.replacing.is_some() => {
-                    compaction.phase = Phase::Sync(syncers, Box::new(Phase::Install));
+                Ok(unsynced) if self.files.replacing.is_some() => {
+                    compaction.phase = Phase::Sync(unsynced, Box::new(Phase::Install));
                 }
                 Ok(_) => {
                     // A later compaction's `.cleaned` must not come to lie beside a `.swap` of this one.
@@ -90,9 +97,9 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Sees to it that no durable mark points into a segment below `end`. It does once the syncer is through: a mark's position
+    /// Sees to it that no durable mark points into a segment below `end`. It does once what is returned is synced: a mark's position
     /// would mean something else in the segment that takes its place.
-    fn settle_marks(&mut self, end: i64) -> Result<Option<Arc<dyn Syncer>>, StorageError> {
+    fn settle_marks(&mut self, end: i64) -> Result<Option<Unsynced>, StorageError> {
         let (sequence, mark) = self.marked;
         let kept = mark.filter(|mark| mark.segment >= end);
         self.marked = (sequence, kept);
@@ -100,27 +107,63 @@ impl PartitionLog {
         durable_mark::keep_only(self.storage.as_ref(), &self.dir, kept)
     }
 
-    /// What makes all segments below `end` durable, together with a sync of the directory.
-    fn unsynced_below(&mut self, end: i64) -> Result<Vec<Arc<dyn Syncer>>, StorageError> {
-        let mut syncers = Vec::new();
-        for segment in &mut self.segments {
-            if segment.dirty && segment.base_offset() < end {
-                syncers.push(segment.file(self.storage.as_ref())?.syncer());
+    /// Sees to it that there is a snapshot from `end` or behind it, once what is returned and the side files are synced. A power cut
+    /// may have taken the one that was written when the last segment before `end` was closed.
+    fn secure_producers(&mut self, end: i64) -> Result<Vec<Unsynced>, StorageError> {
+        if self.producers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let at = match self.snapshot_from(end)? {
+            Some(at) => at,
+            None => {
+                self.write_snapshot()?;
+                self.log_end_offset
+            }
+        };
+        // It counts only if all that it tells of survives.
+        let before = |segment: &&Segment| segment.dirty && segment.base_offset() < at;
+        let dirty = self.segments.iter().filter(before);
+        Ok(dirty.map(Segment::unsynced).collect())
+    }
+
+    /// The first good snapshot from `end` or behind it.
+    fn snapshot_from(&self, end: i64) -> Result<Option<i64>, StorageError> {
+        let storage = self.storage.as_ref();
+        for entry in storage.list(&self.dir)? {
+            if let Some(offset) = offset_of(&entry.name, SNAPSHOT)
+                && (end..=self.log_end_offset).contains(&offset)
+                && let Some(bytes) =
+                    read_file(storage, &join(&self.dir, &entry.name), SNAPSHOT_LIMIT)?
+                && ProducerState::from_snapshot(&bytes).is_some()
+            {
+                return Ok(Some(offset));
             }
         }
+        Ok(None)
+    }
+
+    /// What makes all segments below `end` durable, and all side files that were written, together with a sync of the directory.
+    fn unsynced_below(&self, end: i64) -> Vec<Unsynced> {
+        let mut unsynced: Vec<_> = self
+            .segments
+            .iter()
+            .filter(|segment| segment.dirty && segment.base_offset() < end)
+            .map(Segment::unsynced)
+            .collect();
+        unsynced.extend(self.unsynced.files.iter().cloned());
         // What a sync under way has taken over is not durable yet.
         if let Some(job) = &self.under_way {
-            syncers.extend(job.syncers.iter().cloned());
+            unsynced.extend(job.files.iter().cloned());
         }
-        Ok(syncers)
+        unsynced
     }
 
     /// The next step of a replacement, once the one before is durable. Returns what must be durable before the next, besides
     /// the directory.
-    fn go_on_replacing(&mut self) -> Result<Vec<Arc<dyn Syncer>>, StorageError> {
-        let mut syncers = Vec::new();
+    fn go_on_replacing(&mut self) -> Result<Vec<Unsynced>, StorageError> {
+        let mut unsynced = Vec::new();
         let Some(mut replacing) = self.files.replacing.take() else {
-            return Ok(syncers);
+            return Ok(unsynced);
         };
         let storage = self.storage.clone();
         let first = self.segment_of(replacing.bases[0]);
@@ -143,14 +186,14 @@ impl PartitionLog {
                 let sealed = segment.to_sealed();
                 self.segments.splice(old, [*segment]);
                 if let Some(sealed) = sealed {
-                    syncers.extend(self.note_sealed(&sealed)?);
+                    unsynced.extend(self.note_sealed(&sealed)?);
                 }
                 self.read_ends = [ReadEnd::NONE; 4];
                 self.files.replacing = Some(replacing);
             }
             None => self.segments[first].rename_files(storage.as_ref(), SWAP, "")?,
         }
-        Ok(syncers)
+        Ok(unsynced)
     }
 
     /// Ends whatever compaction runs, since the log is about to change in a way that it doesn't know of. A replacement that
@@ -160,8 +203,10 @@ impl PartitionLog {
         self.files.pinned_below = None;
         while self.files.replacing.is_some() {
             self.storage.sync_dir(&self.dir)?;
-            let syncers = self.go_on_replacing()?;
-            syncers.iter().try_for_each(|file| file.sync())?;
+            let unsynced = self.go_on_replacing()?;
+            unsynced
+                .iter()
+                .try_for_each(|file| file.sync(self.storage.as_ref()))?;
             if self.files.replacing.is_none() {
                 self.storage.sync_dir(&self.dir)?;
             }

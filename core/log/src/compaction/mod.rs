@@ -33,7 +33,7 @@ use crate::{
     names::damaged_at,
     partition_log::PartitionLog,
     segment::Segment,
-    storage::{Storage, StorageError, Syncer},
+    storage::{Storage, StorageError, Unsynced},
 };
 use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc, vec::Vec};
 use copy::{Copied, Copying};
@@ -78,6 +78,8 @@ pub struct Compaction {
     to_clean: usize,
     /// Whether no durable mark points into a segment that will be replaced.
     marks_settled: bool,
+    /// Whether the log has aborted transactions.
+    has_aborted: bool,
     filter: Filter,
     phase: Phase,
     /// What is still to be copied, each group into one segment.
@@ -100,7 +102,7 @@ enum Phase {
     /// Has a new segment for the log, in place of the ones that it was made of.
     Offer(Option<Box<Segment>>, Vec<Source>),
     /// The log has changed names and marks, which must be durable before this goes on as what stands behind.
-    Sync(Vec<Arc<dyn Syncer>>, Box<Phase>),
+    Sync(Vec<Unsynced>, Box<Phase>),
     /// The log can go on replacing.
     Install,
     /// All is copied; the log has to know.
@@ -179,8 +181,10 @@ impl Compaction {
                 }
                 Ok(spent)
             }
-            Phase::Sync(syncers, then) => {
-                syncers.iter().try_for_each(|file| file.sync())?;
+            Phase::Sync(files, then) => {
+                files
+                    .iter()
+                    .try_for_each(|file| file.sync(storage.as_ref()))?;
                 storage.sync_dir(&self.dir)?;
                 self.phase = core::mem::replace(then, Phase::Done);
                 Ok(0)
@@ -236,6 +240,13 @@ impl Compaction {
                     .index(&one.batch, self.first_dirty, self.end)
                     .map_err(|error| damaged_at(&open.source.path, one.position, error))?;
             if is_full {
+                if self.has_aborted && !*surveyed {
+                    // A segment that is copied loses its `.txnindex`, also for what lies beyond the map.
+                    let sources = self.sources[*at..].to_vec();
+                    self.phase =
+                        Phase::Survey(Box::new(Survey::new(sources, self.end, self.up_to)));
+                    return Ok(bytes);
+                }
                 self.begin_copying();
                 break;
             }

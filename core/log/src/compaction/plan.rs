@@ -169,6 +169,7 @@ impl PartitionLog {
             sources,
             to_clean,
             marks_settled: false,
+            has_aborted: !self.aborted.is_empty(),
             filter: Filter::new(
                 map,
                 self.producers.last_batches().collect(),

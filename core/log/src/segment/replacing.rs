@@ -32,7 +32,7 @@ impl Segment {
         file.seal();
         self.write_indexes_with(storage, CLEANED)?
             .iter()
-            .try_for_each(|index| index.sync())
+            .try_for_each(|index| index.sync(storage))
     }
 
     /// Renames the log and its indexes from one suffix to another, the log last.
