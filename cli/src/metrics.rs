@@ -266,6 +266,16 @@ fn requests(page: &mut Page, server: &ServerCounters) {
         page.part("_sum", &labels, api.total_us as f64 / 1000.0);
     }
     page.metric(
+        "kafka_network_requestmetrics_throttletimems",
+        "summary",
+        "For how long clients were told to wait because they had used up a quota, in milliseconds.",
+    );
+    for api in &server.apis {
+        let labels = [("request", api.key.name())];
+        page.part("_count", &labels, api.answers as f64);
+        page.part("_sum", &labels, api.throttle_ms as f64);
+    }
+    page.metric(
         "ottla_request_longest_ms",
         "gauge",
         "The longest time to an answer.",
@@ -315,6 +325,12 @@ fn requests(page: &mut Page, server: &ServerCounters) {
             "counter",
             "Connections refused: too many from one address.",
             server.connections_refused,
+        ),
+        (
+            "ottla_connections_throttled_total",
+            "counter",
+            "Connections closed: too many in a short time from one address.",
+            server.connections_throttled,
         ),
         (
             "ottla_request_bytes_held",

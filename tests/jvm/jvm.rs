@@ -94,7 +94,8 @@ impl Kafka {
         }
     }
 
-    fn bootstrap(&self) -> String {
+    /// Where the broker is.
+    pub fn bootstrap(&self) -> String {
         format!("localhost:{}", self.port)
     }
 

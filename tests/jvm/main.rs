@@ -6,6 +6,7 @@
 
 mod dump;
 mod jvm;
+mod quotas;
 mod records;
 mod writing;
 
@@ -58,6 +59,9 @@ fn prove() -> Outcome {
         written.ends.len()
     );
 
+    step("Kafka's configuration tool sets quotas on Ottla's broker");
+    let quotas = quotas::set(&jvm, &dir)?;
+
     step("Kafka's dump tool reads every file");
     dump::every_file(&jvm, &dir)?;
     dump::finds_damage(&jvm, &dir, &work.join("damaged"))?;
@@ -80,6 +84,7 @@ fn prove() -> Outcome {
     )?;
     let theirs = kafka.read("read_uncommitted")?;
     written.must_be(&theirs, "what Ottla wrote", "what Kafka's client read")?;
+    quotas::must_be(&quotas, &quotas::told(&jvm, &kafka.bootstrap())?)?;
     for group in writing::GROUPS {
         let ours = records::committed(&killed_free(&dir, &work)?, group)?;
         let theirs = kafka.committed(group)?;
@@ -90,6 +95,7 @@ fn prove() -> Outcome {
 
     step("it writes, compacts, commits and aborts");
     kafka.write()?;
+    let quotas = quotas::change(&jvm, &kafka.bootstrap())?;
     let uncommitted = kafka.read("read_uncommitted")?;
     let committed = kafka.read("read_committed")?;
     let groups = ["shop", "manual", "jvm.group", "jvm.transactional.group"];
@@ -122,6 +128,8 @@ fn prove() -> Outcome {
         ours_committed.count()
     );
 
+    quotas::must_be(&quotas, &quotas::told_of(&jvm, &dir)?)?;
+
     step("Ottla goes on, and hands it over once more");
     expect(promote(&dir)?.contains("\"promoted\":\"already\""), || {
         "nothing has changed, so there is nothing to promote".into()
@@ -135,6 +143,7 @@ fn prove() -> Outcome {
     let broker = kafka.start(&dir)?;
     let theirs = kafka.read("read_uncommitted")?;
     written.must_be(&theirs, "what Ottla wrote", "what Kafka's client read")?;
+    quotas::must_be(&quotas, &quotas::told(&jvm, &kafka.bootstrap())?)?;
     println!("  {} records", theirs.count());
 
     step("Ottla opens what a killed JVM Kafka left");

@@ -17,6 +17,7 @@ use crate::{
     BrokerError,
     configs::{alter::can_be_set, dynamic::DynamicConfigs},
     kraft::{ClusterMetadata, METADATA_DIR, MetadataTopic},
+    quotas::store::StoredQuotas,
     state_files::{self, KafkaMark, Registry, StoredTopic},
     topic_config::TopicConfig,
     topics::{check_topic_name, is_internal_topic},
@@ -32,6 +33,8 @@ pub(crate) struct Adopted {
     pub(crate) kafka_ran: bool,
     /// What its metadata log says of brokers, groups and client metrics, if it ran.
     pub(crate) configs: Option<DynamicConfigs>,
+    /// What it says of client quotas, if it ran.
+    pub(crate) quotas: Option<StoredQuotas>,
     /// The first producer id that a JVM Kafka has not handed out.
     pub(crate) next_producer_id: i64,
 }
@@ -57,7 +60,9 @@ pub(crate) fn adopt(storage: &dyn Storage, node_id: i32) -> Result<Adopted, Brok
     };
     let next_producer_id = metadata.as_ref().map_or(0, |m| m.next_producer_id);
     let unchanged = kafka == known;
-    let configs = metadata.as_ref().filter(|_| !unchanged).map(of_others);
+    let theirs = metadata.as_ref().filter(|_| !unchanged);
+    let configs = theirs.map(of_others);
+    let quotas = theirs.map(|metadata| metadata.quotas.clone());
     let registry = match stored {
         Some(registry) if unchanged => registry,
         stored => {
@@ -76,6 +81,7 @@ pub(crate) fn adopt(storage: &dyn Storage, node_id: i32) -> Result<Adopted, Brok
         is_new,
         kafka_ran: !unchanged,
         configs,
+        quotas,
         next_producer_id,
     })
 }

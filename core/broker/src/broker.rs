@@ -1,7 +1,7 @@
 //! The machine: construction, inputs, and what comes of them.
 
 use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
-use core::fmt;
+use core::{fmt, net::IpAddr};
 
 use hashbrown::HashMap;
 use ottla_log::{LogError, Recovery, Storage, StorageError};
@@ -18,7 +18,7 @@ use crate::{
     groups::{GroupCoordinator, GroupOutput, partition_of},
     housekeeping::Housekeeping,
     metrics::Counters,
-    output::{Output, RequestEnvelope, SyncId},
+    output::{Output, RequestEnvelope, SyncId, throttle_field},
     partition::{Advance, CommitWaiter, PartitionIndex, Partitions},
     producer_ids::ProducerIds,
     purgatory::{Expired, Purgatory, WaitId},
@@ -261,7 +261,12 @@ impl Broker {
         endpoint: Endpoint,
     ) {
         let host = client_host.into();
-        self.connections.insert(conn, Peer { host, endpoint });
+        let peer = Peer {
+            host,
+            endpoint,
+            client_id: Str::new(),
+        };
+        self.connections.insert(conn, peer);
         // Whoever comes first is told what open found; before, nobody was there to be told.
         for (partition, recovery) in self.untold.drain(..) {
             let text = alloc::format!("{partition}: {recovery}");
@@ -307,9 +312,13 @@ impl Broker {
             client_id,
             request,
         } = envelope;
-        let Some(peer) = self.connections.get(&conn) else {
+        let Some(peer) = self.connections.get_mut(&conn) else {
             return;
         };
+        self.quotas.note_time(now);
+        if self.quotas.limits_time() {
+            peer.client_id = client_id.clone().unwrap_or_default();
+        }
         let reply = ReplyTo {
             conn,
             correlation_id,
@@ -340,6 +349,29 @@ impl Broker {
         self.settle(now);
     }
 
+    /// Whether the broker is to be told how long requests take ([`Broker::handle_time_used`]): there is a quota for it.
+    pub fn limits_request_time(&self) -> bool {
+        self.quotas.limits_time()
+    }
+
+    /// So much of a thread's time, in microseconds, was spent on requests of this connection: to read, handle and answer them. It
+    /// counts for `request_percentage` of whom the last of them came from (KIP-124), and for the answers that leave from now on: to be
+    /// called before [`Broker::poll_output`], so that a request's own answer is among them.
+    pub fn handle_time_used(&mut self, now: Now, conn: ConnId, used_us: u64) {
+        self.quotas.note_time(now);
+        if let Some(peer) = self.connections.get(&conn) {
+            self.quotas.time_used(now, &peer.client_id, used_us);
+        }
+    }
+
+    /// Somebody wants to connect from this address. If there were too many connections from there (`connection_creation_rate`,
+    /// KIP-612), after how many milliseconds this one is to be closed; it is not counted then, nor is [`Broker::handle_accept`] to be
+    /// called for it.
+    pub fn connection_throttle_ms(&mut self, now: Now, address: IpAddr) -> Option<u32> {
+        let throttle_ms = self.quotas.connecting(now, address).err()?;
+        u32::try_from(throttle_ms).ok()
+    }
+
     /// Does what a handler says.
     pub(crate) fn finish(&mut self, now: Now, reply: ReplyTo, handled: Handled) {
         match handled {
@@ -358,6 +390,7 @@ impl Broker {
         let Some(index) = self.syncing.remove(&id).filter(|_| !self.closed) else {
             return;
         };
+        self.quotas.note_time(now);
         let Some(partition) = self.partitions.get_mut(index) else {
             return;
         };
@@ -387,6 +420,7 @@ impl Broker {
         if self.closed {
             return;
         }
+        self.quotas.note_time(now);
         while let Some(expired) = self.purgatory.next_expired(now.mono_us) {
             match expired {
                 Expired::Produce(produce) => {
@@ -439,7 +473,15 @@ impl Broker {
 
     /// The next thing to be done.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let mut output = self.outputs.pop_front()?;
+        if self.quotas.limits_time()
+            && let Output::Respond { conn, response, .. } = &mut output
+            && let Some(field) = throttle_field(response)
+            && let Some(peer) = self.connections.get(conn)
+        {
+            *field = (*field).max(self.quotas.answer_throttle_ms(&peer.client_id));
+        }
+        Some(output)
     }
 
     /// Sends an answer, unless its connection is gone.

@@ -24,6 +24,24 @@ pub enum Durability {
     Os,
 }
 
+/// Over which time quotas are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaWindows {
+    /// How many windows; default 11. The last is not full yet.
+    pub num: u32,
+    /// The length of one in seconds; default 1.
+    pub size_seconds: u32,
+}
+
+impl Default for QuotaWindows {
+    fn default() -> Self {
+        Self {
+            num: 11,
+            size_seconds: 1,
+        }
+    }
+}
+
 /// Settings of a [`crate::Broker`]. Names follow Kafka's `server.properties`; defaults are Kafka's unless noted.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
@@ -63,6 +81,10 @@ pub struct BrokerConfig {
     pub high_watermark_checkpoint_interval_ms: i64,
     /// Largest size to which a produced batch may decompress, in bytes; default 128 MiB. Kafka has no such bound.
     pub max_decompressed_bytes: usize,
+    /// `quota.window.num` and `quota.window.size.seconds`: of what is produced, fetched, connected, and of requests' time.
+    pub quota_windows: QuotaWindows,
+    /// `controller.quota.window.num` and `controller.quota.window.size.seconds`: of `controller_mutation_rate`.
+    pub controller_quota_windows: QuotaWindows,
     /// Compaction.
     pub cleaner: CleanerConfig,
     /// `log.initial.task.delay.ms`: when retention is looked at first; default 30 s.
@@ -105,6 +127,8 @@ impl Default for BrokerConfig {
             recovery_checkpoint_interval_ms: 60 * 1000,
             high_watermark_checkpoint_interval_ms: 5 * 1000,
             max_decompressed_bytes: 128 << 20,
+            quota_windows: QuotaWindows::default(),
+            controller_quota_windows: QuotaWindows::default(),
             cleaner: CleanerConfig::default(),
             initial_task_delay_ms: 30_000,
             delete_topics: true,

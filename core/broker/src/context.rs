@@ -23,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) host: Str,
     /// The advertised address of the listener that it came to.
     pub(crate) endpoint: Endpoint,
+    /// What it called itself last, as long as somebody's time is limited.
+    pub(crate) client_id: Str,
 }
 
 /// Where an answer goes. A handler that can't answer yet keeps this (it is `Copy`) and returns [`Handled::Deferred`].

@@ -40,7 +40,7 @@ mod transactions;
 
 pub use broker::{Broker, BrokerError};
 pub use cleaner::{CleanerConfig, CompactionId, CompactionJob, CompactionStep};
-pub use config::{BrokerConfig, Durability};
+pub use config::{BrokerConfig, Durability, QuotaWindows};
 pub use context::{ConnId, Endpoint, ReplyTo, RequestContext};
 pub use groups::{ConsumerAssignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy};
 pub use kraft::{PromoteError, Promoted, Promotion, promote};

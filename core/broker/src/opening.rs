@@ -71,7 +71,14 @@ pub(crate) fn open(
         }
         None => DynamicConfigs::read(&*storage)?,
     };
-    let quotas = Quotas::new(StoredQuotas::read(&*storage)?);
+    let quotas = match &adopted.quotas {
+        Some(theirs) => {
+            theirs.write(&*storage)?;
+            theirs.clone()
+        }
+        None => StoredQuotas::read(&*storage)?,
+    };
+    let quotas = Quotas::new(quotas, &config);
     let mut broker = Broker::assemble(
         (config, configs),
         storage,

@@ -33,6 +33,8 @@ pub(crate) struct Harness {
     pub(crate) answers: VecDeque<(ConnId, i32, Response)>,
     pub(crate) syncs: VecDeque<(SyncId, SyncJob)>,
     pub(crate) disconnected: Vec<ConnId>,
+    /// Connections that are to be left alone, and for how many milliseconds.
+    pub(crate) muted: Vec<(ConnId, u32)>,
     pub(crate) warnings: Vec<alloc::string::String>,
 }
 
@@ -65,6 +67,7 @@ impl Harness {
             answers: VecDeque::new(),
             syncs: VecDeque::new(),
             disconnected: Vec::new(),
+            muted: Vec::new(),
             warnings: Vec::new(),
         };
         harness.broker.handle_connect(now, CONN, "127.0.0.1");
@@ -106,6 +109,7 @@ impl Harness {
                     self.broker.handle_compacted(self.now, id, job.run());
                 }
                 Output::Warn(text) => self.warnings.push(text),
+                Output::Mute { conn, throttle_ms } => self.muted.push((conn, throttle_ms)),
                 Output::Disconnect(conn) => self.disconnected.push(conn),
             }
         }

@@ -22,6 +22,7 @@ use ottla_protocol::Response;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, fs, io,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -84,6 +85,8 @@ pub(crate) trait Mailbox: Send + Sync {
     fn deliver(&self, answer: Answer);
     /// The connection is closed from the broker's side.
     fn disconnected(&self);
+    /// Nothing more is to be read for so many milliseconds, since the client used up a quota. Handles in the process go on.
+    fn mute(&self, _throttle_ms: u32) {}
     /// Something is wrong with the broker that people should know of. Comes on a thread of the broker's.
     fn warn(&self, text: &str);
 }
@@ -95,6 +98,10 @@ pub(crate) trait Caller {
     fn next_request(&mut self) -> Option<(ConnId, RequestEnvelope)>;
     /// An answer for a connection, which may be one of the caller's; else it comes back and goes to the mailbox.
     fn take_answer(&mut self, conn: ConnId, answer: Answer) -> Option<Answer>;
+    /// Nothing more of this connection is to be handed in for so many milliseconds. False if it isn't one of the caller's.
+    fn mute(&mut self, conn: ConnId, throttle_ms: u32) -> bool;
+    /// Microseconds that the caller's thread spent on a connection since it was asked last.
+    fn take_time_used(&mut self, conn: ConnId) -> u64;
     /// The request that was handed in last made the broker panic.
     fn panicked(&mut self, conn: ConnId);
 }
@@ -132,6 +139,8 @@ struct Shared {
 
 struct State {
     broker: Broker,
+    /// Connections of which nothing is to be read for so many milliseconds.
+    mutes: Vec<(ConnId, u32)>,
     /// Syncs for the thread to do.
     syncs: Vec<(SyncId, SyncJob)>,
     /// The compaction that is to go on.
@@ -268,6 +277,12 @@ impl EmbeddedBroker {
         conn
     }
 
+    /// Whether somebody may connect from this address now. If not, after how many milliseconds to close the connection.
+    pub(crate) fn connection_throttle_ms(&self, address: IpAddr) -> Option<u32> {
+        let mut state = lock(&self.open.shared.state);
+        state.broker.connection_throttle_ms(now(), address)
+    }
+
     /// What there is to measure.
     pub fn metrics(&self) -> BrokerMetrics {
         lock(&self.open.shared.state).broker.metrics()
@@ -302,30 +317,40 @@ impl EmbeddedBroker {
     }
 
     /// Hands in all requests that a caller has, on this thread and in one go. Answers of its connections that are there at once
-    /// come back before the next request is asked for.
-    pub(crate) fn request_all(&self, caller: &mut dyn Caller) {
+    /// come back before the next request is asked for. Whether the caller is to measure the time that it spends on connections; `None`
+    /// if it had no request.
+    pub(crate) fn request_all(&self, caller: &mut dyn Caller) -> Option<bool> {
         let shared = &self.open.shared;
-        let Some((mut conn, mut envelope)) = caller.next_request() else {
-            return;
-        };
+        let (mut conn, mut envelope) = caller.next_request()?;
         let mut later = Vec::new();
         let mut state = lock(&shared.state);
+        let mut measures = state.broker.limits_request_time();
         loop {
             let broker = &mut state.broker;
+            let began = now();
             let handled = catch_unwind(AssertUnwindSafe(|| {
-                broker.handle_request(now(), conn, envelope)
+                broker.handle_request(began, conn, envelope);
+                // The time of the request that made the quota isn't known; that of the one that removed it doesn't matter.
+                if measures && broker.limits_request_time() {
+                    let ended = now();
+                    let used_us = ended.mono_us.saturating_sub(began.mono_us);
+                    broker.handle_time_used(ended, conn, used_us + caller.take_time_used(conn));
+                }
+                measures = broker.limits_request_time();
             }));
             if handled.is_err() {
                 caller.panicked(conn);
             }
             let mut take = |to, answer| caller.take_answer(to, answer);
             shared.collect(&mut state, &mut later, &mut take);
+            state.mutes.retain(|&(conn, ms)| !caller.mute(conn, ms));
             match caller.next_request() {
                 Some(next) => (conn, envelope) = next,
                 None => break,
             }
         }
         shared.finish(state, later);
+        Some(measures)
     }
 }
 
@@ -333,6 +358,7 @@ impl EmbeddedBroker {
 enum Later {
     Answer(Arc<dyn Mailbox>, Answer),
     Disconnect(Arc<dyn Mailbox>),
+    Mute(Arc<dyn Mailbox>, u32),
     Warn(Vec<Arc<dyn Mailbox>>, String),
 }
 
@@ -375,6 +401,7 @@ impl Shared {
                         later.extend(mailbox.map(|mailbox| Later::Answer(mailbox, answer)));
                     }
                 }
+                Output::Mute { conn, throttle_ms } => state.mutes.push((conn, throttle_ms)),
                 Output::Sync { id, job } => state.syncs.push((id, job)),
                 Output::Compact { id, job } => state.compaction = Some((id, job)),
                 Output::Warn(text) => {
@@ -390,7 +417,11 @@ impl Shared {
     }
 
     /// Sees that the broker's threads do what they have to, frees the lock, and gives others what is theirs.
-    fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State>, later: Vec<Later>) {
+    fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut later: Vec<Later>) {
+        for (conn, throttle_ms) in state.mutes.drain(..) {
+            let mailbox = lock(&self.mailboxes).get(&conn).cloned();
+            later.extend(mailbox.map(|mailbox| Later::Mute(mailbox, throttle_ms)));
+        }
         if state.compaction.is_some() && !state.cleans && !state.closing {
             self.start_cleaner(&mut state);
         }
@@ -409,6 +440,7 @@ impl Shared {
             match one {
                 Later::Answer(mailbox, answer) => mailbox.deliver(answer),
                 Later::Disconnect(mailbox) => mailbox.disconnected(),
+                Later::Mute(mailbox, throttle_ms) => mailbox.mute(throttle_ms),
                 Later::Warn(mailboxes, text) => {
                     mailboxes.iter().for_each(|mailbox| mailbox.warn(&text));
                 }
@@ -510,6 +542,7 @@ impl Open {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 broker,
+                mutes: Vec::new(),
                 syncs: Vec::new(),
                 compaction: None,
                 cleans: false,

@@ -225,6 +225,7 @@ fn records_of_the_metadata_log() {
     record(messages::PartitionRecord::arbitrary);
     record(messages::PartitionChangeRecord::arbitrary);
     record(messages::ConfigRecord::arbitrary);
+    record(messages::ClientQuotaRecord::arbitrary);
     record(messages::RemoveTopicRecord::arbitrary);
     record(messages::FeatureLevelRecord::arbitrary);
     record(messages::ProducerIdsRecord::arbitrary);

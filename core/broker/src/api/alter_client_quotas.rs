@@ -1,4 +1,5 @@
-//! AlterClientQuotas (49): what users and clients may produce, fetch and change. Each entity is changed wholly or not at all.
+//! AlterClientQuotas (49): what users and clients may produce, fetch, change and take of our time, and how often addresses may
+//! connect. Each entity is changed wholly or not at all.
 
 use alloc::format;
 
@@ -15,8 +16,8 @@ use crate::{
     Broker,
     context::{Handled, RequestContext},
     quotas::{
-        CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, PRODUCER_BYTE_RATE, REQUEST_PERCENTAGE,
-        entities::Entity,
+        CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, PRODUCER_BYTE_RATE,
+        REQUEST_PERCENTAGE, entities::Entity,
     },
 };
 
@@ -57,31 +58,35 @@ fn alter(
 ) -> Result<(), Refusal> {
     let parts = entry.entity.iter();
     let entity = Entity::named(parts.map(|part| (&part.entity_type, &part.entity_name)))?;
-    entry.ops.iter().try_for_each(check)?;
+    let of_address = entity.is_address();
+    let mut ops = entry.ops.iter();
+    ops.try_for_each(|op| check(of_address, op))?;
     if validate_only {
         return Ok(());
     }
-    let mut changed = broker.quotas.stored.clone();
+    let mut changed = broker.quotas.stored().clone();
     let values = entry.ops.iter();
     changed.set(
         &entity,
         values.map(|op| (op.key.clone(), (!op.remove).then_some(op.value))),
     );
-    if changed == broker.quotas.stored {
+    if changed == *broker.quotas.stored() {
         return Ok(());
     }
     changed
         .write(&*broker.storage)
         .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}").into()))?;
-    broker.quotas.stored = changed;
+    broker.quotas.put_in_force(changed);
     Ok(())
 }
 
-fn check(op: &OpData) -> Result<(), Refusal> {
+fn check(of_address: bool, op: &OpData) -> Result<(), Refusal> {
     let key = &op.key;
-    let whole = match &**key {
-        PRODUCER_BYTE_RATE | CONSUMER_BYTE_RATE => true,
-        REQUEST_PERCENTAGE | CONTROLLER_MUTATION_RATE => false,
+    // The most that its type holds, if it is a whole number, and the type's name.
+    let whole = match (&**key, of_address) {
+        (PRODUCER_BYTE_RATE | CONSUMER_BYTE_RATE, false) => Some((i64::MAX as f64, "a LONG")),
+        (REQUEST_PERCENTAGE | CONTROLLER_MUTATION_RATE, false) => None,
+        (CONNECTION_CREATION_RATE, true) => Some((i32::MAX.into(), "an INT")),
         _ => return Err(invalid(format!("Invalid configuration key {key}"))),
     };
     if op.remove {
@@ -90,16 +95,15 @@ fn check(op: &OpData) -> Result<(), Refusal> {
     if op.value.is_nan() || op.value <= 0.0 {
         return Err(invalid(format!("Quota {key} must be greater than 0")));
     }
-    if !op.value.is_finite() || (whole && op.value > i64::MAX as f64) {
+    let (most, type_name) = whole.unwrap_or((f64::MAX, "a DOUBLE"));
+    if op.value > most {
         return Err(invalid(format!(
-            "Proposed value for {key} is too large for a LONG"
+            "Proposed value for {key} is too large for {type_name}."
         )));
     }
     // As Kafka: what is left of a computation isn't a fraction.
-    if whole && op.value - (op.value as i64) as f64 > 1e-6 {
-        return Err(invalid(format!(
-            "{key} cannot be a fractional value when using LONG."
-        )));
+    if whole.is_some() && op.value - (op.value as i64) as f64 > 1e-6 {
+        return Err(invalid(format!("{key} cannot be a fractional value.")));
     }
     Ok(())
 }
@@ -189,6 +193,20 @@ pub(crate) mod tests {
         ] {
             assert_eq!(set(&mut h, entity, &rate), ErrorCode::INVALID_REQUEST);
         }
+        let of_address = [("connection_creation_rate", Some(5.0))];
+        for entity in [
+            &[("ip", Some("127.0.0.1")), ("user", Some("u"))][..],
+            &[("ip", Some("127.0.0.x"))],
+            &[("ip", Some(""))],
+            &user,
+        ] {
+            assert_eq!(set(&mut h, entity, &of_address), ErrorCode::INVALID_REQUEST);
+        }
+        for rate in [0.0, 2.5, 3e9] {
+            let rate = [("connection_creation_rate", Some(rate))];
+            let entity = [("ip", None)];
+            assert_eq!(set(&mut h, &entity, &rate), ErrorCode::INVALID_REQUEST);
+        }
         h.ask(1, request(&user, &rate, true));
         assert!(h.broker.quotas.is_empty());
         assert_eq!(set(&mut h, &user, &rate), ErrorCode::NONE);
@@ -206,9 +224,15 @@ pub(crate) mod tests {
         ];
         let entity = [("user", None), ("client-id", Some("a b"))];
         assert_eq!(set(&mut h, &entity, &ops), ErrorCode::NONE);
-        let stored = h.broker.quotas.stored.clone();
+        let address = [("ip", Some("::1"))];
+        let rate = [("connection_creation_rate", Some(5.0))];
+        assert_eq!(set(&mut h, &address, &rate), ErrorCode::NONE);
+        let stored = h.broker.quotas.stored().clone();
+        assert_eq!(stored.entities.len(), 2);
         let mut h = h.restart(false);
-        assert_eq!(h.broker.quotas.stored, stored);
+        assert_eq!(*h.broker.quotas.stored(), stored);
+        let none = [("connection_creation_rate", None)];
+        assert_eq!(set(&mut h, &address, &none), ErrorCode::NONE);
         let removed = ops.map(|(key, _)| (key, None));
         assert_eq!(set(&mut h, &entity, &removed), ErrorCode::NONE);
         assert!(h.restart(false).broker.quotas.is_empty());

@@ -118,10 +118,11 @@ fn create(
             check_assignment(broker, &assignment.broker_ids)?;
         }
     }
+    // As in Kafka what is only validated counts, too.
+    mutations.record(broker, now, additional as usize)?;
     if validate_only {
         return Ok(());
     }
-    mutations.record(broker, now, additional as usize)?;
     broker
         .grow(now, index, additional)
         .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}")))

@@ -118,8 +118,9 @@ fn create(
 
     let described = describe(broker, &config, &configs);
     let mut topic_id = Uuid::ZERO;
+    // As in Kafka what is only validated counts, too.
+    mutations.record(broker, now, partitions as usize)?;
     if !validate_only {
-        mutations.record(broker, now, partitions as usize)?;
         let index = broker
             .create_topic(now, topic.name.clone(), partitions, config, configs)
             .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}")))?;

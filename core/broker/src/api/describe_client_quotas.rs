@@ -31,7 +31,7 @@ pub(crate) fn handle(
     let filter = Filter::of(&request.components, request.strict);
     let response = match filter {
         Ok(filter) => {
-            let all = broker.quotas.stored.entities.iter();
+            let all = broker.quotas.stored().entities.iter();
             let found = all.filter(|(entity, _)| filter.matches(entity));
             let entries = found.map(|(entity, given)| EntryData {
                 entity: entity
@@ -154,8 +154,7 @@ impl Filter {
     }
 
     fn matches(&self, entity: &Entity) -> bool {
-        // No address has a quota.
-        self.ip.matches(&Part::Absent, self.strict)
+        self.ip.matches(&entity.ip, self.strict)
             && self.user.matches(&entity.user, self.strict)
             && self.client_id.matches(&entity.client_id, self.strict)
     }
@@ -218,9 +217,13 @@ mod tests {
             let ops = [("request_percentage", Some(value))];
             assert_eq!(set(&mut h, entity, &ops), ErrorCode::NONE);
         }
+        for (name, value) in [(None, 6.0), (Some("127.0.0.1"), 7.0)] {
+            let ops = [("connection_creation_rate", Some(value))];
+            assert_eq!(set(&mut h, &[("ip", name)], &ops), ErrorCode::NONE);
+        }
         let user = ("user", 0, Some("u"));
         for (components, strict, expected) in [
-            (&[][..], false, &[1.0, 2.0, 3.0, 4.0, 5.0][..]),
+            (&[][..], false, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0][..]),
             (&[], true, &[]),
             (&[user], true, &[1.0]),
             (&[user], false, &[1.0, 4.0, 5.0]),
@@ -230,7 +233,10 @@ mod tests {
             (&[("client-id", 1, None)], false, &[5.0]),
             (&[user, ("client-id", 2, None)], true, &[4.0, 5.0]),
             (&[("user", 0, Some("x"))], false, &[]),
-            (&[("ip", 2, None)], false, &[]),
+            (&[("ip", 2, None)], false, &[6.0, 7.0]),
+            (&[("ip", 1, None)], true, &[6.0]),
+            (&[("ip", 0, Some("127.0.0.1"))], true, &[7.0]),
+            (&[("ip", 0, Some("127.0.0.2"))], true, &[]),
         ] {
             assert_eq!(
                 ask(&mut h, components, strict),

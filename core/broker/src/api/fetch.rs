@@ -18,7 +18,7 @@ use crate::{
     fetch_sessions::{AnsweredPartition, FetchKey, FetchKind, FetchTarget},
     partition::PartitionIndex,
     purgatory::WaitingFetch,
-    quotas::client_of,
+    quotas::{body_size, client_of},
 };
 
 /// From this version on topics are named by id.
@@ -294,19 +294,22 @@ fn read_one(
 }
 
 fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Response {
+    if let Some(client_id) = &plan.client_id {
+        let bytes = match broker.quotas.limits_fetched(client_id) {
+            true => answer_size(&plan, &read),
+            false => 0,
+        };
+        if let Err(throttle_time_ms) = broker.quotas.fetched(now, client_id, bytes) {
+            return throttled(&plan.kind, throttle_time_ms);
+        }
+    }
     let FetchPlan {
         kind,
         uses_topic_ids,
         follower,
-        client_id,
         targets,
         ..
     } = plan;
-    if let Some(client_id) = client_id
-        && let Err(throttle_time_ms) = broker.quotas.fetched(now, &client_id, read.bytes)
-    {
-        return throttled(&kind, throttle_time_ms);
-    }
     let seen = |data: &PartitionData| AnsweredPartition {
         has_records: !data.records.is_empty(),
         must_be_told: false,
@@ -335,7 +338,7 @@ fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Resp
             (id, Some(broker.sessions.answer(id, &targets, &answers)))
         }
     };
-    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut responses = Vec::new();
     for (at, (target, data)) in targets.into_iter().zip(read.partitions).enumerate() {
         if told.as_ref().is_some_and(|told| !told[at]) {
             continue;
@@ -347,22 +350,7 @@ fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Resp
             partition.fetches += 1;
             partition.bytes_out += data.records.len() as u64;
         }
-        let FetchKey {
-            topic, topic_id, ..
-        } = target.key;
-        match responses.last_mut() {
-            Some(last) if last.topic == topic && last.topic_id == topic_id => {
-                last.partitions.push(data)
-            }
-            _ => {
-                let partitions = vec![data];
-                responses.push(FetchableTopicResponse {
-                    topic,
-                    topic_id,
-                    partitions,
-                });
-            }
-        }
+        tell(&mut responses, target.key, data);
     }
     Response::Fetch(FetchResponse {
         error_code: ErrorCode::NONE,
@@ -370,6 +358,42 @@ fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Resp
         responses,
         ..Default::default()
     })
+}
+
+/// Adds a partition to an answer, beside others of its topic.
+fn tell(responses: &mut Vec<FetchableTopicResponse>, key: FetchKey, data: PartitionData) {
+    let FetchKey {
+        topic, topic_id, ..
+    } = key;
+    match responses.last_mut() {
+        Some(last) if last.topic == topic && last.topic_id == topic_id => {
+            last.partitions.push(data)
+        }
+        _ => {
+            let partitions = vec![data];
+            responses.push(FetchableTopicResponse {
+                topic,
+                topic_id,
+                partitions,
+            });
+        }
+    }
+}
+
+/// Bytes of the answer, as Kafka counts them: with the four that say how many they are. Of a session it has what there is to tell.
+fn answer_size(plan: &FetchPlan, read: &ReadAll) -> usize {
+    let tells_all = !matches!(plan.kind, FetchKind::Incremental(_));
+    let mut responses = Vec::new();
+    for (target, data) in plan.targets.iter().zip(&read.partitions) {
+        if tells_all || !data.records.is_empty() || data.error_code != ErrorCode::NONE {
+            tell(&mut responses, target.key.clone(), data.clone());
+        }
+    }
+    let answer = FetchResponse {
+        responses,
+        ..Default::default()
+    };
+    4 + body_size(&answer, plan.reply.api_version)
 }
 
 /// What a client gets that has used up its quota: nothing, and how long to wait. A session that it has goes on as it was; no new one begins.

@@ -15,6 +15,7 @@ use ottla_record::Now;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
+    quotas::Mutations,
     topics::{OFFSETS_TOPIC, Topic, check_topic_name, is_internal_topic},
 };
 
@@ -59,6 +60,7 @@ pub(crate) fn handle(
             // Before version 4 a request can't say; the broker's setting decides alone.
             let may_create = broker.config.auto_create_topics
                 && (request.allow_auto_topic_creation || context.api_version < 4);
+            let mut mutations = Mutations::by_the_way(broker, context);
             let mut seen = HashSet::new();
             topics
                 .into_iter()
@@ -69,7 +71,7 @@ pub(crate) fn handle(
                         now,
                         context.api_version,
                         topic,
-                        may_create,
+                        may_create.then_some(&mut mutations),
                         with_operations,
                     )
                 })
@@ -108,7 +110,7 @@ fn named(
     now: Now,
     version: i16,
     asked: MetadataRequestTopic,
-    may_create: bool,
+    may_create: Option<&mut Mutations>,
     with_operations: bool,
 ) -> MetadataResponseTopic {
     // A name beside an id counts for nothing: the Java client's Admin sends an empty one.
@@ -124,10 +126,10 @@ fn named(
         Some(name) => name,
     };
     if broker.topics.by_name(&name).is_none() {
-        let created = match check_topic_name(&name) {
-            Err(_) => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
-            Ok(()) if !may_create => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-            Ok(()) => create(broker, now, &name),
+        let created = match (check_topic_name(&name), may_create) {
+            (Err(_), _) => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (Ok(()), None) => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            (Ok(()), Some(mutations)) => create(broker, now, &name, mutations),
         };
         if let Err(code) = created {
             return refused(name, code, with_operations);
@@ -139,8 +141,14 @@ fn named(
     }
 }
 
-/// Auto-creation. Kafka answers the first request with an error while the controller works; here it is done by now.
-fn create(broker: &mut Broker, now: Now, name: &Str) -> Result<(), ErrorCode> {
+/// Auto-creation. Kafka answers the first request with an error while the controller works; here it is done by now. What is beyond the
+/// client's quota is not created: it asks again.
+fn create(
+    broker: &mut Broker,
+    now: Now,
+    name: &Str,
+    mutations: &mut Mutations,
+) -> Result<(), ErrorCode> {
     if &**name == OFFSETS_TOPIC {
         return broker.ensure_offsets_topic(now).map(|_| ());
     }
@@ -150,15 +158,13 @@ fn create(broker: &mut Broker, now: Now, name: &Str) -> Result<(), ErrorCode> {
     if broker.topics.colliding(name).is_some() {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
+    let partitions = broker.config.num_partitions;
+    mutations
+        .record(broker, now, usize::try_from(partitions).unwrap_or(0))
+        .map_err(|_| ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let config = broker.config.topic_defaults.clone();
     broker
-        .create_topic(
-            now,
-            name.clone(),
-            broker.config.num_partitions,
-            config,
-            Vec::new(),
-        )
+        .create_topic(now, name.clone(), partitions, config, Vec::new())
         .map(|_| ())
         .map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)
 }

@@ -18,9 +18,10 @@ use crate::{
     Broker,
     append::{Appended, PRODUCE_WITH_EPOCH_BUMP, Refusal},
     context::{Handled, RequestContext},
+    output::Output,
     partition::{CommitWaiter, PartitionIndex},
     purgatory::{PendingPartition, WaitingProduce},
-    quotas::client_of,
+    quotas::{body_size, client_of},
     topics::Topic,
     transactions::{
         Admission, Member,
@@ -195,7 +196,11 @@ fn append_all(
     let is_transactional = request.transactional_id.is_some();
     let throttle_time_ms = match client_of(broker, context) {
         None => 0,
-        Some(client_id) => broker.quotas.produced(now, &client_id, bytes_of(&request)),
+        Some(client_id) if broker.quotas.limits_produced(&client_id) => {
+            let bytes = body_size(&request, context.api_version);
+            broker.quotas.produced(now, &client_id, bytes)
+        }
+        Some(_) => 0,
     };
     let mut any_error = false;
     let mut waits: Vec<(PendingPartition, i64)> = Vec::new();
@@ -261,11 +266,14 @@ fn append_all(
     };
     if acks == 0 {
         // Nobody hears of an error, so the connection ends, as in Kafka: the producer then knows that something is wrong.
-        return if any_error {
-            Handled::Disconnect
-        } else {
-            Handled::NoResponse
-        };
+        if any_error {
+            return Handled::Disconnect;
+        }
+        if let Some(throttle_ms) = u32::try_from(throttle_time_ms).ok().filter(|ms| *ms > 0) {
+            let conn = context.reply.conn;
+            broker.outputs.push_back(Output::Mute { conn, throttle_ms });
+        }
+        return Handled::NoResponse;
     }
     if waits.is_empty() {
         return Handled::Respond(Response::Produce(response));
@@ -284,15 +292,6 @@ fn append_all(
         broker.wait_for_commit(pending.partition, end, CommitWaiter::Produce(id));
     }
     Handled::Deferred
-}
-
-/// What a quota counts: the records, as they came.
-fn bytes_of(request: &ProduceRequest) -> usize {
-    let topics = request.topic_data.iter();
-    topics
-        .flat_map(|topic| &topic.partition_data)
-        .map(|data| data.records.len())
-        .sum()
 }
 
 fn append(

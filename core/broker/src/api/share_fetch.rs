@@ -10,7 +10,7 @@ use core::ops::Range;
 use bytes::Bytes;
 use ottla_log::LogError;
 use ottla_protocol::{
-    ErrorCode, Records, Response,
+    ErrorCode, Records, Response, Str,
     messages::share_fetch::{
         AcquiredRecords, PartitionData, ShareFetchRequest, ShareFetchResponse,
         ShareFetchableTopicResponse,
@@ -24,6 +24,7 @@ use crate::{
     context::{Handled, RequestContext},
     partition::PartitionIndex,
     purgatory::WaitingShareFetch,
+    quotas::{body_size, client_of},
     share_partitions::{
         BatchView, FINAL_EPOCH, INITIAL_EPOCH, Selection, SessionPartition, ShareGroupSettings,
         ShareKey, ShareOffsetReset, ShareRequest, ShareRequestId, Wanted,
@@ -48,6 +49,9 @@ pub(crate) struct SharePlan {
     partitions: Vec<SessionPartition>,
     /// The first answer of a session has all its partitions, later ones those that have something to tell.
     tells_all: bool,
+    /// Whose quotas count; `None` if there are none.
+    client_id: Option<Str>,
+    throttle_ms: i32,
     /// Once the fetch is through.
     fetched: Option<Vec<Fetched>>,
 }
@@ -108,7 +112,11 @@ pub(crate) fn handle(
         Ok(partitions) => partitions,
         Err(code) => return refuse(code),
     };
-    let max_bytes = request.max_bytes.min(broker.config.fetch_max_bytes).max(0);
+    let mut max_bytes = request.max_bytes.min(broker.config.fetch_max_bytes).max(0);
+    let client_id = client_of(broker, context);
+    if let Some(client_id) = &client_id {
+        max_bytes = max_bytes.min(broker.quotas.fetch_max_bytes(client_id));
+    }
     let plan = SharePlan {
         deadline_us: now.after_ms(request.max_wait_ms.into()),
         min_bytes: request.min_bytes.min(max_bytes).max(0) as usize,
@@ -117,6 +125,8 @@ pub(crate) fn handle(
         batch_size: request.batch_size,
         strict: request.share_acquire_mode == RECORD_LIMIT,
         tells_all: epoch == INITIAL_EPOCH,
+        client_id,
+        throttle_ms: 0,
         fetched: (partitions.is_empty() || request.max_records <= 0 || max_bytes == 0)
             .then(Vec::new),
         partitions,
@@ -188,6 +198,11 @@ pub(crate) fn proceed(broker: &mut Broker, now: Now, id: ShareRequestId, last: b
                     partition.fetch_waiters.push(wait);
                 }
             }
+        } else if let Some(throttle_ms) = over_quota(broker, now, &plan, &looked, reply.api_version)
+        {
+            // Nothing is handed out; what was acknowledged is told all the same.
+            plan.throttle_ms = throttle_ms;
+            plan.fetched = Some(Vec::new());
         } else {
             let mut fetched = Vec::with_capacity(looked.partitions.len());
             for found in looked.partitions {
@@ -231,6 +246,39 @@ pub(crate) fn proceed(broker: &mut Broker, now: Now, id: ShareRequestId, last: b
         request.fetch = Some(plan);
     }
     finish(broker, id);
+}
+
+/// For how many milliseconds the member has to wait, if it has used up a quota.
+fn over_quota(
+    broker: &mut Broker,
+    now: Now,
+    plan: &SharePlan,
+    looked: &Looked,
+    version: i16,
+) -> Option<i32> {
+    let client_id = plan.client_id.as_ref()?;
+    let mut bytes = 0;
+    if broker.quotas.limits_fetched(client_id) {
+        let found = looked.partitions.iter();
+        let answer = ShareFetchResponse {
+            responses: found
+                .map(|found| ShareFetchableTopicResponse {
+                    topic_id: found.at.0,
+                    partitions: vec![PartitionData {
+                        partition_index: found.at.1,
+                        records: match &found.result {
+                            Ok(candidate) => candidate.records.clone(),
+                            Err(_) => Records::default(),
+                        },
+                        ..Default::default()
+                    }],
+                })
+                .collect(),
+            ..Default::default()
+        };
+        bytes = 4 + body_size(&answer, version);
+    }
+    broker.quotas.fetched(now, client_id, bytes).err()
 }
 
 /// Answers a request that has fetched and of which nothing is under way any more.
@@ -286,6 +334,7 @@ pub(crate) fn finish(broker: &mut Broker, id: ShareRequestId) {
     }
     let settings = broker.share_settings(&request.key.group);
     let response = Response::ShareFetch(ShareFetchResponse {
+        throttle_time_ms: plan.throttle_ms,
         acquisition_lock_timeout_ms: settings.record_lock_duration_ms,
         responses,
         ..Default::default()

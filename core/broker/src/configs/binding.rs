@@ -101,6 +101,11 @@ static BINDINGS: &[Binding] = &[
             Some(())
         },
     },
+    field!("controller.quota.window.num", controller_quota_windows.num),
+    field!(
+        "controller.quota.window.size.seconds",
+        controller_quota_windows.size_seconds
+    ),
     flag!("delete.topic.enable", delete_topics),
     Binding {
         name: "durability",
@@ -267,6 +272,8 @@ static BINDINGS: &[Binding] = &[
     field!("offsets.topic.num.partitions", groups.partitions),
     field!("offsets.topic.segment.bytes", offsets_segment_bytes),
     field!("producer.id.expiration.ms", producer_id_expiration_ms),
+    field!("quota.window.num", quota_windows.num),
+    field!("quota.window.size.seconds", quota_windows.size_seconds),
     field!(
         "replica.high.watermark.checkpoint.interval.ms",
         high_watermark_checkpoint_interval_ms

@@ -23,7 +23,6 @@ mod why {
     pub const TOPICS_KNOWN: &str = "expressions are matched again when topics come or go";
     pub const NO_SHARE_GROUPS: &str = "share groups do without it";
     pub const NO_STREAMS_GROUPS: &str = "streams groups are not there yet";
-    pub const FIXED_WINDOWS: &str = "quotas are measured as by default";
     pub const NO_LINGER: &str =
         "coordinators write at once; what waits for the disk is synced together";
     pub const OTHER_METRICS: &str = "metrics are kept in another way";
@@ -84,8 +83,8 @@ pub static BROKER_ROWS: &[Row] = &[
     Row::new("controller.quorum.request.timeout.ms", ConfigType::Int, Some("2000"), Check::AtLeast(0), Update::ReadOnly, Effect::Without(why::NO_QUORUM), "How long a request of the quorum may take."),
     Row::new("controller.quorum.retry.backoff.ms", ConfigType::Int, Some("20"), Check::AtLeast(0), Update::ReadOnly, Effect::Without(why::NO_QUORUM), "Pause before such a request is repeated."),
     Row::new("controller.quorum.voters", ConfigType::List, Some(""), Check::Any, Update::ReadOnly, Effect::Without(why::NO_QUORUM), "The quorum's members."),
-    Row::new("controller.quota.window.num", ConfigType::Int, Some("11"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::FIXED_WINDOWS), "Windows over which controller_mutation_rate is measured."),
-    Row::new("controller.quota.window.size.seconds", ConfigType::Int, Some("1"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::FIXED_WINDOWS), "Length of a window of controller_mutation_rate."),
+    Row::new("controller.quota.window.num", ConfigType::Int, Some("11"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Windows over which controller_mutation_rate is measured."),
+    Row::new("controller.quota.window.size.seconds", ConfigType::Int, Some("1"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Length of a window of controller_mutation_rate."),
     Row::new("controller.socket.timeout.ms", ConfigType::Int, Some("30000"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_QUORUM), "Socket timeout towards the controller."),
     Row::new("cordoned.log.dirs", ConfigType::List, Some(""), Check::Any, Update::PerBroker, Effect::Without(why::ONE_DIRECTORY), "Directories that get no new partitions."),
     Row::new("create.topic.policy.class.name", ConfigType::Class, None, Check::Any, Update::ReadOnly, Effect::Refused(why::NO_CLASSES), "Class that may veto new topics."),
@@ -254,8 +253,8 @@ pub static BROKER_ROWS: &[Row] = &[
     Row::new("producer.purgatory.purge.interval.requests", ConfigType::Int, Some("1000"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_SWEEPS), "Requests between two sweeps of waiting produces."),
     Row::new("queued.max.request.bytes", ConfigType::Long, Some("268435456"), Check::Any, Update::ReadOnly, Effect::Server, "Most bytes of requests, of all connections, that are here and not answered: above, none is begun to be read. -1 is no limit.").kafkas(Some("-1")),
     Row::new("queued.max.requests", ConfigType::Int, Some("500"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_QUEUE), "Most requests that wait."),
-    Row::new("quota.window.num", ConfigType::Int, Some("11"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::FIXED_WINDOWS), "Windows over which client quotas are measured."),
-    Row::new("quota.window.size.seconds", ConfigType::Int, Some("1"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::FIXED_WINDOWS), "Length of such a window."),
+    Row::new("quota.window.num", ConfigType::Int, Some("11"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Windows over which client quotas are measured."),
+    Row::new("quota.window.size.seconds", ConfigType::Int, Some("1"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Length of such a window."),
     Row::new("remote.fetch.max.wait.ms", ConfigType::Int, Some("500"), Check::AtLeast(1), Update::ClusterWide, Effect::Without(why::NO_TIERS), "Of tiered storage."),
     Row::new("remote.list.offsets.request.timeout.ms", ConfigType::Long, Some("30000"), Check::AtLeast(1), Update::ClusterWide, Effect::Without(why::NO_TIERS), "Of tiered storage."),
     Row::new("remote.log.index.file.cache.total.size.bytes", ConfigType::Long, Some("1073741824"), Check::AtLeast(1), Update::ClusterWide, Effect::Without(why::NO_TIERS), "Of tiered storage."),

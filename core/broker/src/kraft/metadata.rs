@@ -9,11 +9,17 @@ use alloc::{
 
 use bytes::Bytes;
 use ottla_log::{OpenHow, Storage, join, names};
-use ottla_protocol::{Str, Uuid};
+use ottla_protocol::{Str, Uuid, messages::ClientQuotaRecord};
 use ottla_record::{Batches, Limits};
 
 use super::{METADATA_DIR, records::MetadataRecord};
-use crate::BrokerError;
+use crate::{
+    BrokerError,
+    quotas::{
+        entities::{Entity, is_known},
+        store::StoredQuotas,
+    },
+};
 
 /// What the name of a snapshot ends with.
 const CHECKPOINT: &str = ".checkpoint";
@@ -43,7 +49,9 @@ pub(crate) struct ClusterMetadata {
     pub(crate) feature_levels: BTreeMap<Str, i16>,
     /// Settings of brokers and of other resources that are no topics, by resource type and name.
     pub(crate) other_configs: BTreeMap<(i8, Str, Str), Str>,
-    /// Records that mean nothing here (users, access rights, quotas…), as they are, in their order.
+    /// Client quotas.
+    pub(crate) quotas: StoredQuotas,
+    /// Records that mean nothing here (users, access rights…), as they are, in their order.
     pub(super) others: Vec<Bytes>,
     /// Settings of topics by name: they may stand before the topic.
     topic_configs: BTreeMap<Str, BTreeMap<Str, Str>>,
@@ -132,6 +140,13 @@ impl ClusterMetadata {
                     None => self.other_configs.remove(&key),
                 };
             }
+            MetadataRecord::ClientQuota(quota) => match known_quota(&quota) {
+                Some(of) => {
+                    let given = (!quota.remove).then_some(quota.value);
+                    self.quotas.set(&of, [(quota.key, given)].into_iter());
+                }
+                None => self.others.push(value.clone()),
+            },
             MetadataRecord::FeatureLevel(feature) => {
                 self.feature_levels
                     .insert(feature.name, feature.feature_level);
@@ -146,6 +161,13 @@ impl ClusterMetadata {
             | MetadataRecord::AbortTransaction => {}
         }
     }
+}
+
+/// Whom a quota is for, if it is one that Ottla has: an address by its name, say, is nobody here.
+fn known_quota(quota: &ClientQuotaRecord) -> Option<Entity> {
+    let parts = quota.entity.iter();
+    let of = Entity::named(parts.map(|part| (&part.entity_type, &part.entity_name))).ok()?;
+    is_known(&quota.key, &of).then_some(of)
 }
 
 /// The offset that a snapshot goes up to, from its name: `<20 digits>-<10 digits>.checkpoint`.

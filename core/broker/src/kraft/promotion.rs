@@ -15,7 +15,10 @@ use ottla_log::{
 };
 use ottla_protocol::{
     EncodeError, Str, Uuid,
-    messages::{ConfigRecord, FeatureLevelRecord, PartitionRecord, ProducerIdsRecord, TopicRecord},
+    messages::{
+        ClientQuotaRecord, ConfigRecord, FeatureLevelRecord, PartitionRecord, ProducerIdsRecord,
+        TopicRecord, client_quota_record::EntityData,
+    },
 };
 use ottla_record::Now;
 
@@ -27,6 +30,7 @@ use crate::{
     BrokerError,
     configs::{alter::can_be_set, dynamic::DynamicConfigs},
     producer_ids::ProducerIds,
+    quotas::store::StoredQuotas,
     random::Random,
     state_files::{self, StoredTopic},
 };
@@ -67,7 +71,7 @@ pub enum Promoted {
     /// A JVM Kafka has its metadata log here and knows all topics: there was nothing to do.
     Already,
     /// A JVM Kafka had its metadata log here, and topics were made, grown or deleted since. Kafka begins its log anew, with the
-    /// topics as they are now; users, access rights, quotas, settings of brokers and feature levels are taken over.
+    /// topics, settings and quotas as they are now; users, access rights and feature levels are taken over.
     Again,
 }
 
@@ -151,9 +155,11 @@ pub fn promote(storage: &dyn Storage, now: Now, seed: u64) -> Result<Promotion, 
     promotion.partitions = topics.iter().map(|t| t.partitions as usize).sum();
     let theirs = metadata.unwrap_or_default();
     let others = other_configs(&DynamicConfigs::read(storage)?, &theirs);
+    let quotas = StoredQuotas::read(storage)?;
     if theirs.end_offset > 0 {
         if same_topics(&topics, &theirs)
             && others == theirs.other_configs
+            && quotas == theirs.quotas
             && promotion.next_producer_id <= theirs.next_producer_id
         {
             return Ok(already(promotion, &theirs));
@@ -171,7 +177,7 @@ pub fn promote(storage: &dyn Storage, now: Now, seed: u64) -> Result<Promotion, 
             id
         }
     };
-    let mut values = cluster_records(&theirs, &others, &promotion).map_err(too_long)?;
+    let mut values = cluster_records(&theirs, &others, &quotas, &promotion).map_err(too_long)?;
     for topic in &topics {
         let epochs = (0..topic.partitions)
             .map(|number| leader_epoch(storage, &topic.name, number))
@@ -240,6 +246,7 @@ pub(super) fn other_configs(ours: &DynamicConfigs, theirs: &ClusterMetadata) -> 
 fn cluster_records(
     theirs: &ClusterMetadata,
     others: &OtherConfigs,
+    quotas: &StoredQuotas,
     promotion: &Promotion,
 ) -> Result<Vec<Bytes>, EncodeError> {
     let mut features: BTreeMap<Str, i16> = FEATURES
@@ -268,6 +275,21 @@ fn cluster_records(
             value: Some(value.clone()),
         };
         values.push(record.to_value()?);
+    }
+    for (of, given) in &quotas.entities {
+        for (key, value) in given {
+            let parts = of.parts().map(|(entity_type, name)| EntityData {
+                entity_type: entity_type.into(),
+                entity_name: name.cloned(),
+            });
+            let record = ClientQuotaRecord {
+                entity: parts.collect(),
+                key: key.clone(),
+                value: *value,
+                remove: false,
+            };
+            values.push(record.to_value()?);
+        }
     }
     values.extend(theirs.others.iter().cloned());
     if promotion.next_producer_id > 0 {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use ottla_protocol::{
     DecodeError, Decoder, EncodeError, Encoder, Message,
     messages::{
-        ConfigRecord, FeatureLevelRecord, PartitionChangeRecord, PartitionRecord,
-        ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
+        ClientQuotaRecord, ConfigRecord, FeatureLevelRecord, PartitionChangeRecord,
+        PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
     },
 };
 
@@ -25,6 +25,7 @@ mod number {
     pub const UNFENCE_BROKER: u32 = 8;
     pub const REMOVE_TOPIC: u32 = 9;
     pub const FEATURE_LEVEL: u32 = 12;
+    pub const CLIENT_QUOTA: u32 = 14;
     pub const PRODUCER_IDS: u32 = 15;
     pub const BROKER_REGISTRATION_CHANGE: u32 = 17;
     pub const NO_OP: u32 = 20;
@@ -43,6 +44,7 @@ pub(super) enum MetadataRecord {
     Partition(PartitionRecord),
     PartitionChange(PartitionChangeRecord),
     Config(ConfigRecord),
+    ClientQuota(ClientQuotaRecord),
     RemoveTopic(RemoveTopicRecord),
     FeatureLevel(FeatureLevelRecord),
     ProducerIds(ProducerIdsRecord),
@@ -52,7 +54,7 @@ pub(super) enum MetadataRecord {
     AbortTransaction,
     /// Who is up and who leads: of one run of the cluster, and worth nothing to another.
     OfOneRun,
-    /// Users, access rights, quotas, tokens, and what comes with later versions: its bytes are all that is needed here.
+    /// Users, access rights, tokens, and what comes with later versions: its bytes are all that is needed here.
     Other,
 }
 
@@ -76,6 +78,7 @@ impl MetadataRecord {
                 Self::PartitionChange(PartitionChangeRecord::decode(version, d)?)
             }
             number::CONFIG => Self::Config(ConfigRecord::decode(version, d)?),
+            number::CLIENT_QUOTA => Self::ClientQuota(ClientQuotaRecord::decode(version, d)?),
             number::REMOVE_TOPIC => Self::RemoveTopic(RemoveTopicRecord::decode(version, d)?),
             number::FEATURE_LEVEL => Self::FeatureLevel(FeatureLevelRecord::decode(version, d)?),
             number::PRODUCER_IDS => Self::ProducerIds(ProducerIdsRecord::decode(version, d)?),
@@ -127,6 +130,11 @@ impl ToValue for PartitionRecord {
 
 impl ToValue for ConfigRecord {
     const NUMBER: u32 = number::CONFIG;
+    const VERSION: i16 = 0;
+}
+
+impl ToValue for ClientQuotaRecord {
+    const NUMBER: u32 = number::CLIENT_QUOTA;
     const VERSION: i16 = 0;
 }
 

@@ -10,8 +10,11 @@ use std::{
 use bytes::Bytes;
 use ottla_log::{MemoryStorage, Storage, data_dir, join, write_file};
 use ottla_protocol::{
-    Uuid,
-    messages::{ConfigRecord, FeatureLevelRecord, PartitionRecord, ProducerIdsRecord, TopicRecord},
+    ErrorCode, Uuid,
+    messages::{
+        ClientQuotaRecord, ConfigRecord, FeatureLevelRecord, PartitionRecord, ProducerIdsRecord,
+        TopicRecord, client_quota_record::EntityData,
+    },
 };
 use ottla_record::{BatchBuilder, Batches, FinishOptions, Limits, Now};
 
@@ -21,6 +24,7 @@ use super::{
 };
 use crate::{
     Broker, BrokerConfig, Durability,
+    api::alter_client_quotas::tests::set,
     configs::dynamic::{DynamicConfigs, Given},
     testing::{Harness, batch, values},
 };
@@ -380,4 +384,115 @@ fn settings_of_kafkas_brokers_are_taken_over_and_given_back() {
     let left: Vec<_> = given_back.into_iter().collect();
     let ssl = (4, "1".into(), "ssl.keystore.location".into());
     assert_eq!(left, [(ssl, "/k".into())]);
+}
+
+type Parts<'a> = &'a [(&'a str, Option<&'a str>)];
+
+fn quota(entity: Parts<'_>, key: &str, value: Option<f64>) -> ClientQuotaRecord {
+    let entity = entity.iter().map(|(of, name)| EntityData {
+        entity_type: (*of).into(),
+        entity_name: name.map(Into::into),
+    });
+    ClientQuotaRecord {
+        entity: entity.collect(),
+        key: key.into(),
+        value: value.unwrap_or_default(),
+        remove: value.is_none(),
+    }
+}
+
+#[test]
+fn a_quota_is_kafkas_byte_for_byte() {
+    let record = quota(&[("ip", None)], "connection_creation_rate", Some(2.5));
+    let value = record.to_value().unwrap();
+    let (head, number) = (
+        b"\x01\x0e\x00\x02\x03ip\x00\x00\x19connection_creation_rate",
+        b"\x40\x04\0\0\0\0\0\0\0\0",
+    );
+    assert_eq!(value[..], [&head[..], &number[..]].concat());
+    assert_eq!(
+        MetadataRecord::parse(value),
+        Ok(MetadataRecord::ClientQuota(record))
+    );
+}
+
+#[test]
+fn quotas_go_to_kafka_and_come_back() {
+    let mut h = written();
+    let ours: [(Parts<'_>, _, _); 3] = [
+        (
+            &[("user", Some("u")), ("client-id", None)],
+            "request_percentage",
+            12.5,
+        ),
+        (&[("client-id", Some("c"))], "producer_byte_rate", 1000.0),
+        (
+            &[("ip", Some("127.0.0.1"))],
+            "connection_creation_rate",
+            7.0,
+        ),
+    ];
+    for (entity, key, value) in ours {
+        assert_eq!(set(&mut h, entity, &[(key, Some(value))]), ErrorCode::NONE);
+    }
+    let storage = closed(h);
+    promote(&*storage, NOW, 1).unwrap();
+    let records = records_in(&storage, BOOTSTRAP_CHECKPOINT);
+    for (entity, key, value) in ours {
+        let record = MetadataRecord::ClientQuota(quota(entity, key, Some(value)));
+        assert!(records.contains(&record), "{record:?}");
+    }
+
+    // Kafka took them, and changed some. An address by its name is none to Ottla.
+    let by_name = quota(
+        &[("ip", Some("a.host"))],
+        "connection_creation_rate",
+        Some(1.0),
+    );
+    let mut log = topic("theirs", Uuid::from_random(3), &[1]);
+    for (entity, key, value) in ours {
+        log.push(quota(entity, key, Some(value)).to_value().unwrap());
+    }
+    for record in [
+        quota(ours[0].0, ours[0].1, None),
+        quota(ours[1].0, "producer_byte_rate", Some(2000.0)),
+        by_name.clone(),
+    ] {
+        log.push(record.to_value().unwrap());
+    }
+    metadata_log(&storage, &log);
+    let mut broker = open(&storage).unwrap();
+    let quotas = broker.quotas.stored();
+    let values: Vec<f64> = quotas
+        .entities
+        .values()
+        .flat_map(|given| given.values().copied())
+        .collect();
+    assert_eq!(values.len(), 2);
+    assert!(
+        values.contains(&2000.0) && values.contains(&7.0),
+        "{values:?}"
+    );
+    let quotas = quotas.clone();
+    broker.close(NOW).unwrap();
+    assert_eq!(
+        *open(&storage).unwrap().quotas.stored(),
+        quotas,
+        "they are Ottla's now"
+    );
+
+    // And once more the other way: what Ottla doesn't know is Kafka's still.
+    let mut broker = open(&storage).unwrap();
+    broker.close(NOW).unwrap();
+    assert_eq!(
+        promote(&*storage, NOW, 1).unwrap().promoted,
+        Promoted::Again
+    );
+    let records = records_in(&storage, BOOTSTRAP_CHECKPOINT);
+    let given: Vec<_> = records
+        .iter()
+        .filter(|record| matches!(record, MetadataRecord::ClientQuota(_)))
+        .collect();
+    assert_eq!(given.len(), 3);
+    assert!(given.contains(&&MetadataRecord::ClientQuota(by_name)));
 }

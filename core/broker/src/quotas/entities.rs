@@ -1,10 +1,15 @@
 //! Whom a quota is for, and which one holds for a client.
 
+use core::net::IpAddr;
+
 use ottla_protocol::{ErrorCode, Str};
 
-use super::store::StoredQuotas;
+use super::{
+    CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, PRODUCER_BYTE_RATE,
+    REQUEST_PERCENTAGE, store::StoredQuotas,
+};
 
-/// One side of an entity: its user or its client id.
+/// One side of an entity: its user, its client id or its address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Part {
     /// It isn't part of the entity.
@@ -22,16 +27,31 @@ impl From<Option<Str>> for Part {
     }
 }
 
-/// Whom a quota is for: a user, a client id, or both together.
+/// Whom a quota is for: a user, a client id, or both together; or an address, which is alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Entity {
     pub(crate) user: Part,
     pub(crate) client_id: Part,
+    pub(crate) ip: Part,
 }
 
 pub(crate) const USER: &str = "user";
 pub(crate) const CLIENT_ID: &str = "client-id";
 pub(crate) const IP: &str = "ip";
+
+/// Whether this is a quota that such an entity may have.
+pub(crate) fn is_known(key: &str, of: &Entity) -> bool {
+    match of.is_address() {
+        true => key == CONNECTION_CREATION_RATE,
+        false => [
+            PRODUCER_BYTE_RATE,
+            CONSUMER_BYTE_RATE,
+            REQUEST_PERCENTAGE,
+            CONTROLLER_MUTATION_RATE,
+        ]
+        .contains(&key),
+    }
+}
 
 impl Entity {
     /// From its parts as requests have them; no name is the default.
@@ -40,54 +60,63 @@ impl Entity {
     ) -> Result<Self, (ErrorCode, Str)> {
         let invalid = |why: alloc::string::String| (ErrorCode::INVALID_REQUEST, why.into());
         let mut entity = Self::default();
-        let mut with_ip = false;
         for (of, name) in parts {
             let part = match &**of {
                 USER => &mut entity.user,
                 CLIENT_ID => &mut entity.client_id,
-                IP => {
-                    with_ip = true;
-                    continue;
-                }
+                IP => &mut entity.ip,
                 _ => {
                     let why = alloc::format!("Unhandled client quota entity type: {of}");
                     return Err(invalid(why));
                 }
             };
             if *part != Part::Absent {
-                return Err(invalid(alloc::format!("Entity type {of} is given twice.")));
+                return Err(invalid(alloc::format!(
+                    "Invalid client quota entity, duplicate entity entry {of}"
+                )));
             }
             if name.as_deref().is_some_and(str::is_empty) {
                 return Err(invalid(alloc::format!("Empty {of} not supported")));
             }
             *part = name.clone().into();
         }
-        if with_ip && entity != Self::default() {
-            return Err(invalid(
-                "Invalid quota entity combination, IP entity should not be used with user or client ID entity.".into(),
-            ));
+        if entity == Self::default() {
+            return Err(invalid("Invalid empty client quota entity".into()));
         }
-        if with_ip {
+        if entity.is_address() && (entity.user != Part::Absent || entity.client_id != Part::Absent)
+        {
             return Err(invalid(
-                "Quotas of addresses are not there: this broker doesn't limit the rate of connections."
+                "Invalid quota entity combination, IP entity should not be combined with User or ClientId"
                     .into(),
             ));
         }
-        if entity == Self::default() {
-            return Err(invalid("Invalid empty client quota entity".into()));
+        if let Part::Named(address) = &entity.ip
+            && address.parse::<IpAddr>().is_err()
+        {
+            let why = alloc::format!("{address} is not a valid IP or resolvable host.");
+            return Err(invalid(why));
         }
         Ok(entity)
     }
 
+    /// Whether it is for an address, which has quotas of its own.
+    pub(crate) fn is_address(&self) -> bool {
+        self.ip != Part::Absent
+    }
+
     /// Its parts, as answers have them.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, Option<&Str>)> {
-        [(USER, &self.user), (CLIENT_ID, &self.client_id)]
-            .into_iter()
-            .filter_map(|(of, part)| match part {
-                Part::Absent => None,
-                Part::Default => Some((of, None)),
-                Part::Named(name) => Some((of, Some(name))),
-            })
+        [
+            (USER, &self.user),
+            (CLIENT_ID, &self.client_id),
+            (IP, &self.ip),
+        ]
+        .into_iter()
+        .filter_map(|(of, part)| match part {
+            Part::Absent => None,
+            Part::Default => Some((of, None)),
+            Part::Named(name) => Some((of, Some(name))),
+        })
     }
 }
 
@@ -126,15 +155,62 @@ pub(crate) fn sharers(
         let entity = Entity {
             user: user_part,
             client_id: client_part,
+            ip: Part::Absent,
         };
         let bound = *quotas.entities.get(&entity)?.get(key.as_bytes())?;
         Some((bound, shared))
     })
 }
 
+/// The quota `key` that holds for an address: its own, else that of all addresses.
+pub(crate) fn of_address(quotas: &StoredQuotas, key: &str, address: IpAddr) -> Option<f64> {
+    let mut default = None;
+    for (entity, given) in quotas.entities.iter().filter(|(of, _)| of.is_address()) {
+        let Some(bound) = given.get(key.as_bytes()).copied() else {
+            continue;
+        };
+        match &entity.ip {
+            Part::Named(name) if is_address(name, address) => return Some(bound),
+            Part::Default => default = Some(bound),
+            _ => {}
+        }
+    }
+    default
+}
+
+/// Whether that is how somebody writes this address.
+fn is_address(name: &str, address: IpAddr) -> bool {
+    let named = name.parse::<IpAddr>();
+    named.is_ok_and(|named| named.to_canonical() == address.to_canonical())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_its_own_quota_or_that_of_all() {
+        let mut quotas = StoredQuotas::default();
+        let address = "::ffff:127.0.0.1".parse().unwrap();
+        let of = |ip| Entity {
+            ip,
+            ..Entity::default()
+        };
+        let user = Entity {
+            user: Part::Default,
+            ..Entity::default()
+        };
+        for (entity, bound, expected) in [
+            (user, 1.0, None),
+            (of(Part::Default), 2.0, Some(2.0)),
+            (of(Part::Named("127.0.0.2".into())), 3.0, Some(2.0)),
+            (of(Part::Named("127.0.0.1".into())), 4.0, Some(4.0)),
+        ] {
+            quotas.set(&entity, [("k".into(), Some(bound))].into_iter());
+            assert_eq!(of_address(&quotas, "k", address), expected);
+            assert_eq!(of_address(&quotas, "other", address), None);
+        }
+    }
 
     #[test]
     fn the_nearest_quota_holds() {
@@ -154,7 +230,11 @@ mod tests {
         let mut quotas = StoredQuotas::default();
         assert_eq!(sharers(&quotas, "k", "u", "c"), None);
         for (at, (user, client_id, (by_user, by_client))) in nearer.into_iter().enumerate() {
-            let entity = Entity { user, client_id };
+            let entity = Entity {
+                user,
+                client_id,
+                ip: Part::Absent,
+            };
             let bound = at as f64 + 1.0;
             quotas.set(&entity, [("k".into(), Some(bound))].into_iter());
             let shared = Sharers {

@@ -1,31 +1,34 @@
 //! Client quotas: what a user or a client may produce, fetch and change, what it has used, and for how long it is told to wait.
 //!
 //! * `entities`: whom a quota is for, and which one holds for a client.
-//! * `rates`: what was used: rates over 11 windows of a second, and the token bucket of changes (KIP-599).
+//! * `rates`: what was used: rates over windows, and the token bucket of changes (KIP-599).
 //! * `store`: the quotas, and their file `ottla-quotas`.
 //!
-//! Every connection is the user `ANONYMOUS` as long as nobody logs in. `request_percentage` is kept and told, and has no effect: the
-//! machine has no clock inside a request. See `docs/internals/configs.md`.
+//! Every connection is the user `ANONYMOUS` as long as nobody logs in. The machine has no clock inside a request: how long a client's
+//! requests take is told by the driver ([`crate::Broker::handle_time_used`]). See `docs/internals/configs.md`.
 
 pub(crate) mod entities;
 mod rates;
 pub(crate) mod store;
 
 use alloc::string::String;
+use core::net::IpAddr;
 
 use hashbrown::HashMap;
-use ottla_protocol::{ErrorCode, Str};
+use ottla_protocol::{Encoder, ErrorCode, Message, Str};
 use ottla_record::Now;
 
-use crate::{Broker, context::RequestContext};
-use entities::{Sharers, sharers};
-use rates::{Bucket, Rate, SAMPLES, WINDOW_MS};
+use crate::{Broker, BrokerConfig, context::RequestContext};
+use entities::{Sharers, of_address, sharers};
+use rates::{Bucket, Rate, Windows};
 use store::StoredQuotas;
 
 pub(crate) const PRODUCER_BYTE_RATE: &str = "producer_byte_rate";
 pub(crate) const CONSUMER_BYTE_RATE: &str = "consumer_byte_rate";
 pub(crate) const REQUEST_PERCENTAGE: &str = "request_percentage";
 pub(crate) const CONTROLLER_MUTATION_RATE: &str = "controller_mutation_rate";
+/// The one that addresses have.
+pub(crate) const CONNECTION_CREATION_RATE: &str = "connection_creation_rate";
 
 /// The user of a connection on which nobody logged in.
 const USER: &str = "ANONYMOUS";
@@ -38,28 +41,85 @@ const FIRST_SWEEP: usize = 1024;
 enum Kind {
     Produced,
     Fetched,
+    /// Time of threads, in percent of one.
+    Time,
 }
 
 /// The quotas, and what was used of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Quotas {
-    pub(crate) stored: StoredQuotas,
+    stored: StoredQuotas,
+    windows: Windows,
+    controller_windows: Windows,
     rates: HashMap<(Kind, Sharers), Rate>,
     buckets: HashMap<Sharers, Bucket>,
+    connections: HashMap<IpAddr, Rate>,
     sweep_at: usize,
+    /// Whether somebody's time, or somebody's connections, are limited.
+    limits_time: bool,
+    limits_connections: bool,
+    /// The time of the last input, for answers that leave after it.
+    now_ms: u64,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self::new(StoredQuotas::default(), &BrokerConfig::default())
+    }
 }
 
 impl Quotas {
-    pub(crate) fn new(stored: StoredQuotas) -> Self {
-        Self {
-            stored,
-            ..Self::default()
-        }
+    pub(crate) fn new(stored: StoredQuotas, config: &BrokerConfig) -> Self {
+        let mut quotas = Self {
+            stored: StoredQuotas::default(),
+            windows: config.quota_windows.into(),
+            controller_windows: config.controller_quota_windows.into(),
+            rates: HashMap::new(),
+            buckets: HashMap::new(),
+            connections: HashMap::new(),
+            sweep_at: 0,
+            limits_time: false,
+            limits_connections: false,
+            now_ms: 0,
+        };
+        quotas.put_in_force(stored);
+        quotas
+    }
+
+    /// What they are.
+    pub(crate) fn stored(&self) -> &StoredQuotas {
+        &self.stored
+    }
+
+    /// Makes them what is stored. What was used stays used.
+    pub(crate) fn put_in_force(&mut self, stored: StoredQuotas) {
+        let has = |key: &str| {
+            let mut all = stored.entities.values();
+            all.any(|given| given.contains_key(key.as_bytes()))
+        };
+        self.limits_time = has(REQUEST_PERCENTAGE);
+        self.limits_connections = has(CONNECTION_CREATION_RATE);
+        self.stored = stored;
     }
 
     /// Whether there are none, so that nothing has to be counted.
     pub(crate) fn is_empty(&self) -> bool {
         self.stored.entities.is_empty()
+    }
+
+    /// Whether it matters how long requests take.
+    pub(crate) fn limits_time(&self) -> bool {
+        self.limits_time
+    }
+
+    /// An input came at that time.
+    pub(crate) fn note_time(&mut self, now: Now) {
+        self.now_ms = now.mono_us / 1000;
+    }
+
+    /// Whether bytes that a client produces are limited.
+    pub(crate) fn limits_produced(&self, client_id: &str) -> bool {
+        sharers(&self.stored, PRODUCER_BYTE_RATE, USER, client_id).is_some()
     }
 
     /// Counts `bytes` that a client produced. How long it has to wait then, in milliseconds.
@@ -68,56 +128,129 @@ impl Quotas {
         else {
             return 0;
         };
-        let rate = self.rate(now, Kind::Produced, sharers);
+        let windows = self.windows;
         let now_ms = now.mono_us / 1000;
-        rate.record(now_ms, bytes as f64);
-        rate.throttle_ms(now_ms, bound)
+        let rate = self.rate(now_ms, Kind::Produced, sharers);
+        rate.record(windows, now_ms, bytes as f64);
+        rate.throttle_ms(windows, now_ms, bound)
+    }
+
+    /// Whether bytes that a client fetches are limited.
+    pub(crate) fn limits_fetched(&self, client_id: &str) -> bool {
+        sharers(&self.stored, CONSUMER_BYTE_RATE, USER, client_id).is_some()
     }
 
     /// The most that one fetch gets: what may be fetched in all full windows.
     pub(crate) fn fetch_max_bytes(&self, client_id: &str) -> i32 {
-        sharers(&self.stored, CONSUMER_BYTE_RATE, USER, client_id).map_or(i32::MAX, |(bound, _)| {
-            (bound * (SAMPLES - 1) as f64 * (WINDOW_MS / 1000) as f64) as i32
-        })
+        let quota = sharers(&self.stored, CONSUMER_BYTE_RATE, USER, client_id);
+        quota.map_or(i32::MAX, |(bound, _)| self.windows.full(bound) as i32)
     }
 
-    /// Whether a client may be given `bytes` that it fetched, which are counted then. If not, for how many milliseconds it has to
-    /// wait; it gets nothing, and nothing is counted.
+    /// Whether a client may be given an answer of `bytes` to its fetch, which are counted then. If not, for how many milliseconds it
+    /// has to wait, be it that its requests took too long; it gets nothing, and no bytes are counted.
     ///
-    /// Whoever fetched nothing for 11 seconds gets what there is. Else a batch of more than ten seconds' worth would never be given.
+    /// Whoever fetched nothing in all windows gets what there is. Else a batch of more than they allow would never be given.
     pub(crate) fn fetched(&mut self, now: Now, client_id: &str, bytes: usize) -> Result<(), i32> {
-        let Some((bound, sharers)) = sharers(&self.stored, CONSUMER_BYTE_RATE, USER, client_id)
+        let now_ms = now.mono_us / 1000;
+        let of_time_ms = self.time_throttle_ms(now_ms, client_id);
+        let mut throttle_ms = of_time_ms;
+        let quota = sharers(&self.stored, CONSUMER_BYTE_RATE, USER, client_id);
+        if let Some((bound, sharers)) = quota {
+            let windows = self.windows;
+            let rate = self.rate(now_ms, Kind::Fetched, sharers);
+            let rested = rate.is_idle(windows, now_ms);
+            rate.record(windows, now_ms, bytes as f64);
+            if !rested {
+                throttle_ms = throttle_ms.max(rate.throttle_ms(windows, now_ms, bound));
+            }
+            if throttle_ms > 0 {
+                rate.record(windows, now_ms, -(bytes as f64));
+            }
+        }
+        match throttle_ms {
+            0 => Ok(()),
+            throttle_ms => Err(throttle_ms),
+        }
+    }
+
+    /// Counts the time that a client's requests took of a thread.
+    pub(crate) fn time_used(&mut self, now: Now, client_id: &str, used_us: u64) {
+        let quota = sharers(&self.stored, REQUEST_PERCENTAGE, USER, client_id);
+        if let Some((_, sharers)) = quota {
+            let windows = self.windows;
+            let now_ms = now.mono_us / 1000;
+            let rate = self.rate(now_ms, Kind::Time, sharers);
+            // A hundred of these in a second are one thread.
+            rate.record(windows, now_ms, used_us as f64 / 10_000.0);
+        }
+    }
+
+    /// How long a client has to wait because its requests took too long: a window at most, as in Kafka.
+    pub(crate) fn answer_throttle_ms(&mut self, client_id: &str) -> i32 {
+        self.time_throttle_ms(self.now_ms, client_id)
+    }
+
+    fn time_throttle_ms(&mut self, now_ms: u64, client_id: &str) -> i32 {
+        if !self.limits_time {
+            return 0;
+        }
+        let Some((bound, sharers)) = sharers(&self.stored, REQUEST_PERCENTAGE, USER, client_id)
         else {
+            return 0;
+        };
+        let windows = self.windows;
+        let throttle_ms = match self.rates.get_mut(&(Kind::Time, sharers)) {
+            Some(rate) => rate.throttle_ms(windows, now_ms, bound),
+            None => 0,
+        };
+        self.at_most_a_window(throttle_ms)
+    }
+
+    /// Counts a connection that comes from an address, if it may come now. If not, after how many milliseconds it is to be closed.
+    pub(crate) fn connecting(&mut self, now: Now, address: IpAddr) -> Result<(), i32> {
+        if !self.limits_connections {
+            return Ok(());
+        }
+        let Some(bound) = of_address(&self.stored, CONNECTION_CREATION_RATE, address) else {
             return Ok(());
         };
-        let rate = self.rate(now, Kind::Fetched, sharers);
+        let windows = self.windows;
         let now_ms = now.mono_us / 1000;
-        let rested = rate.is_idle(now_ms);
-        rate.record(now_ms, bytes as f64);
-        match rate.throttle_ms(now_ms, bound) {
+        self.sweep(now_ms);
+        let rate = self.connections.entry(address.to_canonical()).or_default();
+        rate.record(windows, now_ms, 1.0);
+        match rate.throttle_ms(windows, now_ms, bound) {
             0 => Ok(()),
-            _ if rested => Ok(()),
             throttle_ms => {
-                rate.record(now_ms, -(bytes as f64));
-                Err(throttle_ms)
+                rate.record(windows, now_ms, -1.0);
+                Err(self.at_most_a_window(throttle_ms).max(1))
             }
         }
     }
 
-    fn rate(&mut self, now: Now, kind: Kind, sharers: Sharers) -> &mut Rate {
-        self.sweep(now);
+    fn at_most_a_window(&self, throttle_ms: i32) -> i32 {
+        throttle_ms.min(i32::try_from(self.windows.ms).unwrap_or(i32::MAX))
+    }
+
+    fn rate(&mut self, now_ms: u64, kind: Kind, sharers: Sharers) -> &mut Rate {
+        self.sweep(now_ms);
         self.rates.entry((kind, sharers)).or_default()
     }
 
     /// Forgets meters that nobody used for a while: there may be as many as there are names of clients.
-    fn sweep(&mut self, now: Now) {
-        if self.rates.len() + self.buckets.len() < self.sweep_at.max(FIRST_SWEEP) {
+    fn sweep(&mut self, now_ms: u64) {
+        let meters = self.rates.len() + self.buckets.len() + self.connections.len();
+        if meters < self.sweep_at.max(FIRST_SWEEP) {
             return;
         }
-        let now_ms = now.mono_us / 1000;
-        self.rates.retain(|_, rate| !rate.is_idle(now_ms));
-        self.buckets.retain(|_, bucket| !bucket.is_idle(now_ms));
-        self.sweep_at = 2 * (self.rates.len() + self.buckets.len());
+        let windows = self.windows;
+        self.rates.retain(|_, rate| !rate.is_idle(windows, now_ms));
+        self.connections
+            .retain(|_, rate| !rate.is_idle(windows, now_ms));
+        let windows = self.controller_windows;
+        self.buckets
+            .retain(|_, bucket| !bucket.is_idle(windows, now_ms));
+        self.sweep_at = 2 * (self.rates.len() + self.buckets.len() + self.connections.len());
     }
 }
 
@@ -127,6 +260,7 @@ impl Quotas {
 pub(crate) struct Mutations {
     /// `None` if there are no quotas.
     client_id: Option<Str>,
+    /// What is beyond the quota is refused.
     strict: bool,
     /// For the answer.
     pub(crate) throttle_ms: i32,
@@ -139,6 +273,11 @@ impl Mutations {
             strict: context.api_version >= strict_from,
             throttle_ms: 0,
         }
+    }
+
+    /// Those that a request makes besides what it is for: topics that are created because somebody asks for them.
+    pub(crate) fn by_the_way(broker: &Broker, context: &RequestContext) -> Self {
+        Self::of(broker, context, 0)
     }
 
     /// Counts `partitions` that are about to be made or deleted.
@@ -157,13 +296,14 @@ impl Mutations {
         else {
             return Ok(());
         };
-        quotas.sweep(now);
         let now_ms = now.mono_us / 1000;
+        quotas.sweep(now_ms);
+        let windows = quotas.controller_windows;
         let bucket = quotas
             .buckets
             .entry(sharers)
-            .or_insert_with(|| Bucket::full(now_ms, bound));
-        let debt_ms = bucket.throttle_ms(now_ms, bound);
+            .or_insert_with(|| Bucket::full(windows, now_ms, bound));
+        let debt_ms = bucket.throttle_ms(windows, now_ms, bound);
         if self.strict && debt_ms > 0 {
             self.throttle_ms = self.throttle_ms.max(debt_ms);
             return Err((
@@ -173,11 +313,20 @@ impl Mutations {
         }
         bucket.take(partitions as f64);
         if !self.strict {
-            let debt_ms = bucket.throttle_ms(now_ms, bound);
+            let debt_ms = bucket.throttle_ms(windows, now_ms, bound);
             self.throttle_ms = self.throttle_ms.max(debt_ms);
         }
         Ok(())
     }
+}
+
+/// Bytes of a body of `version` on the wire, which is what Kafka counts; an embedded client's never was there and counts the same. For
+/// the size it is encoded, which copies no records.
+pub(crate) fn body_size(body: &impl Message, version: i16) -> usize {
+    let mut e = Encoder::with_capacity(body.size_hint());
+    // What a version has no room for is left out.
+    let _ = body.encode(version, &mut e);
+    e.len()
 }
 
 /// Whose quotas hold for a request; `None` as long as there are none at all.
@@ -189,213 +338,4 @@ pub(crate) fn client_of(broker: &Broker, context: &RequestContext) -> Option<Str
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        Durability,
-        api::alter_client_quotas::tests::set,
-        output::throttle_ms,
-        testing::{Harness, batch, fetch_request, produce_request},
-    };
-    use ottla_protocol::{
-        Request, Response,
-        messages::{
-            create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
-            create_topics::{CreatableTopic, CreateTopicsRequest},
-            delete_topics::DeleteTopicsRequest,
-            fetch::FetchResponse,
-        },
-    };
-    use std::{string::String, vec};
-
-    /// The harness calls itself so.
-    const ME: &[(&str, Option<&str>)] = &[("client-id", Some("test"))];
-
-    fn limited(key: &str, bound: f64) -> Harness {
-        let mut h = Harness::new(Durability::Os);
-        h.create_topic("t", 1, &[]);
-        assert_eq!(set(&mut h, ME, &[(key, Some(bound))]), ErrorCode::NONE);
-        h
-    }
-
-    fn fetch_all(h: &mut Harness) -> (FetchResponse, usize) {
-        let Response::Fetch(answer) = h.ask(11, fetch_request("t", 0, 0, 0)) else {
-            panic!()
-        };
-        let partitions = answer.responses.iter().flat_map(|t| &t.partitions);
-        let bytes = partitions.map(|p| p.records.len()).sum();
-        (answer, bytes)
-    }
-
-    #[test]
-    fn who_produces_too_much_is_told_to_wait() {
-        let mut h = limited(PRODUCER_BYTE_RATE, 100.0);
-        let value = String::from_utf8(vec![b'x'; 1500]).unwrap();
-        let records = batch(&[&value]);
-        let bytes = records.len() as f64;
-        let answer = h.ask(9, produce_request("t", 0, 1, records.clone()));
-        let expected = ((bytes / 10.0 - 100.0) / 100.0 * 10_000.0 + 0.5) as u32;
-        assert_eq!(throttle_ms(&answer), expected);
-        // What was sent is taken all the same, and with acks=-1 it is told too.
-        let answer = h.ask(9, produce_request("t", 0, -1, records.clone()));
-        assert!(throttle_ms(&answer) > 2 * expected);
-        assert_eq!(h.fetch("t", 0, 0).high_watermark, 2);
-        h.pass_ms(11_000);
-        let answer = h.ask(9, produce_request("t", 0, 1, batch(&["small"])));
-        assert_eq!(throttle_ms(&answer), 0);
-        // Without a quota nothing is counted.
-        assert_eq!(
-            set(&mut h, ME, &[(PRODUCER_BYTE_RATE, None)]),
-            ErrorCode::NONE
-        );
-        let answer = h.ask(9, produce_request("t", 0, 1, records));
-        assert_eq!(throttle_ms(&answer), 0);
-    }
-
-    #[test]
-    fn quotas_of_others_mean_nothing() {
-        let mut h = Harness::new(Durability::Os);
-        h.create_topic("t", 1, &[]);
-        let tight = [(PRODUCER_BYTE_RATE, Some(1.0))];
-        for other in ["user", "client-id"] {
-            assert_eq!(set(&mut h, &[(other, Some("x"))], &tight), ErrorCode::NONE);
-        }
-        let request = || produce_request("t", 0, 1, batch(&["a", "b"]));
-        assert_eq!(throttle_ms(&h.ask(9, request())), 0);
-        // Until somebody logs in everybody is this user.
-        assert_eq!(
-            set(&mut h, &[("user", Some(USER))], &tight),
-            ErrorCode::NONE
-        );
-        assert!(throttle_ms(&h.ask(9, request())) > 0);
-    }
-
-    #[test]
-    fn who_fetches_too_much_gets_nothing_for_a_while() {
-        let mut h = limited(CONSUMER_BYTE_RATE, 10.0);
-        let value = String::from_utf8(vec![b'x'; 60]).unwrap();
-        for _ in 0..3 {
-            h.produce("t", 0, batch(&[&value]));
-        }
-        // However small the quota, one batch is given to whoever rested; no second one that is beyond it.
-        let (answer, bytes) = fetch_all(&mut h);
-        assert!((100..200).contains(&bytes), "{bytes}");
-        assert_eq!(answer.throttle_time_ms, 0);
-        let (answer, none) = fetch_all(&mut h);
-        assert_eq!((none, answer.responses.len()), (0, 0));
-        // 2 * bytes in ten seconds; what wasn't given isn't counted.
-        let expected = ((2.0 * bytes as f64 / 10.0 - 10.0) / 10.0 * 10_000.0 + 0.5) as i32;
-        assert_eq!(answer.throttle_time_ms, expected);
-        assert_eq!(fetch_all(&mut h).0.throttle_time_ms, expected);
-        h.pass_ms(11_000);
-        assert_eq!(fetch_all(&mut h).1, bytes);
-    }
-
-    #[test]
-    fn a_throttled_session_goes_on() {
-        let mut h = limited(CONSUMER_BYTE_RATE, 10.0);
-        let value = String::from_utf8(vec![b'x'; 60]).unwrap();
-        h.produce("t", 0, batch(&[&value]));
-        let ask = |h: &mut Harness, session_id, session_epoch| {
-            let Request::Fetch(mut request) = fetch_request("t", 0, 0, 0) else {
-                panic!()
-            };
-            request.session_id = session_id;
-            request.session_epoch = session_epoch;
-            match h.ask(11, Request::Fetch(request)) {
-                Response::Fetch(answer) => answer,
-                other => panic!("{other:?}"),
-            }
-        };
-        let id = ask(&mut h, 0, 0).session_id;
-        assert!(id > 0);
-        let answer = ask(&mut h, id, 1);
-        assert!(answer.throttle_time_ms > 0 && answer.responses.is_empty());
-        assert_eq!(
-            (answer.session_id, answer.error_code),
-            (id, ErrorCode::NONE)
-        );
-        h.pass_ms(11_000);
-        let answer = ask(&mut h, id, 2);
-        assert_eq!((answer.session_id, answer.responses.len()), (id, 1));
-        // One that would begin doesn't.
-        assert_eq!(ask(&mut h, 0, 0).session_id, 0);
-    }
-
-    #[test]
-    fn who_changes_too_much_is_refused() {
-        let mut h = limited(CONTROLLER_MUTATION_RATE, 1.0);
-        let create = |name: &str, num_partitions| {
-            Request::CreateTopics(CreateTopicsRequest {
-                topics: vec![CreatableTopic {
-                    name: name.into(),
-                    num_partitions,
-                    replication_factor: -1,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            })
-        };
-        let code = |answer: &Response| match answer {
-            Response::CreateTopics(r) => r.topics[0].error_code,
-            Response::DeleteTopics(r) => r.responses[0].error_code,
-            Response::CreatePartitions(r) => r.results[0].error_code,
-            other => panic!("{other:?}"),
-        };
-        // Eleven are there, the bucket may be overdrawn once.
-        let answer = h.ask(6, create("a", 13));
-        assert_eq!((code(&answer), throttle_ms(&answer)), (ErrorCode::NONE, 0));
-        let delete = || {
-            Request::DeleteTopics(DeleteTopicsRequest {
-                topic_names: vec!["a".into()],
-                ..Default::default()
-            })
-        };
-        let grow = || {
-            Request::CreatePartitions(CreatePartitionsRequest {
-                topics: vec![CreatePartitionsTopic {
-                    name: "a".into(),
-                    count: 14,
-                    assignments: None,
-                }],
-                ..Default::default()
-            })
-        };
-        let refused = (ErrorCode::THROTTLING_QUOTA_EXCEEDED, 2000);
-        for (version, request) in [(6, create("b", 1)), (5, delete()), (3, grow())] {
-            let answer = h.ask(version, request);
-            assert_eq!((code(&answer), throttle_ms(&answer)), refused);
-        }
-        assert!(h.broker.topics.by_name("b").is_none());
-        // Who doesn't know the error is served, and told to wait.
-        let answer = h.ask(2, grow());
-        assert_eq!(
-            (code(&answer), throttle_ms(&answer)),
-            (ErrorCode::NONE, 3000)
-        );
-        let answer = h.ask(5, create("b", 1));
-        assert_eq!(
-            (code(&answer), throttle_ms(&answer)),
-            (ErrorCode::NONE, 4000)
-        );
-        h.pass_ms(4000);
-        let answer = h.ask(5, delete());
-        assert_eq!((code(&answer), throttle_ms(&answer)), (ErrorCode::NONE, 0));
-    }
-
-    #[test]
-    fn meters_of_clients_that_are_gone_are_forgotten() {
-        let mut quotas = Quotas::default();
-        let everybody = entities::Entity {
-            client_id: entities::Part::Default,
-            ..Default::default()
-        };
-        let rate = [(PRODUCER_BYTE_RATE.into(), Some(1.0))];
-        quotas.stored.set(&everybody, rate.into_iter());
-        for at in 0..10 * FIRST_SWEEP as u64 {
-            let now = Now::new(at * 100_000, 0);
-            quotas.produced(now, &std::format!("client-{at}"), 1);
-        }
-        assert!(quotas.rates.len() <= FIRST_SWEEP, "{}", quotas.rates.len());
-    }
-}
+mod tests;

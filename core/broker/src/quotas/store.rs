@@ -59,14 +59,19 @@ impl StoredQuotas {
     /// ```text
     /// ottla-quotas 1
     /// of <user> <client id>           (each `-` for none, `*` for the default, or `=` and the name)
+    /// ip <address>                    (or that)
     /// quota <key> <value>             (of the one above)
     /// crc32c <8 hex digits>
     /// ```
     fn text(&self) -> String {
         let mut text = format!("{FIRST_LINE}\n");
         for (entity, given) in &self.entities {
-            let (user, client_id) = (part_text(&entity.user), part_text(&entity.client_id));
-            let _ = writeln!(text, "of {user} {client_id}");
+            let _ = if entity.is_address() {
+                writeln!(text, "ip {}", part_text(&entity.ip))
+            } else {
+                let (user, client_id) = (part_text(&entity.user), part_text(&entity.client_id));
+                writeln!(text, "of {user} {client_id}")
+            };
             for (key, value) in given {
                 let _ = writeln!(text, "quota {key} {value}");
             }
@@ -88,18 +93,25 @@ impl StoredQuotas {
         for line in lines {
             let bad = || corrupt(format!("bad line {line:?}"));
             let mut words = line.split(' ');
-            let (word, first, second) = (words.next(), words.next(), words.next());
-            let (Some(first), Some(second), None) = (first, second, words.next()) else {
+            let word = words.next();
+            let (Some(first), second, None) = (words.next(), words.next(), words.next()) else {
                 return Err(bad());
             };
-            match (word, &last) {
-                (Some("of"), _) => {
+            match (word, second, &last) {
+                (Some("of"), Some(second), _) => {
                     last = Some(Entity {
                         user: part(first).ok_or_else(bad)?,
                         client_id: part(second).ok_or_else(bad)?,
+                        ip: Part::Absent,
                     });
                 }
-                (Some("quota"), Some(of)) => {
+                (Some("ip"), None, _) => {
+                    last = Some(Entity {
+                        ip: part(first).ok_or_else(bad)?,
+                        ..Entity::default()
+                    });
+                }
+                (Some("quota"), Some(second), Some(of)) => {
                     let value: f64 = second.parse().map_err(|_| bad())?;
                     quotas.set(of, [(first.into(), Some(value))].into_iter());
                 }
@@ -142,7 +154,20 @@ mod tests {
         ] {
             let values = [("producer_byte_rate", 1e15), ("request_percentage", 0.1)];
             let values = values.map(|(key, value)| (Str::from(key), Some(value)));
-            quotas.set(&Entity { user, client_id }, values.into_iter());
+            let of = Entity {
+                user,
+                client_id,
+                ip: Part::Absent,
+            };
+            quotas.set(&of, values.into_iter());
+        }
+        for ip in [Part::Default, named("::1")] {
+            let of = Entity {
+                ip,
+                ..Entity::default()
+            };
+            let rate = ("connection_creation_rate".into(), Some(7.0));
+            quotas.set(&of, [rate].into_iter());
         }
         let text = quotas.text();
         assert_eq!(StoredQuotas::parse(&text).unwrap(), quotas);
@@ -156,6 +181,9 @@ mod tests {
         }
         for line in [
             "of - x",
+            "of -",
+            "ip * -",
+            "ip x",
             "of - - -",
             "quota producer_byte_rate 1",
             "what - -",

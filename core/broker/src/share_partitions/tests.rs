@@ -785,3 +785,40 @@ fn the_state_log_stays_short() {
     let mut s = s.restart(false);
     assert_eq!(s.start(), (1300, 0));
 }
+
+#[test]
+fn a_member_beyond_its_quota_gets_nothing_and_loses_nothing() {
+    let mut s = Share::new(Durability::Os);
+    s.join("m");
+    s.open("m");
+    let value = "x".repeat(200);
+    s.produce(&[&value]);
+    s.produce(&[&value]);
+    let rate = [("consumer_byte_rate", Some(20.0))];
+    let me = [("client-id", Some("test"))];
+    let altered = crate::api::alter_client_quotas::tests::set(&mut s.h, &me, &rate);
+    assert_eq!(altered, ErrorCode::NONE);
+    // Ten seconds' worth are less than a batch: whoever rested gets one.
+    let answer = s.fetch("m", 1, &[]);
+    assert_eq!(answer.throttle_time_ms, 0);
+    let got = &answer.responses[0].partitions[0].acquired_records;
+    assert_eq!((got[0].first_offset, got[0].last_offset), (0, 0));
+    // It is told to wait, and what it acknowledges is taken.
+    let answer = s.fetch("m", 2, &[(0, 0, &[1])]);
+    assert!(answer.throttle_time_ms > 10_000, "{answer:?}");
+    let told = &answer.responses[0].partitions[0];
+    assert_eq!(told.acknowledge_error_code, ErrorCode::NONE);
+    assert!(told.acquired_records.is_empty() && told.records.is_empty());
+    // Nothing was handed out meanwhile: it is the first delivery.
+    s.h.pass_ms(11_000);
+    let answer = s.fetch("m", 3, &[]);
+    let got = &answer.responses[0].partitions[0].acquired_records;
+    assert_eq!(
+        (
+            got[0].first_offset,
+            got[0].last_offset,
+            got[0].delivery_count
+        ),
+        (1, 1, 1)
+    );
+}

@@ -36,6 +36,8 @@ pub(super) struct Connection {
     /// What it has added to the sums of all connections.
     pub(super) held: usize,
     pub(super) unwritten: usize,
+    /// What its requests took of the loop's time, in microseconds, and the broker was not told. Only while that is measured.
+    pub(super) used_us: u64,
     /// Why it is to be closed.
     pub(super) closing: Option<String>,
 }
@@ -57,6 +59,7 @@ impl Connection {
             stalled_us: None,
             held: 0,
             unwritten: 0,
+            used_us: 0,
             closing: None,
         }
     }

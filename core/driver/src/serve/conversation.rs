@@ -206,19 +206,25 @@ impl Conversation {
                 .map_err(|error| Broken::Answer(first.key, version, error))?;
             counters.answer(first.key, now_us.saturating_sub(first.came_us));
             // The answer leaves at once, and what comes then waits (KIP-219).
-            if answer.mute_ms > 0 {
-                let until_us = now_us + u64::from(answer.mute_ms) * 1000;
-                self.muted_until_us = self.muted_until_us.max(until_us);
-            }
+            counters.throttled(first.key, answer.mute_ms);
             self.request_bytes -= first.bytes;
             self.produces -= usize::from(first.key == ApiKey::Produce);
             self.in_flight.pop_front();
+            if answer.mute_ms > 0 {
+                self.mute(now_us, answer.mute_ms);
+            }
             for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
                 self.out_bytes += piece.len();
                 self.out.push_back(piece);
             }
         }
         Ok(())
+    }
+
+    /// Nothing more is handed in or read for so long.
+    pub(super) fn mute(&mut self, now_us: u64, throttle_ms: u32) {
+        let until_us = now_us + u64::from(throttle_ms) * 1000;
+        self.muted_until_us = self.muted_until_us.max(until_us);
     }
 
     /// When a muted conversation goes on, if it is muted.

@@ -11,6 +11,7 @@ pub(super) struct LoopCounters {
     pub(super) accepted: AtomicU64,
     pub(super) closed: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) throttled: AtomicU64,
     pub(super) bad_requests: AtomicU64,
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
@@ -24,6 +25,7 @@ struct KeyCounters {
     answers: AtomicU64,
     total_us: AtomicU64,
     max_us: AtomicU64,
+    throttle_ms: AtomicU64,
 }
 
 /// Adds to a counter that nobody else writes.
@@ -37,6 +39,7 @@ impl Default for LoopCounters {
             accepted: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
             bad_requests: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
@@ -55,6 +58,15 @@ impl LoopCounters {
         if let Some(counters) = self.of_key(key) {
             add(&counters.requests, 1);
             add(&counters.bytes_in, bytes as u64);
+        }
+    }
+
+    /// A client was told to wait so long.
+    pub(super) fn throttled(&self, key: ApiKey, throttle_ms: u32) {
+        if throttle_ms > 0
+            && let Some(counters) = self.of_key(key)
+        {
+            add(&counters.throttle_ms, throttle_ms.into());
         }
     }
 
@@ -79,6 +91,8 @@ pub struct ServerCounters {
     pub connections_closed: u64,
     /// Connections that were closed at once because there were too many from their address.
     pub connections_refused: u64,
+    /// Connections that were closed, after a while, because they came too often from their address (`connection_creation_rate`).
+    pub connections_throttled: u64,
     /// Connections that were closed because what they sent is no request that is served.
     pub bad_requests: u64,
     /// Connections that are open.
@@ -110,6 +124,8 @@ pub struct ApiCounters {
     pub total_us: u64,
     /// The longest of them, in microseconds.
     pub max_us: u64,
+    /// For how long clients were told to wait with these answers, because they had used up a quota, all added up, in milliseconds.
+    pub throttle_ms: u64,
 }
 
 impl ServerCounters {
@@ -117,6 +133,7 @@ impl ServerCounters {
         self.connections_accepted += of_loop.accepted.load(Relaxed);
         self.connections_closed += of_loop.closed.load(Relaxed);
         self.connections_refused += of_loop.refused.load(Relaxed);
+        self.connections_throttled += of_loop.throttled.load(Relaxed);
         self.bad_requests += of_loop.bad_requests.load(Relaxed);
         self.bytes_in += of_loop.bytes_in.load(Relaxed);
         self.bytes_out += of_loop.bytes_out.load(Relaxed);
@@ -138,6 +155,7 @@ impl ServerCounters {
                         answers: 0,
                         total_us: 0,
                         max_us: 0,
+                        throttle_ms: 0,
                     };
                     self.apis.insert(at, none);
                     at
@@ -148,6 +166,7 @@ impl ServerCounters {
             api.bytes_in += counters.bytes_in.load(Relaxed);
             api.answers += counters.answers.load(Relaxed);
             api.total_us += counters.total_us.load(Relaxed);
+            api.throttle_ms += counters.throttle_ms.load(Relaxed);
             api.max_us = api.max_us.max(counters.max_us.load(Relaxed));
         }
     }

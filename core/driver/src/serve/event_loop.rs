@@ -21,7 +21,7 @@ use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
 use ottla_broker::{ConnId, RequestEnvelope};
 use rustix::net::sockopt;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -40,6 +40,8 @@ const MOST_READ_PER_TURN: usize = 1 << 20;
 const MOST_REQUESTS_PER_TURN: usize = 256;
 /// Connections that are accepted before others get their turn.
 const MOST_ACCEPTS_PER_TURN: usize = 64;
+/// Sockets of those who connect too often, at most; then the first of them is closed at once.
+const MOST_THROTTLED: usize = 1024;
 /// How long nothing is accepted after the system said that it can't.
 const ACCEPT_PAUSE_US: u64 = 200_000;
 /// How often a connection that may not read because of others looks again.
@@ -66,6 +68,10 @@ pub(super) struct EventLoop {
     accept_at: Option<u64>,
     /// Since when, and how many were accepted (`max.connection.creation.rate`).
     accepted_since: (u64, u32),
+    /// Sockets of those who connect too often, and when they are closed: whoever is told at once comes back at once.
+    throttled: VecDeque<(u64, TcpStream)>,
+    /// Whether the time is measured that connections take, for a quota.
+    measures: bool,
     /// When connections are looked through for what takes too long; `u64::MAX` if there are none.
     sweep_at: u64,
     /// When the rest is cut off, once it is to stop.
@@ -112,6 +118,8 @@ impl EventLoop {
             listeners: listening,
             accept_at: None,
             accepted_since: (0, 0),
+            throttled: VecDeque::new(),
+            measures: false,
             sweep_at: u64::MAX,
             stop_at: None,
         })
@@ -157,6 +165,7 @@ impl EventLoop {
             for letter in letters.drain(..) {
                 self.open_letter(letter, now_us);
             }
+            self.throttled.retain(|(due_us, _)| now_us < *due_us);
             self.accept(now_us);
             self.unblock();
             if now_us >= self.sweep_at {
@@ -177,6 +186,7 @@ impl EventLoop {
             Some(self.sweep_at),
             self.accept_at,
             self.stop_at,
+            self.throttled.iter().map(|(due_us, _)| *due_us).min(),
             (!self.blocked.is_empty()).then(|| now().mono_us + BLOCKED_US),
         ];
         let due = due.into_iter().flatten().min().unwrap_or(u64::MAX);
@@ -239,10 +249,19 @@ impl EventLoop {
                     list(&mut self.listed, conn, slot);
                 }
             }
+            Letter::Mute(id, throttle_ms) => {
+                if let Some(&slot) = self.by_id.get(&id)
+                    && let Some(conn) = &mut self.connections[slot]
+                {
+                    conn.talk.mute(now_us, throttle_ms);
+                    list(&mut self.listed, conn, slot);
+                }
+            }
             Letter::Accepted(accepted) => self.admit(accepted, now_us),
             Letter::Room => {}
             Letter::Stop => {
                 self.listeners.clear();
+                self.throttled.clear();
                 self.stop_at
                     .get_or_insert(now_us + micros(self.serving.config.grace));
             }
@@ -275,6 +294,16 @@ impl EventLoop {
                 match self.listeners[number].bound.socket.accept() {
                     Ok((stream, peer)) => {
                         self.accepted_since.1 += 1;
+                        let broker = &self.serving.broker;
+                        if let Some(throttle_ms) = broker.connection_throttle_ms(peer.ip()) {
+                            add(&self.counters().throttled, 1);
+                            let due_us = now_us + u64::from(throttle_ms) * 1000;
+                            self.throttled.push_back((due_us, stream));
+                            if self.throttled.len() > MOST_THROTTLED {
+                                self.throttled.pop_front();
+                            }
+                            continue;
+                        }
                         if !self.serving.census.admit(peer.ip()) {
                             add(&self.counters().refused, 1);
                             self.log().event(
@@ -391,14 +420,30 @@ impl EventLoop {
         }
         let mut turn = std::mem::take(&mut self.listed);
         if self.stop_at.is_none() {
-            turn.iter().for_each(|&slot| self.hear(slot, now_us));
+            for &slot in &turn {
+                self.timed(slot, |this| this.hear(slot, now_us));
+            }
             self.hand_in(&mut turn, now_us);
         }
         let spoken_us = now().mono_us;
-        turn.iter().for_each(|&slot| self.speak(slot, spoken_us));
+        for &slot in &turn {
+            self.timed(slot, |this| this.speak(slot, spoken_us));
+        }
         if self.listed.is_empty() {
             turn.clear();
             self.listed = turn; // its memory
+        }
+    }
+
+    /// Does something for a connection, and notes how long that takes if somebody wants to know.
+    fn timed(&mut self, slot: usize, work: impl FnOnce(&mut Self)) {
+        if !self.measures {
+            return work(self);
+        }
+        let began_us = now().mono_us;
+        work(self);
+        if let Some(conn) = &mut self.connections[slot] {
+            conn.used_us += now().mono_us.saturating_sub(began_us);
         }
     }
 
@@ -497,10 +542,11 @@ impl EventLoop {
             now_us,
             panicked: Vec::new(),
         };
-        serving.broker.request_all(&mut caller);
+        let measures = serving.broker.request_all(&mut caller);
         for slot in caller.panicked {
             self.panicked(slot);
         }
+        self.measures = measures.unwrap_or(self.measures);
     }
 
     /// A machine failed at something that this connection sent: a bug, but not the end of the others.
@@ -731,6 +777,24 @@ impl Caller for TurnCaller<'_> {
         conn.talk.answer(answer);
         list(self.turn, conn, slot);
         None
+    }
+
+    fn mute(&mut self, id: ConnId, throttle_ms: u32) -> bool {
+        let Some(conn) = self
+            .by_id
+            .get(&id)
+            .and_then(|&slot| self.connections[slot].as_mut())
+        else {
+            return false;
+        };
+        conn.talk.mute(self.now_us, throttle_ms);
+        true
+    }
+
+    fn take_time_used(&mut self, id: ConnId) -> u64 {
+        let slot = self.by_id.get(&id);
+        let conn = slot.and_then(|&slot| self.connections[slot].as_mut());
+        conn.map_or(0, |conn| std::mem::take(&mut conn.used_us))
     }
 
     fn panicked(&mut self, id: ConnId) {

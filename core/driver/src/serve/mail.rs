@@ -12,6 +12,8 @@ use std::sync::{
 pub(super) enum Letter {
     /// An answer that came later.
     Answer(ConnId, Answer),
+    /// Nothing is to be read from the connection for so many milliseconds.
+    Mute(ConnId, u32),
     /// The broker wants the connection closed.
     Disconnected(ConnId),
     /// A connection that is this loop's from now on.
@@ -82,6 +84,10 @@ impl Mailbox for ConnectionMailbox {
 
     fn disconnected(&self) {
         self.mail.put(Letter::Disconnected(self.conn));
+    }
+
+    fn mute(&self, throttle_ms: u32) {
+        self.mail.put(Letter::Mute(self.conn, throttle_ms));
     }
 
     fn warn(&self, _text: &str) {} // the server has a mailbox of its own for that

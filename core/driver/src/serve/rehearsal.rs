@@ -166,7 +166,7 @@ impl Rehearsal {
                     mute_ms: 0,
                 }),
                 Output::Sync { id, job } => self.syncs.push((id, job)),
-                Output::Compact { .. } | Output::Warn(_) => {}
+                Output::Compact { .. } | Output::Warn(_) | Output::Mute { .. } => {}
                 Output::Disconnect(_) => self.heard.closed = true,
             }
         }

@@ -3532,6 +3532,26 @@ impl delete_share_group_offsets::DeleteShareGroupOffsetsResponseTopic {
     }
 }
 
+impl client_quota_record::ClientQuotaRecord {
+    pub(crate) fn arbitrary(r: &mut Random, version: i16) -> Self {
+        let mut out = client_quota_record::ClientQuotaRecord::default();
+        out.entity = r.array(|r| client_quota_record::EntityData::arbitrary(r, version));
+        out.key = r.string();
+        out.value = r.integer() as f64;
+        out.remove = r.one_in(2);
+        out
+    }
+}
+
+impl client_quota_record::EntityData {
+    pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
+        let mut out = client_quota_record::EntityData::default();
+        out.entity_type = r.string();
+        out.entity_name = if r.one_in(3) { None } else { Some(r.string()) };
+        out
+    }
+}
+
 impl config_record::ConfigRecord {
     pub(crate) fn arbitrary(r: &mut Random, _version: i16) -> Self {
         let mut out = config_record::ConfigRecord::default();

@@ -12,6 +12,7 @@ pub mod alter_share_group_offsets;
 pub mod api_versions;
 #[cfg(test)]
 mod arbitrary;
+pub mod client_quota_record;
 pub mod config_record;
 pub mod consumer_group_current_member_assignment_key;
 pub mod consumer_group_current_member_assignment_value;
@@ -117,6 +118,7 @@ pub use alter_share_group_offsets::{
     AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse,
 };
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+pub use client_quota_record::ClientQuotaRecord;
 pub use config_record::ConfigRecord;
 pub use consumer_group_current_member_assignment_key::ConsumerGroupCurrentMemberAssignmentKey;
 pub use consumer_group_current_member_assignment_value::ConsumerGroupCurrentMemberAssignmentValue;

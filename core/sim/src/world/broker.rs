@@ -77,6 +77,8 @@ impl World {
                     let delay = self.random.below(self.slowest_sync_us) + 50;
                     self.after(delay, What::Compacted(self.opening, id, job));
                 }
+                // No connection of the simulator is slowed down: nobody has a quota.
+                BrokerOutput::Mute { .. } => {}
                 BrokerOutput::Warn(text) => trace!(self, "broker warns: {text}"),
                 BrokerOutput::Disconnect(conn) => {
                     trace!(self, "broker hangs up on {}", conn.0);

@@ -5,18 +5,23 @@ import static ottla.World.equal;
 import static ottla.World.eventually;
 import static ottla.World.fails;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.kafka.clients.admin.AlterClientQuotasOptions;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.AlterConfigOp.OpType;
 import org.apache.kafka.clients.admin.AlterConfigsOptions;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.DescribeConfigsOptions;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.Metric;
+import org.apache.kafka.common.MetricName;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidRequestException;
@@ -38,6 +43,8 @@ final class Settings {
         cases.add(new Case("configs: resources that have some are listed", Settings::resources));
         cases.add(new Case("quotas: altered and described", Settings::quotas));
         cases.add(new Case("quotas: a producer is throttled", Settings::throttled));
+        cases.add(new Case("quotas: a consumer is throttled", Settings::throttledConsumer));
+        cases.add(new Case("quotas: whose requests take too long is throttled", Settings::throttledTime));
     }
 
     private static ConfigResource of(ConfigResource.Type type, String name) {
@@ -186,6 +193,13 @@ final class Settings {
         eventually("removed", () -> world.admin.describeClientQuotas(filter).entities().get().size(), count -> count == 0);
     }
 
+    /** The longest throttle time that a client's metrics tell. */
+    private static double longest(Map<MetricName, ? extends Metric> metrics, String name) {
+        return new ArrayList<>(metrics.values()).stream()
+            .filter(metric -> metric.metricName().name().equals(name))
+            .mapToDouble(metric -> (Double) metric.metricValue()).filter(ms -> !Double.isNaN(ms)).max().orElse(0);
+    }
+
     private static void throttled(World world) throws Exception {
         String topic = world.topic("throttled", 1);
         ClientQuotaEntity entity = new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, "throttled"));
@@ -193,11 +207,45 @@ final class Settings {
         try (KafkaProducer<String, String> producer = world.producer("client.id", "throttled")) {
             eventually("a throttle time", () -> {
                 producer.send(new ProducerRecord<>(topic, "x".repeat(20_000))).get();
-                return new ArrayList<>(producer.metrics().values()).stream()
-                    .filter(metric -> metric.metricName().name().equals("produce-throttle-time-max"))
-                    .mapToDouble(metric -> (Double) metric.metricValue()).max().orElse(0);
+                return longest(producer.metrics(), "produce-throttle-time-max");
             }, ms -> ms > 0);
         }
         quota(world, entity, "producer_byte_rate", null);
+    }
+
+    private static void throttledConsumer(World world) throws Exception {
+        String topic = world.topic("throttled-consumer", 1);
+        ClientQuotaEntity entity = new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, "throttled-consumer"));
+        try (KafkaProducer<String, String> producer = world.producer()) {
+            for (int i = 0; i < 20; i++) {
+                producer.send(new ProducerRecord<>(topic, "x".repeat(10_000))).get();
+            }
+        }
+        quota(world, entity, "consumer_byte_rate", 10_000.0);
+        try (KafkaConsumer<String, String> consumer = world.consumer("client.id", "throttled-consumer")) {
+            consumer.assign(World.partitions(topic, 1));
+            AtomicInteger read = new AtomicInteger();
+            eventually("a throttle time", () -> {
+                read.addAndGet(consumer.poll(Duration.ofMillis(100)).count());
+                return longest(consumer.metrics(), "fetch-throttle-time-max");
+            }, ms -> ms > 0);
+            check(read.get() < 20, "everything was read at once");
+            quota(world, entity, "consumer_byte_rate", null);
+            eventually("the rest", () -> read.addAndGet(consumer.poll(Duration.ofMillis(100)).count()), count -> count == 20);
+        }
+    }
+
+    private static void throttledTime(World world) throws Exception {
+        String topic = world.topic("throttled-time", 1);
+        ClientQuotaEntity entity = new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, "throttled-time"));
+        quota(world, entity, "request_percentage", 0.01);
+        try (KafkaProducer<String, String> producer = world.producer("client.id", "throttled-time")) {
+            double ms = eventually("a throttle time", () -> {
+                producer.send(new ProducerRecord<>(topic, "x")).get();
+                return longest(producer.metrics(), "produce-throttle-time-max");
+            }, longest -> longest > 0);
+            check(ms <= 1000, "longer than a window: " + ms);
+        }
+        quota(world, entity, "request_percentage", null);
     }
 }
