@@ -8,14 +8,15 @@ use crate::{
 use std::{
     fs,
     io::Write,
-    process::{Command, Stdio},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
     time::Instant,
 };
 
 /// A suite's name, what it covers, and how it runs.
 type Suite = (&'static str, &'static str, fn() -> Outcome);
 
-/// The suites in the order in which they run: the fast ones that find most come first.
+/// The suites in the order in which they are told of: the fast ones that find most come first.
 const SUITES: [Suite; 12] = [
     (
         "rust",
@@ -27,14 +28,14 @@ const SUITES: [Suite; 12] = [
         "2,000 simulated runs, 20 of them twice and bit for bit alike, and the planted bugs",
         sim,
     ),
+    ("c", "the C library: its tests, and Debian's kcat on it", c),
+    ("python", "the wheel: types and tests", python),
+    ("node", "the npm package: types and tests", node),
     (
         "torture",
         "a slice of each durability rig: kills, power cuts (as root), flipped bytes, crash states",
         torture::slice,
     ),
-    ("c", "the C library: its tests, and Debian's kcat on it", c),
-    ("python", "the wheel: types and tests", python),
-    ("node", "the npm package: types and tests", node),
     (
         "jvm",
         "Kafka's tools, a JVM Kafka and its clients on Ottla's directory, and Ottla on theirs",
@@ -67,6 +68,10 @@ const SUITES: [Suite; 12] = [
     ),
 ];
 
+/// When all suites run, these begin earlier, beside others: `(suite, the one before which it begins)`. They wait for disks and
+/// for other programs most of the time, and what they say is kept until it is their turn.
+const BESIDE: [(&str, &str); 2] = [("torture", "c"), ("clients", "jvm")];
+
 /// Runs all suites, or those that are named; `java` takes arguments of its own.
 pub fn main(args: &[String]) -> Outcome {
     let known = SUITES.map(|(name, ..)| name);
@@ -83,13 +88,26 @@ pub fn main(args: &[String]) -> Outcome {
         ));
     }
     let (mut passed, mut failed) = (0, Vec::new());
+    let mut beside: Vec<Beside> = Vec::new();
     for (name, what, suite) in SUITES {
         if !args.is_empty() && !args.iter().any(|arg| arg == name) {
             continue;
         }
+        let begin = BESIDE.iter().filter(|(_, before)| *before == name);
+        for (other, _) in begin.filter(|_| args.is_empty()) {
+            eprintln!("{other}: begins beside what follows");
+            beside.push(Beside::begin(other)?);
+        }
         step(&format!("{name}: {what}"));
-        let (start, processors) = (Instant::now(), processor_seconds());
-        let outcome = suite();
+        let begun = beside.iter().position(|other| other.suite == name);
+        let (mut start, processors) = (Instant::now(), processor_seconds());
+        let outcome = match begun.map(|at| beside.remove(at)) {
+            Some(other) => {
+                start = other.start;
+                other.finish()
+            }
+            None => suite(),
+        };
         let took = format!(
             "in {:.0} s, {:.0} s of them on a processor",
             start.elapsed().as_secs_f64(),
@@ -115,6 +133,61 @@ pub fn main(args: &[String]) -> Outcome {
             failed.join(", "),
             failed[0]
         ))
+    }
+}
+
+/// A suite that runs in a process of its own, and what it says goes to a file.
+struct Beside {
+    suite: &'static str,
+    start: Instant,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Beside {
+    fn begin(suite: &'static str) -> Outcome<Self> {
+        let dir = target_dir().join("test");
+        let log = dir.join(format!("{suite}.log"));
+        let failed = |error: std::io::Error| format!("{}: {error}", log.display());
+        fs::create_dir_all(&dir).map_err(failed)?;
+        let file = fs::File::create(&log).map_err(failed)?;
+        let program = std::env::current_exe().map_err(failed)?;
+        let child = command(program)
+            .args(["test", suite])
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().map_err(failed)?)
+            .stderr(file)
+            .spawn()
+            .map_err(failed)?;
+        let start = Instant::now();
+        Ok(Self {
+            suite,
+            start,
+            child,
+            log,
+        })
+    }
+
+    /// Waits for it, and says what it has said.
+    fn finish(mut self) -> Outcome {
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        let said = fs::read(&self.log).map_err(|e| format!("{}: {e}", self.log.display()))?;
+        eprint!("{}", String::from_utf8_lossy(&said));
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("`cargo xtask test {}`: {status}", self.suite))
+        }
+    }
+}
+
+impl Drop for Beside {
+    /// Nothing that was started is left behind when the run ends early.
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
