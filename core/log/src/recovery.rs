@@ -95,6 +95,11 @@ impl PartitionLog {
         options: OpenOptions,
     ) -> Result<(Self, Recovery), LogError> {
         storage.create_dir(dir)?;
+        if !options.clean && config.compact {
+            // A process that died may have left a replacement's names as they are seen now, and on the disk as they were before: what
+            // follows relies on their order.
+            storage.sync_dir(dir)?;
+        }
         let files = sort_out(storage.as_ref(), dir)?;
         if files.is_empty() {
             let start = options.log_start_offset.max(0);

@@ -17,7 +17,7 @@ use crate::{
     durable_mark,
     error::LogError,
     names::{
-        SNAPSHOT, offset_of,
+        SNAPSHOT, file_name, offset_of,
         suffix::{CLEANED, SWAP},
     },
     partition_log::{PartitionLog, ReadEnd},
@@ -113,8 +113,14 @@ impl PartitionLog {
         if self.producers.is_empty() {
             return Ok(Vec::new());
         }
+        let mut unsynced = Vec::new();
         let at = match self.snapshot_from(end)? {
-            Some(at) => at,
+            Some(at) => {
+                // Perhaps it was written before the log was opened, and nobody has synced it.
+                let path = join(&self.dir, &file_name(at, SNAPSHOT));
+                unsynced.push(Unsynced::named(path));
+                at
+            }
             None => {
                 self.write_snapshot()?;
                 self.log_end_offset
@@ -123,7 +129,8 @@ impl PartitionLog {
         // It counts only if all that it tells of survives.
         let before = |segment: &&Segment| segment.dirty && segment.base_offset() < at;
         let dirty = self.segments.iter().filter(before);
-        Ok(dirty.map(Segment::unsynced).collect())
+        unsynced.extend(dirty.map(Segment::unsynced));
+        Ok(unsynced)
     }
 
     /// The first good snapshot from `end` or behind it.

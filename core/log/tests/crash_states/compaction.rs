@@ -27,6 +27,8 @@ type Keyed = (i64, u64, Option<Vec<u8>>);
 #[derive(Clone, Default)]
 pub struct KeyedHistory {
     appended: Vec<Keyed>,
+    /// First offset and number of records of each batch.
+    batches: Vec<(i64, usize)>,
     pub synced: i64,
     /// Up to where a compaction has seen to it that all is durable.
     settled: i64,
@@ -36,6 +38,8 @@ pub struct KeyedHistory {
     /// How often a marks file became smaller.
     shrunk: usize,
     marks_len: u64,
+    /// How often the process died.
+    kills: u64,
 }
 
 impl KeyedHistory {
@@ -45,7 +49,8 @@ impl KeyedHistory {
         let len = disk
             .open(&path, OpenHow::ReadOnly)
             .map_or(0, |file| file.len());
-        let most = 1024 + 64 * (2 * log.segment_count() as u64 + 8);
+        // An opening that finishes a replacement adds an entry.
+        let most = 1024 + 64 * (2 * log.segment_count() as u64 + 8 + self.kills);
         assert!(
             len <= most,
             "{len} bytes for {} segments",
@@ -134,6 +139,16 @@ pub fn scenario(
                 log = open(storage.clone(), true, history.synced)?;
                 assert_eq!(log.log_end_offset(), history.synced);
             }
+            // The process dies; what it wrote is there, though nobody has synced it.
+            11 => {
+                let end = log.log_end_offset();
+                drop(log);
+                (running, job) = (None, None);
+                history.kills += 1;
+                storage.sync_dir("")?; // the broker's first step
+                log = open(storage.clone(), false, 0)?;
+                assert_eq!(log.log_end_offset(), end);
+            }
             _ => {}
         }
         if let Some(compaction) = &mut running {
@@ -181,6 +196,7 @@ fn append(
         .collect();
     let base = log.log_end_offset();
     let (bytes, header) = keyed(step, &records, base as i32);
+    history.batches.push((base, records.len()));
     history.appended.extend(
         (base..)
             .zip(&records)
@@ -308,6 +324,17 @@ fn check_keyed(
         {
             return Err(format!("producer state is not that of offset {end}"));
         }
+        // Five may have been under way, and are sent again. (Of those that were never synced one may be missing.)
+        let below = |most: i64| move |(base, count): &&(i64, usize)| base + *count as i64 <= most;
+        let newest = history.batches.iter().filter(below(end)).rev().take(5);
+        for &(base, count) in newest.filter(below(promised)) {
+            let again = keyed(0, &vec![(0, None); count], base as i32).1;
+            let checked = state.check(&again);
+            if !matches!(checked, SequenceCheck::Duplicate { base_offset, .. } if base_offset == base)
+            {
+                return Err(format!("of {base} to {end} the producer gets {checked:?}"));
+            }
+        }
     }
     Ok(found)
 }
@@ -319,8 +346,16 @@ pub fn check(
     recovery_point: i64,
 ) -> Result<(), String> {
     let describe = |error: ottla_log::LogError| error.to_string();
-    let mut log = open(storage.clone(), history.closed, recovery_point).map_err(describe)?;
-    let before = check_keyed(&mut log, history, history.cleaned, None)?;
+    let options = OpenOptions {
+        clean: history.closed,
+        recovery_point,
+        log_start_offset: 0,
+    };
+    let (mut log, recovery) =
+        PartitionLog::open(storage.clone(), DIR, compacting(), now(0), options)
+            .map_err(describe)?;
+    let before = check_keyed(&mut log, history, history.cleaned, None)
+        .map_err(|why| format!("{why}; opening said: {recovery}"))?;
     let entries = storage.list(DIR).unwrap();
     if let Some(left) = entries.iter().find(|entry| {
         [".cleaned", ".swap", ".deleted"]
