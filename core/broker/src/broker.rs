@@ -15,7 +15,7 @@ use crate::{
     configs::dynamic::DynamicConfigs,
     context::{ConnId, Endpoint, Handled, Peer, ReplyTo, RequestContext},
     fetch_sessions::FetchSessions,
-    groups::{GroupCoordinator, GroupOutput, partition_of},
+    groups::{ConsumerGroupSettings, GroupCoordinator, GroupOutput, partition_of},
     housekeeping::Housekeeping,
     metrics::Counters,
     output::{Output, RequestEnvelope, SyncId, throttle_field},
@@ -783,6 +783,16 @@ impl Broker {
     /// Sets what a share group has for itself; `None` goes back to [`BrokerConfig::share`].
     pub fn set_share_group_settings(&mut self, group: &Str, settings: Option<ShareGroupSettings>) {
         self.share_groups.set_settings(group, settings);
+    }
+
+    /// Sets what a consumer group (KIP-848) has for itself; `None` goes back to [`BrokerConfig::groups`]. It counts from the next
+    /// heartbeat of each member on.
+    pub fn set_consumer_group_settings(
+        &mut self,
+        group: &Str,
+        settings: Option<ConsumerGroupSettings>,
+    ) {
+        self.groups.set_consumer_group_settings(group, settings);
     }
 
     /// Sessions and locks that end, and what `__share_group_state` doesn't need any more.

@@ -42,7 +42,9 @@ pub use broker::{Broker, BrokerError};
 pub use cleaner::{CleanerConfig, CompactionId, CompactionJob, CompactionStep};
 pub use config::{BrokerConfig, Durability, QuotaWindows};
 pub use context::{ConnId, Endpoint, ReplyTo, RequestContext};
-pub use groups::{ConsumerAssignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy};
+pub use groups::{
+    ConsumerAssignor, ConsumerGroupConfig, ConsumerGroupSettings, GroupConfig, MigrationPolicy,
+};
 pub use kraft::{PromoteError, Promoted, Promotion, promote};
 pub use metrics::{BrokerMetrics, PartitionMetrics};
 pub use output::{Output, RequestEnvelope, SyncId, throttle_ms};

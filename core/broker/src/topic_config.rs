@@ -25,6 +25,8 @@ pub struct TopicConfig {
     pub cleanup_delete: bool,
     /// `cleanup.policy` has `compact`.
     pub cleanup_compact: bool,
+    /// `cleanup.policy` has both, and names `delete` first: it is told as it was given.
+    pub cleanup_delete_first: bool,
     /// `compression.type`.
     pub compression: TopicCompression,
     /// `compression.gzip.level`, -1 or 1..=9.
@@ -116,6 +118,7 @@ impl Default for TopicConfig {
         Self {
             cleanup_delete: true,
             cleanup_compact: false,
+            cleanup_delete_first: false,
             compression: TopicCompression::Producer,
             gzip_level: -1,
             zstd_level: 3,
@@ -288,18 +291,21 @@ pub static TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         effect: Effect::Effective,
         doc: "delete, compact or both; empty keeps everything.",
         get: |c| match (c.cleanup_compact, c.cleanup_delete) {
+            (true, true) if c.cleanup_delete_first => "delete,compact".to_string(),
             (true, true) => "compact,delete".to_string(),
             (true, false) => "compact".to_string(),
             (false, true) => "delete".to_string(),
             (false, false) => String::new(),
         },
         set: |c, v| {
-            let (mut compact, mut delete) = (false, false);
+            let (mut compact, mut delete, mut delete_first) = (false, false, false);
             for word in words(v) {
+                delete_first |= delete && !compact && word == "compact";
                 compact |= word == "compact";
                 delete |= word == "delete";
             }
             (c.cleanup_compact, c.cleanup_delete) = (compact, delete);
+            c.cleanup_delete_first = delete_first;
             Ok(())
         },
     },

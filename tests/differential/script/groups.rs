@@ -315,7 +315,9 @@ fn consumer(s: &mut Session, v: i16) {
     let group = format!("consumer-{v}");
     make_topic(s, "consumer-group", 2, &[]);
     s.topic_id("consumer-group");
+    let idle = format!("consumer-idle-{v}");
     coordinator(s, &group, 0);
+    coordinator(s, &idle, 0);
     let id = "AAAAAAAAAAAAAAAAAAAAAQ";
     let mut member: Str = id.into();
     let mut beat = |what: &str, request: ConsumerGroupHeartbeatRequest| {
@@ -365,6 +367,11 @@ fn consumer(s: &mut Session, v: i16) {
         );
     }
     beat("unknown group", consumer_beat("consumer-unknown", id, 3, v));
+    let of_nothing = |r: &mut ConsumerGroupHeartbeatRequest| {
+        r.group_id = idle.as_str().into();
+        r.subscribed_topic_names = Some(Vec::new());
+    };
+    beat("subscribes to nothing", change(&of_nothing));
     let (epoch, chosen) = beat("joins", joining.clone());
     member = chosen.unwrap_or(member);
     beat("goes on", consumer_beat(&group, &member, epoch, v));

@@ -104,7 +104,13 @@ mod tests {
         testing::{Harness, batch},
         topic_config::{TOPIC_CONFIG_KEYS, topic_config_key},
     };
-    use ottla_protocol::{Request, messages::incremental_alter_configs::AlterableConfig};
+    use ottla_protocol::{
+        Request,
+        messages::{
+            consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
+            incremental_alter_configs::AlterableConfig,
+        },
+    };
     use std::{
         string::{String, ToString},
         vec,
@@ -368,6 +374,13 @@ mod tests {
             (
                 group,
                 "g",
+                &[(SET, "share.auto.offset.reset", "somewhere")],
+                config,
+                "Invalid value somewhere for configuration share.auto.offset.reset: Invalid value `somewhere` for configuration share.auto.offset.reset. The value must be either 'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'.",
+            ),
+            (
+                group,
+                "g",
                 &[(SET, "nonsense", "1")],
                 config,
                 "Unknown group config name: nonsense",
@@ -546,7 +559,9 @@ mod tests {
             "t",
             &[(APPEND, "cleanup.policy", "compact")],
         );
-        assert_eq!(value(&h), "compact,delete");
+        assert_eq!(value(&h), "delete,compact", "what is added comes last");
+        h = h.restart(false);
+        assert_eq!(value(&h), "delete,compact");
         yes(
             &mut h,
             resource::TOPIC,
@@ -652,16 +667,6 @@ mod tests {
         assert_eq!(share(&h), an_hour);
         h = h.restart(false);
         assert_eq!(share(&h), an_hour);
-        assert_eq!(
-            h.broker
-                .group_number("a group", "consumer.session.timeout.ms"),
-            Some(50_000)
-        );
-        assert_eq!(
-            h.broker
-                .group_number("another", "consumer.session.timeout.ms"),
-            Some(45_000)
-        );
         let names = |h: &Harness, of| {
             h.broker
                 .configs
@@ -681,5 +686,96 @@ mod tests {
             ],
         );
         assert_eq!(names(&h, resource::CLIENT_METRICS), [""; 0]);
+    }
+
+    /// A heartbeat of a member of the group; the answer's error, epoch and interval.
+    fn heartbeat(h: &mut Harness, group: &str, epoch: i32) -> (ErrorCode, i32, i32) {
+        let joins = epoch == 0;
+        let request = ConsumerGroupHeartbeatRequest {
+            group_id: group.into(),
+            member_id: "m".into(),
+            member_epoch: epoch,
+            rebalance_timeout_ms: if joins { 60_000 } else { -1 },
+            subscribed_topic_names: joins.then(|| vec!["t".into()]),
+            topic_partitions: joins.then(Vec::new),
+            ..Default::default()
+        };
+        match h.ask(1, Request::ConsumerGroupHeartbeat(request)) {
+            Response::ConsumerGroupHeartbeat(r) => {
+                (r.error_code, r.member_epoch, r.heartbeat_interval_ms)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_consumer_groups_own_times_count_from_the_next_heartbeat_on() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        let own = [
+            (SET, "consumer.session.timeout.ms", "50000"),
+            (SET, "consumer.heartbeat.interval.ms", "6000"),
+        ];
+        yes(&mut h, resource::GROUP, "own", &own);
+        let ok = |answer: (ErrorCode, i32, i32)| {
+            assert_eq!(answer.0, ErrorCode::NONE);
+            (answer.1, answer.2)
+        };
+        let (epoch, interval) = ok(heartbeat(&mut h, "own", 0));
+        assert_eq!(interval, 6_000);
+        assert_eq!(ok(heartbeat(&mut h, "plain", 0)), (epoch, 5_000));
+        h.pass_ms(49_999);
+        let gone = |h: &mut Harness, group| heartbeat(h, group, epoch).0 != ErrorCode::NONE;
+        assert!(gone(&mut h, "plain") && !gone(&mut h, "own"));
+        // Longer, while the member is there; its session goes on with what it was told until it is heard of.
+        yes(
+            &mut h,
+            resource::GROUP,
+            "own",
+            &[(SET, "consumer.session.timeout.ms", "60000")],
+        );
+        assert!(!gone(&mut h, "own"));
+        h.pass_ms(59_999);
+        assert!(!gone(&mut h, "own"));
+        h = h.restart(false);
+        h.pass_ms(59_999);
+        assert_eq!(ok(heartbeat(&mut h, "own", epoch)), (epoch, 6_000));
+        // And back to what all have.
+        yes(
+            &mut h,
+            resource::GROUP,
+            "own",
+            &[
+                (DELETE, "consumer.session.timeout.ms", ""),
+                (DELETE, "consumer.heartbeat.interval.ms", ""),
+            ],
+        );
+        assert_eq!(ok(heartbeat(&mut h, "own", epoch)), (epoch, 5_000));
+        h.pass_ms(45_000);
+        assert!(gone(&mut h, "own"));
+    }
+
+    #[test]
+    fn a_groups_times_keep_within_the_bounds_the_broker_has_now() {
+        let config = |pairs: &[(&str, &str)]| {
+            let all = pairs.iter().copied().chain([("durability", "os")]);
+            crate::configs::ServerProperties::parse(all).unwrap().broker
+        };
+        let wide = [("group.consumer.min.session.timeout.ms", "6000")];
+        let mut h = Harness::with(config(&wide));
+        h.create_topic("t", 1, &[]);
+        let seven = [(SET, "consumer.session.timeout.ms", "7000")];
+        yes(&mut h, resource::GROUP, "g", &seven);
+        let (_, epoch, _) = heartbeat(&mut h, "g", 0);
+        h.pass_ms(7_000);
+        let error = |h: &mut Harness| heartbeat(h, "g", epoch).0;
+        assert_eq!(error(&mut h), ErrorCode::UNKNOWN_MEMBER_ID);
+        h.close();
+        let mut h = Harness::on(config(&[]), h.storage.clone(), h.now);
+        let (_, epoch, _) = heartbeat(&mut h, "g", 0);
+        h.pass_ms(44_999);
+        assert_eq!(heartbeat(&mut h, "g", epoch).0, ErrorCode::NONE);
+        let answer = ask(&mut h, resource::GROUP, "g", &seven, false);
+        assert_eq!(answer.0, ErrorCode::INVALID_CONFIG);
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn handle(
                         single(of_partition(
                             broker,
                             &request.group_id,
-                            &topic.name,
+                            (&topic.name, Uuid::ZERO),
                             *p,
                             stable,
                         ))
@@ -111,7 +111,10 @@ fn of_group(
                     Some(&topic.name)
                 };
                 let partitions = topic.partition_indexes.iter().map(|p| match name {
-                    Some(name) => of_partition(broker, &asked.group_id, name, *p, stable),
+                    Some(name) => {
+                        let topic = (name.as_str(), topic.topic_id);
+                        of_partition(broker, &asked.group_id, topic, *p, stable)
+                    }
                     None => partition(*p, None, ErrorCode::UNKNOWN_TOPIC_ID),
                 });
                 OffsetFetchResponseTopics {
@@ -129,11 +132,11 @@ fn of_group(
     }
 }
 
-/// What a group committed for a partition.
+/// What a group committed for a partition. With an id it must be of that topic, not of one of the same name that is gone.
 fn of_partition(
     broker: &Broker,
     group: &Str,
-    topic: &str,
+    (topic, id): (&str, Uuid),
     number: i32,
     stable: bool,
 ) -> OffsetFetchResponsePartitions {
@@ -141,6 +144,7 @@ fn of_partition(
         return partition(number, None, ErrorCode::UNSTABLE_OFFSET_COMMIT);
     }
     let offset = broker.groups.committed(group, topic, number);
+    let offset = offset.filter(|offset| offset.is_of(id));
     partition(number, offset, ErrorCode::NONE)
 }
 
@@ -156,7 +160,7 @@ fn all(
         .map(|(name, partitions)| {
             let partitions = partitions
                 .keys()
-                .map(|p| of_partition(broker, group, name, *p, stable));
+                .map(|p| of_partition(broker, group, (name, Uuid::ZERO), *p, stable));
             (name.clone(), partitions.collect())
         })
         .collect()
@@ -270,6 +274,41 @@ mod tests {
         let topics = fetch(&mut h, 5, everything).topics;
         assert_eq!((topics.len(), topics[0].partitions.len()), (1, 1));
         assert_eq!(topics[0].partitions[0].partition_index, 1);
+    }
+
+    #[test]
+    fn an_offset_of_a_topic_that_was_made_anew() {
+        let mut h = harness();
+        let id = h.broker.topics.by_name("t").unwrap().id;
+        // A record of version 4: offset 7, of a topic with another id.
+        let mut value =
+            b"\0\x04\0\0\0\0\0\0\0\x07\0\0\0\x01\x01\0\0\0\0\0\0\0\x01\x01\0\x10".to_vec();
+        value.extend([9; 16]);
+        let key = b"\0\x01\0\x01g\0\x01t\0\0\0\x01";
+        h.broker.groups.replay(key, Some(&value));
+        for (version, topic_id, offset) in [(9, Uuid::ZERO, 7), (10, id, -1)] {
+            let topic = OffsetFetchRequestTopics {
+                name: if version < BY_ID {
+                    "t".into()
+                } else {
+                    Str::new()
+                },
+                topic_id,
+                partition_indexes: vec![1],
+            };
+            let request = OffsetFetchRequest {
+                groups: vec![OffsetFetchRequestGroup {
+                    group_id: "g".into(),
+                    topics: Some(vec![topic]),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let answer = fetch(&mut h, version, request);
+            let partition = &answer.groups[0].topics[0].partitions[0];
+            let told = (partition.committed_offset, partition.error_code);
+            assert_eq!(told, (offset, ErrorCode::NONE));
+        }
     }
 
     #[test]

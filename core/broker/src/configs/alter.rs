@@ -14,7 +14,8 @@ use super::{
     binding,
     dynamic::{DynamicConfigs, Given, resource},
     groups::{
-        CLIENT_METRICS_ROWS, GROUP_ROWS, check_client_metrics, check_group, row_of, share_settings,
+        CLIENT_METRICS_ROWS, GROUP_ROWS, check_client_metrics, check_group, consumer_settings,
+        in_force, row_of, share_settings,
     },
     row::{ConfigType, Update, invalid, offending, words},
     rows::broker_row,
@@ -128,7 +129,7 @@ impl Broker {
             _ => {
                 if resource_type == resource::GROUP {
                     check_group(&given, &|name| self.broker_number(name))?;
-                    share_settings(Some(&given), self.config.share.group).map_err(config)?;
+                    share_settings(&given, self.config.share.group).map_err(config)?;
                 } else {
                     check_client_metrics(&given)?;
                 }
@@ -349,10 +350,17 @@ impl Broker {
 
     /// Makes what a group was given count.
     fn put_group_in_force(&mut self, name: &str) {
+        let group = Str::from(name);
         let given = self.configs.of(resource::GROUP, name);
+        let given = given.map(|given| in_force(given, &|name| self.broker_number(name)));
+        let Some(given) = given else {
+            self.set_share_group_settings(&group, None);
+            return self.set_consumer_group_settings(&group, None);
+        };
         // It was checked when it was set; what a JVM Kafka let pass and Ottla doesn't leaves the group with what all have.
-        let settings = share_settings(given, self.config.share.group).unwrap_or_default();
-        self.set_share_group_settings(&name.into(), settings);
+        let share = share_settings(&given, self.config.share.group).unwrap_or_default();
+        self.set_share_group_settings(&group, share);
+        self.set_consumer_group_settings(&group, Some(consumer_settings(&given)));
     }
 
     /// At open: makes what groups were given count.
@@ -366,18 +374,5 @@ impl Broker {
     /// A number among the broker's settings.
     fn broker_number(&self, name: &str) -> Option<i64> {
         self.described_value(broker_row(name)?)?.parse().ok()
-    }
-
-    /// A number among a group's settings (`consumer.session.timeout.ms`…): the group's own, or the broker's for all.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the protocols that have such groups")
-    )]
-    pub(crate) fn group_number(&self, group: &str, name: &str) -> Option<i64> {
-        let given = self.configs.of(resource::GROUP, group);
-        match given.and_then(|given| given.iter().find(|(key, _)| ***key == *name)) {
-            Some((_, value)) => value.parse().ok(),
-            None => self.broker_number(&super::groups::broker_name(name)),
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! Settings of single groups, and of subscriptions of client metrics: their tables and their checks, which are Kafka's.
 
 use alloc::{
-    collections::BTreeMap,
     format,
     string::{String, ToString},
 };
@@ -9,13 +8,11 @@ use alloc::{
 use ottla_protocol::{ErrorCode, Str};
 
 use super::{
+    dynamic::Given,
     row::{Check, ConfigType, Effect, Row, Update, invalid, words},
-    rows::broker_row,
 };
-use crate::{ShareGroupSettings, share_partitions::SHARE_GROUP_CONFIGS};
+use crate::{ConsumerGroupSettings, ShareGroupSettings, share_partitions::SHARE_GROUP_CONFIGS};
 
-const NO_CONSUMER_GROUPS: Effect =
-    Effect::Without("a consumer group has what the broker has for all of them");
 const ASSIGNED_AT_ONCE: Effect =
     Effect::Without("a change is assigned with the heartbeat that brings it");
 const NO_SHARE_INTERVAL: Effect = Effect::Without("share groups do without it");
@@ -45,8 +42,8 @@ const fn group(
 #[rustfmt::skip]
 pub static GROUP_ROWS: &[Row] = &[
     group("consumer.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), ASSIGNED_AT_ONCE, "Least time between two assignments."),
-    group("consumer.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), NO_CONSUMER_GROUPS, "How often a member sends a heartbeat."),
-    group("consumer.session.timeout.ms", ConfigType::Int, "45000", Check::AtLeast(1), NO_CONSUMER_GROUPS, "After which silence a member is gone."),
+    group("consumer.heartbeat.interval.ms", ConfigType::Int, "5000", Check::AtLeast(1), Effect::Effective, "How often a member sends a heartbeat."),
+    group("consumer.session.timeout.ms", ConfigType::Int, "45000", Check::AtLeast(1), Effect::Effective, "After which silence a member is gone."),
     group("share.assignment.interval.ms", ConfigType::Int, "1000", Check::AtLeast(0), NO_SHARE_INTERVAL, "Least time between two assignments."),
     group("share.auto.offset.reset", ConfigType::String, "latest", Check::ShareOffsetReset, Effect::Effective, "Where a new share group begins."),
     group("share.delivery.count.limit", ConfigType::Int, "5", Check::AtLeast(2), Effect::Effective, "How often a record is delivered before it is given up."),
@@ -86,11 +83,85 @@ pub(crate) fn broker_name(name: &str) -> String {
     }
 }
 
+/// The broker's settings that bound a group's, if there are such: the least, the most.
+pub(super) fn bounds(name: &str) -> [String; 2] {
+    let (kind, rest) = name.split_once('.').unwrap_or((name, ""));
+    let most = match rest {
+        "num.standby.replicas" => "standby.replicas",
+        _ => rest,
+    };
+    [
+        format!("group.{kind}.min.{rest}"),
+        format!("group.{kind}.max.{most}"),
+    ]
+}
+
+/// What a group was given as it is in force: a number that the broker's bounds don't allow any more is the bound (Kafka 4.3).
+pub(crate) fn in_force(given: &Given, broker: &dyn Fn(&str) -> Option<i64>) -> Given {
+    let bounded = |(name, value): (&Str, &Str)| {
+        let [least, most] = bounds(name);
+        let value = match value.parse::<i64>() {
+            Ok(number) => {
+                let at_least = broker(&least).map_or(number, |bound| number.max(bound));
+                let at_most = broker(&most).map_or(at_least, |bound| at_least.min(bound));
+                at_most.to_string().into()
+            }
+            Err(_) => value.clone(),
+        };
+        (name.clone(), value)
+    };
+    given.iter().map(bounded).collect()
+}
+
+/// What must hold between the broker's settings for groups; else the name of one that doesn't fit, and why.
+pub(crate) fn check_of_all(broker: &dyn Fn(&str) -> Option<i64>) -> Result<(), (String, String)> {
+    for row in GROUP_ROWS {
+        let name = broker_name(row.name);
+        let [least, most] = bounds(row.name);
+        let (Some(value), least_value, most_value) = (broker(&name), broker(&least), broker(&most))
+        else {
+            continue;
+        };
+        if let (Some(least_value), Some(most_value)) = (least_value, most_value)
+            && most_value < least_value
+        {
+            let why = format!("it must not be below {least}, {least_value}");
+            return Err((most, why));
+        }
+        if let Some(bound) = least_value.filter(|bound| value < *bound) {
+            return Err((name, format!("it must not be below {least}, {bound}")));
+        }
+        if let Some(bound) = most_value.filter(|bound| value > *bound) {
+            return Err((name, format!("it must not be above {most}, {bound}")));
+        }
+    }
+    for kind in ["consumer", "share", "streams"] {
+        let heartbeat = format!("group.{kind}.heartbeat.interval.ms");
+        let session = format!("group.{kind}.session.timeout.ms");
+        if let (Some(interval), Some(timeout)) = (broker(&heartbeat), broker(&session))
+            && interval >= timeout
+        {
+            let why = format!("it must be below {session}, {timeout}");
+            return Err((heartbeat, why));
+        }
+    }
+    Ok(())
+}
+
+/// What a consumer group has for itself.
+pub(crate) fn consumer_settings(given: &Given) -> ConsumerGroupSettings {
+    let of = |name: &'static str| given.get(&Str::from_static(name))?.parse().ok();
+    ConsumerGroupSettings {
+        session_timeout_ms: of("consumer.session.timeout.ms"),
+        heartbeat_interval_ms: of("consumer.heartbeat.interval.ms"),
+    }
+}
+
 type Refusal = (ErrorCode, String);
 
 /// Checks all settings of a group; `broker` has the broker's by name.
 pub(crate) fn check_group(
-    given: &BTreeMap<Str, Str>,
+    given: &Given,
     broker: &dyn Fn(&str) -> Option<i64>,
 ) -> Result<(), Refusal> {
     let refused = |why: String| Err((ErrorCode::INVALID_CONFIG, why));
@@ -109,17 +180,11 @@ pub(crate) fn check_group(
         let Ok(number) = value.parse::<i64>() else {
             continue;
         };
-        let (kind, rest) = name.split_once('.').unwrap_or((name, ""));
-        let least = format!("group.{kind}.min.{rest}");
-        let most = match rest {
-            "num.standby.replicas" => format!("group.{kind}.max.standby.replicas"),
-            _ => format!("group.{kind}.max.{rest}"),
-        };
-        let bound = |name: &str| broker_row(name)?.default?.parse::<i64>().ok();
-        if bound(&least).is_some_and(|bound| number < bound) {
+        let [least, most] = bounds(name);
+        if broker(&least).is_some_and(|bound| number < bound) {
             return refused(format!("{name} must be greater than or equal to {least}"));
         }
-        if bound(&most).is_some_and(|bound| number > bound) {
+        if broker(&most).is_some_and(|bound| number > bound) {
             return refused(format!("{name} must be less than or equal to {most}"));
         }
     }
@@ -150,12 +215,12 @@ pub(crate) fn check_group(
 /// # Errors
 /// A value that isn't allowed.
 pub(crate) fn share_settings(
-    given: Option<&BTreeMap<Str, Str>>,
+    given: &Given,
     of_all: ShareGroupSettings,
 ) -> Result<Option<ShareGroupSettings>, String> {
     let mut settings = of_all;
     let mut any = false;
-    for (name, value) in given.into_iter().flatten() {
+    for (name, value) in given {
         if SHARE_GROUP_CONFIGS.contains(&&**name) {
             settings.set(name, value)?;
             any = true;
@@ -175,7 +240,7 @@ const MATCHED: [&str; 6] = [
 ];
 
 /// Checks all settings of a subscription.
-pub(crate) fn check_client_metrics(given: &BTreeMap<Str, Str>) -> Result<(), Refusal> {
+pub(crate) fn check_client_metrics(given: &Given) -> Result<(), Refusal> {
     for (name, value) in given {
         let Some(row) = row_of(CLIENT_METRICS_ROWS, name) else {
             let why = format!("Unknown client metrics configuration: {name}");

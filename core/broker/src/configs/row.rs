@@ -272,7 +272,11 @@ fn text(check: Check, value: &str) -> Result<(), String> {
         Check::ShareOffsetReset => match value.split_once(':') {
             None if matches!(value, "earliest" | "latest") => Ok(()),
             Some(("by_duration", duration)) if is_duration(duration) => Ok(()),
-            _ => Err("The value must be either 'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'.".to_string()),
+            // Kafka says what the value is for twice.
+            _ => Err(format!(
+                "Invalid value `{value}` for configuration share.auto.offset.reset. The value must be either 'earliest', \
+                 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'."
+            )),
         },
         _ => Ok(()),
     }

@@ -417,6 +417,14 @@ impl ServerProperties {
             );
             return Err(error(key, &groups.min_session_timeout_ms.to_string(), why));
         }
+        let number = |key: &str| {
+            let given = given.get(key).copied();
+            given.or(broker_row(key)?.default)?.parse::<i64>().ok()
+        };
+        super::groups::check_of_all(&number).map_err(|(key, why)| {
+            let value = number(&key).unwrap_or_default().to_string();
+            error(&key, &value, why)
+        })?;
         let topics = &self.broker.topic_defaults;
         topics.check().map_err(|why| {
             let value = topics.min_compaction_lag_ms.to_string();
@@ -736,6 +744,47 @@ log.retention.check.interval.ms=300000
             no("group.min.session.timeout.ms=9\ngroup.max.session.timeout.ms=8")
                 .contains("must not be above")
         );
+    }
+
+    #[test]
+    fn times_of_groups_fit_their_bounds() {
+        for (text, key) in [
+            (
+                "group.consumer.session.timeout.ms=44999",
+                "group.consumer.session.timeout.ms",
+            ),
+            (
+                "group.share.session.timeout.ms=60001",
+                "group.share.session.timeout.ms",
+            ),
+            (
+                "group.consumer.heartbeat.interval.ms=4999",
+                "group.consumer.heartbeat.interval.ms",
+            ),
+            (
+                "group.share.min.heartbeat.interval.ms=15001",
+                "group.share.max.heartbeat.interval.ms",
+            ),
+            (
+                "group.share.delivery.count.limit=5\ngroup.share.max.delivery.count.limit=5\ngroup.share.min.delivery.count.limit=5",
+                "",
+            ),
+            (
+                "group.consumer.min.session.timeout.ms=6000\ngroup.consumer.session.timeout.ms=6000",
+                "",
+            ),
+            (
+                "group.consumer.min.session.timeout.ms=5000\ngroup.consumer.session.timeout.ms=5000",
+                "group.consumer.heartbeat.interval.ms",
+            ),
+            (
+                "group.streams.num.standby.replicas=3",
+                "group.streams.num.standby.replicas",
+            ),
+        ] {
+            let refused = parse(text).err().map(|error| error.key);
+            assert_eq!(refused.unwrap_or_default(), key, "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use ottla_protocol::{
-    ErrorCode, Response, Str,
+    ErrorCode, Response, Str, Uuid,
     messages::offset_commit::{
         OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
         OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -76,21 +76,21 @@ impl GroupCoordinator {
                 let metadata = p.committed_metadata.clone().unwrap_or_default();
                 let checked = topic_name(topic, p.partition_index).and_then(|name| {
                     may?;
-                    stale.check(
-                        self.out.topics.by_name(&name).map(|t| t.id),
-                        p.partition_index,
-                    )?;
+                    let id = self.out.topics.by_name(&name).map(|t| t.id);
+                    stale.check(id, p.partition_index)?;
                     if metadata.len() > max_metadata {
                         return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
                     }
-                    Ok(kept_name.get_or_insert_with(|| owned_str(&name)).clone())
+                    let name = kept_name.get_or_insert_with(|| owned_str(&name)).clone();
+                    Ok((name, id.unwrap_or(Uuid::ZERO)))
                 });
-                if let Ok(name) = &checked {
+                if let Ok((name, topic_id)) = &checked {
                     let offset = CommittedOffset {
                         offset: p.committed_offset,
                         leader_epoch: p.committed_leader_epoch,
                         metadata: owned_str(&metadata),
                         commit_timestamp: now.wall_ms,
+                        topic_id: *topic_id,
                         expire_timestamp,
                     };
                     offsets.push((name.clone(), p.partition_index, offset));

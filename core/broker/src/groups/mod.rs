@@ -60,7 +60,7 @@ use self::{
 };
 use crate::context::ReplyTo;
 
-pub use consumer::{ConsumerAssignor, ConsumerGroupConfig, MigrationPolicy};
+pub use consumer::{ConsumerAssignor, ConsumerGroupConfig, ConsumerGroupSettings, MigrationPolicy};
 pub use offsets::CommittedOffset;
 pub(crate) use outbox::{membership_error, partition_of};
 
@@ -151,6 +151,18 @@ impl GroupCoordinator {
             expiry_us: None,
             next_incarnation: 0,
         }
+    }
+
+    /// Replaces what a consumer group has set for itself; `None` takes it away. It counts from the next heartbeat of each member on.
+    pub fn set_consumer_group_settings(
+        &mut self,
+        group: &Str,
+        settings: Option<ConsumerGroupSettings>,
+    ) {
+        match settings {
+            Some(settings) => self.out.settings.insert(group.clone(), settings),
+            None => self.out.settings.remove(group),
+        };
     }
 
     /// The append named `token` is committed (`Ok`), or will never be (the error a producer would have got).

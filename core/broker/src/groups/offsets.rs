@@ -1,7 +1,7 @@
 //! The committed offsets of one group.
 
 use alloc::{collections::BTreeMap, vec::Vec};
-use ottla_protocol::Str;
+use ottla_protocol::{Str, Uuid};
 
 /// What a group committed for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,17 @@ pub struct CommittedOffset {
     pub metadata: Str,
     /// Wall clock of the commit, milliseconds.
     pub commit_timestamp: i64,
+    /// Id of the topic that it is of; [`Uuid::ZERO`] where that is not known: commits of transactions, and of before Kafka 4.1.
+    pub topic_id: Uuid,
     /// When it expires, if the commit itself said so (`OffsetCommit` v2–4 with a retention time).
     pub expire_timestamp: Option<i64>,
+}
+
+impl CommittedOffset {
+    /// Whether it is of the topic with this id, as far as is known: a topic of the same name may have been made anew.
+    pub fn is_of(&self, topic_id: Uuid) -> bool {
+        self.topic_id == topic_id || self.topic_id == Uuid::ZERO || topic_id == Uuid::ZERO
+    }
 }
 
 /// Committed offsets, and which partitions have writes under way.

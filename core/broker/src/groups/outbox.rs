@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ottla_protocol::{ErrorCode, Response, Str, Uuid, messages::join_group::JoinGroupResponse};
 
 use super::{
-    AppendToken, CoordinatorRecord, GroupConfig, GroupOutput, group::Group,
+    AppendToken, ConsumerGroupSettings, CoordinatorRecord, GroupConfig, GroupOutput, group::Group,
     offsets::CommittedOffset,
 };
 use crate::{context::ReplyTo, random::Random};
@@ -70,6 +70,8 @@ pub(super) struct Write {
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub config: GroupConfig,
+    /// What consumer groups have set for themselves.
+    pub settings: BTreeMap<Str, ConsumerGroupSettings>,
     pub topics: super::consumer::topics::Topics,
     outputs: VecDeque<GroupOutput>,
     writes: BTreeMap<u64, Write>,
@@ -81,12 +83,26 @@ impl Outbox {
     pub fn new(config: GroupConfig, seed: u64) -> Self {
         Self {
             config,
+            settings: BTreeMap::new(),
             topics: super::consumer::topics::Topics::default(),
             outputs: VecDeque::new(),
             writes: BTreeMap::new(),
             next_token: 0,
             random: Random::new(seed),
         }
+    }
+
+    /// After which silence a member of the consumer group is gone, in milliseconds.
+    pub fn session_timeout_ms(&self, group: &Str) -> i32 {
+        let own = self.settings.get(group).and_then(|s| s.session_timeout_ms);
+        own.unwrap_or(self.config.consumer.session_timeout_ms)
+    }
+
+    /// How often members of the consumer group are to be heard of, in milliseconds.
+    pub fn heartbeat_interval_ms(&self, group: &Str) -> i32 {
+        let own = self.settings.get(group);
+        own.and_then(|s| s.heartbeat_interval_ms)
+            .unwrap_or(self.config.consumer.heartbeat_interval_ms)
     }
 
     pub fn respond(&mut self, to: ReplyTo, response: Response) {

@@ -2,7 +2,7 @@
 //!
 //! Key and value each begin with an i16. A key's is the type of the record: 0 and 1 are a committed offset (1 is
 //! written), 2 is a classic group. Those of consumer groups are in [`super::consumer::records`]; others are not read. A value's is its version:
-//! written are 3 for offsets (1 where the commit brought its own expiry) and 3 for groups; read are 0 to 4.
+//! written are 4 for offsets (1 where the commit brought its own expiry) and 3 for groups; read are 0 to 4.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use super::{CoordinatorRecord, group::Group, member::Member, offsets::CommittedO
 
 const OFFSET_KEY: i16 = 1;
 const GROUP_KEY: i16 = 2;
-const OFFSET_VALUE: i16 = 3;
-/// The only version with an expiry of the offset's own; it has no leader epoch.
+const OFFSET_VALUE: i16 = 4;
+/// The only version with an expiry of the offset's own; it has neither leader epoch nor topic id.
 const OFFSET_VALUE_WITH_EXPIRY: i16 = 1;
 const GROUP_VALUE: i16 = 3;
 
@@ -78,6 +78,7 @@ pub(super) fn offset(
         }
         None => {
             value.leader_epoch = offset.leader_epoch;
+            value.topic_id = offset.topic_id;
             OFFSET_VALUE
         }
     };
@@ -183,6 +184,7 @@ fn parse_offset(value: Bytes) -> Option<CommittedOffset> {
         leader_epoch: value.leader_epoch,
         metadata: value.metadata,
         commit_timestamp: value.commit_timestamp,
+        topic_id: value.topic_id,
         expire_timestamp: Some(value.expire_timestamp).filter(|at| *at >= 0),
     })
 }
@@ -250,6 +252,7 @@ fn encoded(message: &impl VersionedMessage, version: i16) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::{super::group::GroupState, *};
+    use ottla_protocol::Uuid;
     use ottla_record::Now;
 
     const OFFSET: CommittedOffset = CommittedOffset {
@@ -257,6 +260,7 @@ mod tests {
         leader_epoch: 7,
         metadata: Str::from_static("m"),
         commit_timestamp: 0x0304,
+        topic_id: Uuid::ZERO,
         expire_timestamp: None,
     };
 
@@ -287,7 +291,16 @@ mod tests {
     fn offset_record_byte_for_byte() {
         let record = offset(&Str::from("g"), &Str::from("t"), 3, &OFFSET);
         assert_eq!(&record.key[..], b"\0\x01\0\x01g\0\x01t\0\0\0\x03");
-        let value = b"\0\x03\0\0\0\0\0\0\x01\x02\0\0\0\x07\0\x01m\0\0\0\0\0\0\x03\x04";
+        let value = b"\0\x04\0\0\0\0\0\0\x01\x02\0\0\0\x07\x02m\0\0\0\0\0\0\x03\x04\0";
+        assert_eq!(&record.value.unwrap()[..], value, "no topic id is known");
+        let with_id = CommittedOffset {
+            topic_id: Uuid([9; 16]),
+            ..OFFSET
+        };
+        let record = offset(&Str::from("g"), &Str::from("t"), 3, &with_id);
+        let mut value = value[..value.len() - 1].to_vec();
+        value.extend(b"\x01\0\x10");
+        value.extend([9; 16]);
         assert_eq!(&record.value.unwrap()[..], value);
         let with_expiry = CommittedOffset {
             expire_timestamp: Some(9),
@@ -367,11 +380,17 @@ mod tests {
                 ..OFFSET
             }
         );
+        let v3 = read(b"\0\x03\0\0\0\0\0\0\x01\x02\0\0\0\x07\0\x01m\0\0\0\0\0\0\x03\x04");
+        assert_eq!(v3, OFFSET);
         // Version 4 with its topic id.
         let mut v4 =
             b"\0\x04\0\0\0\0\0\0\x01\x02\0\0\0\x07\x02m\0\0\0\0\0\0\x03\x04\x01\0\x10".to_vec();
         v4.extend([9; 16]);
-        assert_eq!(read(&v4), OFFSET);
+        let with_id = CommittedOffset {
+            topic_id: Uuid([9; 16]),
+            ..OFFSET
+        };
+        assert_eq!(read(&v4), with_id);
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl GroupCoordinator {
         for id in ids {
             self.with_group(&id, |group, out| {
                 if let Some(consumer) = group.consumer.as_deref_mut() {
-                    let timeout_ms = out.config.consumer.session_timeout_ms;
+                    let timeout_ms = out.session_timeout_ms(&group.id);
                     consumer::replay_finished(consumer, timeout_ms, now);
                     return;
                 }

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 use ottla_protocol::{
-    ErrorCode, Response, Str,
+    ErrorCode, Response, Str, Uuid,
     messages::txn_offset_commit::{
         TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
         TxnOffsetCommitResponseTopic,
@@ -90,6 +90,8 @@ impl GroupCoordinator {
                         leader_epoch: p.committed_leader_epoch,
                         metadata: owned_str(&metadata),
                         commit_timestamp: now.wall_ms,
+                        // As in Kafka, whose request names topics by name.
+                        topic_id: Uuid::ZERO,
                         expire_timestamp: None,
                     };
                     offsets.push((name.clone(), p.partition_index, offset));

@@ -90,10 +90,11 @@ pub(crate) struct TopicSeen {
 }
 
 impl ShareGroup {
+    /// A group begins in epoch 1, as Kafka's do; its first member makes it 2.
     pub fn new(id: Str) -> Self {
         Self {
             id,
-            epoch: 0,
+            epoch: 1,
             metadata_hash: 0,
             target_epoch: 0,
             target: BTreeMap::new(),

@@ -83,7 +83,8 @@ impl Default for ShareConfig {
 }
 
 impl ShareGroupSettings {
-    /// Sets one group config by its name.
+    /// Sets one group config by its name. It may be what Kafka can be told to allow; within that, what is set by a client has the
+    /// bounds that the broker was given (`group.share.min.session.timeout.ms`…).
     ///
     /// # Errors
     /// What is wrong with it; also if there is no share group config of that name.
@@ -109,13 +110,13 @@ impl ShareGroupSettings {
             format!("Invalid value {value} for configuration {name}: it must be one of {allowed}")
         };
         match name {
-            "share.session.timeout.ms" => self.session_timeout_ms = number(45_000, 60_000)?,
-            "share.heartbeat.interval.ms" => self.heartbeat_interval_ms = number(5_000, 15_000)?,
+            "share.session.timeout.ms" => self.session_timeout_ms = number(1, i32::MAX)?,
+            "share.heartbeat.interval.ms" => self.heartbeat_interval_ms = number(1, i32::MAX)?,
             "share.record.lock.duration.ms" => {
-                self.record_lock_duration_ms = number(15_000, 60_000)?;
+                self.record_lock_duration_ms = number(1_000, 3_600_000)?;
             }
             "share.delivery.count.limit" => {
-                self.delivery_count_limit = number(2, 10)? as i16;
+                self.delivery_count_limit = number(2, 25)? as i16;
             }
             "share.partition.max.record.locks" => self.max_record_locks = number(100, 10_000)?,
             "share.auto.offset.reset" => {
@@ -273,8 +274,8 @@ mod tests {
         for name in SHARE_GROUP_CONFIGS {
             assert!(s.get(name).is_some() && s.set(name, "?").is_err(), "{name}");
         }
-        assert!(s.set("share.record.lock.duration.ms", "14999").is_err());
-        assert!(s.set("share.delivery.count.limit", "11").is_err());
+        assert!(s.set("share.record.lock.duration.ms", "999").is_err());
+        assert!(s.set("share.delivery.count.limit", "26").is_err());
         assert!(s.set("nonsense", "1").is_err() && s.get("nonsense").is_none());
     }
 }

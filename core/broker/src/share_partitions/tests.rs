@@ -279,7 +279,7 @@ fn fetch_accept_and_nothing_comes_again() {
         let joined = s.join("m");
         assert_eq!(
             (joined.member_epoch, joined.heartbeat_interval_ms),
-            (1, 5000)
+            (2, 5000)
         );
         let assigned = joined.assignment.unwrap().topic_partitions;
         assert_eq!(
@@ -313,7 +313,7 @@ fn fetch_accept_and_nothing_comes_again() {
                 ErrorCode::SHARE_SESSION_NOT_FOUND
             );
             assert_eq!(runs(&s.fetch("m", 0, &[])), []);
-            assert_eq!(s.heartbeat("m", 1, None).error_code, ErrorCode::NONE);
+            assert_eq!(s.heartbeat("m", 2, None).error_code, ErrorCode::NONE);
         }
         s.produce(&["d"]);
         assert_eq!(runs(&s.fetch("m", 1, &[])), [(3, 3, 1)]);
@@ -583,43 +583,43 @@ fn members_and_epochs() {
     assert_eq!(code(&mut s, "a", -2, None), ErrorCode::INVALID_REQUEST);
     assert_eq!(code(&mut s, "a", 1, None), ErrorCode::GROUP_ID_NOT_FOUND);
     assert_eq!(code(&mut s, "a", -1, None), ErrorCode::GROUP_ID_NOT_FOUND);
-    assert_eq!(s.join("a").member_epoch, 1);
+    assert_eq!(s.join("a").member_epoch, 2);
     assert_eq!(code(&mut s, "b", 1, None), ErrorCode::UNKNOWN_MEMBER_ID);
     assert_eq!(code(&mut s, "b", -1, None), ErrorCode::UNKNOWN_MEMBER_ID);
-    assert_eq!(s.join("b").member_epoch, 2);
-    assert_eq!(s.join("c").member_epoch, 3);
+    assert_eq!(s.join("b").member_epoch, 3);
+    assert_eq!(s.join("c").member_epoch, 4);
     assert_eq!(
         code(&mut s, "d", 0, Some(&["t"])),
         ErrorCode::GROUP_MAX_SIZE_REACHED
     );
     // The others learn the new epoch; the one before is that of a lost answer.
-    let next = s.heartbeat("a", 1, None);
-    assert_eq!((next.member_epoch, next.assignment), (3, None));
-    let again = s.heartbeat("a", 1, None);
-    assert_eq!(again.member_epoch, 3);
+    let next = s.heartbeat("a", 2, None);
+    assert_eq!((next.member_epoch, next.assignment), (4, None));
+    let again = s.heartbeat("a", 2, None);
+    assert_eq!(again.member_epoch, 4);
     assert!(again.assignment.is_some());
-    assert_eq!(code(&mut s, "a", 2, None), ErrorCode::FENCED_MEMBER_EPOCH);
-    assert_eq!(code(&mut s, "a", 4, None), ErrorCode::FENCED_MEMBER_EPOCH);
+    assert_eq!(code(&mut s, "a", 3, None), ErrorCode::FENCED_MEMBER_EPOCH);
+    assert_eq!(code(&mut s, "a", 5, None), ErrorCode::FENCED_MEMBER_EPOCH);
     // New partitions are assigned with the next heartbeat.
     s.h.create_topic("u", 2, &[]);
-    let more = s.heartbeat("a", 3, Some(&["t", "u"]));
-    assert_eq!(more.member_epoch, 4);
+    let more = s.heartbeat("a", 4, Some(&["t", "u"]));
+    assert_eq!(more.member_epoch, 5);
     assert_eq!(more.assignment.unwrap().topic_partitions.len(), 2);
-    assert_eq!(s.heartbeat("b", 2, None).member_epoch, 4);
+    assert_eq!(s.heartbeat("b", 3, None).member_epoch, 5);
 
     let mut s = s.restart(false);
-    assert_eq!(s.heartbeat("a", 4, None).member_epoch, 4);
+    assert_eq!(s.heartbeat("a", 5, None).member_epoch, 5);
     assert_eq!(s.heartbeat("c", -1, None).member_epoch, -1);
-    assert_eq!(s.heartbeat("a", 4, None).member_epoch, 5);
+    assert_eq!(s.heartbeat("a", 5, None).member_epoch, 6);
     s.h.pass_ms(30_000);
-    s.heartbeat("a", 5, None);
+    s.heartbeat("a", 6, None);
     s.h.pass_ms(15_000);
     assert_eq!(
-        code(&mut s, "b", 4, None),
+        code(&mut s, "b", 5, None),
         ErrorCode::UNKNOWN_MEMBER_ID,
         "its session ended"
     );
-    assert_eq!(s.heartbeat("a", 5, None).member_epoch, 6);
+    assert_eq!(s.heartbeat("a", 6, None).member_epoch, 7);
 }
 
 #[test]
@@ -744,11 +744,11 @@ fn a_deleted_topic_takes_its_state_along() {
         answer.responses[0].partitions[0].error_code,
         ErrorCode::UNKNOWN_TOPIC_ID
     );
-    let gone = s.heartbeat("m", 1, None);
-    assert_eq!(gone.member_epoch, 2);
+    let gone = s.heartbeat("m", 2, None);
+    assert_eq!(gone.member_epoch, 3);
     assert!(gone.assignment.unwrap().topic_partitions.is_empty());
     s.h.create_topic("t", 1, &[]);
-    let back = s.heartbeat("m", 2, None);
+    let back = s.heartbeat("m", 3, None);
     assert_eq!(back.assignment.unwrap().topic_partitions.len(), 1);
     s.topic = s.h.broker.topics.by_name("t").unwrap().id;
     s.produce(&["new"]);
@@ -767,7 +767,7 @@ fn the_state_log_stays_short() {
         assert_eq!(runs(&s.fetch("m", 2 * i + 1, &[])), [(offset, offset, 1)]);
         s.acked("m", 2 * i + 2, &[(offset, offset, &[1])]);
         if i % 100 == 0 {
-            s.heartbeat("m", 1, None);
+            s.heartbeat("m", 2, None);
         }
     }
     let log_starts = |s: &Share| {

@@ -105,7 +105,6 @@ mod tests {
 
     fn ongoing() -> Metadata {
         Metadata {
-            previous_producer_id: 7,
             client_version: 2,
             last_epoch: NO_EPOCH,
             ..Metadata::new(7, 0x1234, 0x20).with_partitions(
@@ -137,9 +136,12 @@ mod tests {
     fn an_empty_one_has_no_partitions() {
         let empty = Metadata::new(1, 2, 3);
         let record = metadata(&"x".into(), &empty);
-        // Behind version, id, epoch, timeout and status: null; no tags, but for what is not the default.
-        assert_eq!(record.value.as_ref().unwrap()[17], 0);
-        assert_eq!(record.value.as_ref().unwrap().last(), Some(&0));
+        let mut expected: Vec<u8> = vec![];
+        expected.extend(b"\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\x02\0"); // version, id, epoch, timeout, Empty
+        expected.extend(b"\0\0\0\0\0\0\0\0\x03"); // no partitions, last update
+        expected.extend(b"\xff\xff\xff\xff\xff\xff\xff\xff"); // no start
+        expected.extend(b"\x01\0\x08\0\0\0\0\0\0\0\x01"); // tag 0: previous id
+        assert_eq!(record.value.as_deref(), Some(&expected[..]));
         let read = parse(&record.key, record.value.as_deref()).unwrap().1;
         assert_eq!(read, Some(empty));
     }

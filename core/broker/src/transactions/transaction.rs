@@ -136,11 +136,11 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    /// Of a new producer.
+    /// Of a new producer. Its first record says that it had this producer id before, as Kafka's do.
     pub fn new(producer_id: i64, timeout_ms: i32, now_ms: i64) -> Self {
         Self {
             producer_id,
-            previous_producer_id: NO_PRODUCER_ID,
+            previous_producer_id: producer_id,
             next_producer_id: NO_PRODUCER_ID,
             epoch: 0,
             last_epoch: NO_EPOCH,

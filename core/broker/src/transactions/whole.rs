@@ -1064,6 +1064,60 @@ fn a_log_that_fails_keeps_the_transaction_from_being_complete() {
     assert_eq!(offset(&mut h, true), Ok(9));
 }
 
+/// An initialised producer of version 2 where answers wait for the disk. What an earlier one left open is aborted first.
+fn begun(h: &mut Harness, name: &'static str) -> Producer {
+    for _ in 0..3 {
+        let request = ottla_protocol::messages::init_producer_id::InitProducerIdRequest {
+            transactional_id: Some(name.into()),
+            transaction_timeout_ms: 60_000,
+            ..Default::default()
+        };
+        let id = h.send(4, Request::InitProducerId(request));
+        h.sync_all();
+        match h.take_answer(id) {
+            Some(Response::InitProducerId(r)) if r.error_code == ErrorCode::NONE => {
+                return Producer::new(name, true, (r.producer_id, r.producer_epoch));
+            }
+            Some(Response::InitProducerId(r)) => {
+                assert_eq!(r.error_code, ErrorCode::CONCURRENT_TRANSACTIONS);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("it is never ready")
+}
+
+#[test]
+fn who_waits_for_a_log_that_fails_is_refused() {
+    let mut h = with_topic(Durability::Fsync);
+    let mut p = begun(&mut h, "x");
+    let sent = [["a"], ["b"]].map(|values| p.send_batch(&mut h, 0, &values));
+    let commit = h.send(5, p.offsets_request(1));
+    let is_answered = |h: &Harness, id| h.answers.iter().any(|(_, of, _)| *of == id);
+    assert!(sent.iter().all(|id| !is_answered(&h, *id)) && !is_answered(&h, commit));
+    // The record of __transaction_state that adds the partition.
+    h.fail_sync();
+    for id in sent {
+        let answer = produced(h.take_answer(id).expect("refused at once"));
+        assert_eq!(answer.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
+    let answer = h.take_answer(commit).expect("refused at once");
+    assert_eq!(offsets_committed(answer), ErrorCode::NOT_COORDINATOR);
+    // And who comes later doesn't wait either.
+    let late = p.send_batch(&mut h, 1, &["c"]);
+    let answer = produced(h.take_answer(late).expect("refused at once"));
+    assert_eq!(answer.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    assert!(h.syncs.is_empty(), "nothing is under way");
+    assert_eq!(h.fetch("t", 0, 0).high_watermark, 0);
+
+    let mut h = h.restart(false);
+    let mut p = begun(&mut h, "x");
+    let id = p.send_batch(&mut h, 0, &["d"]);
+    h.sync_all();
+    let answer = produced(h.take_answer(id).unwrap());
+    assert_eq!(answer.error_code, ErrorCode::NONE);
+}
+
 #[test]
 fn the_topic_of_the_state() {
     let mut h = os();

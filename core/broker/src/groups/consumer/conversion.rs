@@ -109,7 +109,7 @@ pub(super) fn upgrade(group: &mut Group, out: &mut Outbox, now: Now) -> Result<(
         .unwritten
         .extend([RecordKey::Epoch, RecordKey::TargetEpoch]);
     for mut member in members {
-        member.heard_of(now, out.config.consumer.session_timeout_ms);
+        member.heard_of(now, out.session_timeout_ms(&group.id));
         let target = member.assigned.iter();
         let target = target.map(|(topic, p)| (*topic, p.keys().copied().collect()));
         consumer.target.insert(member.id.clone(), target.collect());

@@ -205,7 +205,8 @@ fn beat(
     let Some(consumer) = group.consumer.as_deref_mut() else {
         return Err(Refusal::new(ErrorCode::UNKNOWN_SERVER_ERROR, ""));
     };
-    let session_timeout_ms = out.config.consumer.session_timeout_ms;
+    let session_timeout_ms = out.session_timeout_ms(&group.id);
+    let heartbeat_interval_ms = out.heartbeat_interval_ms(&group.id);
     check_room(consumer, &request.member_id, out.config.consumer.max_size)?;
     let reported = request.topic_partitions.as_ref().map(|topics| {
         let mut reported = Partitions::new();
@@ -258,7 +259,7 @@ fn beat(
     Ok(ConsumerGroupHeartbeatResponse {
         member_id: Some(id),
         member_epoch: member.epoch,
-        heartbeat_interval_ms: out.config.consumer.heartbeat_interval_ms,
+        heartbeat_interval_ms,
         assignment: tells.then(|| assignment(&member.assigned)),
         ..Default::default()
     })
@@ -268,8 +269,7 @@ fn beat(
 pub(super) fn settle(consumer: &mut ConsumerGroup, out: &mut Outbox, now: Now, resubscribed: bool) {
     let rematched =
         (resubscribed || consumer.topics_changed) && resolve_regexes(consumer, &out.topics, now);
-    // A new group leaves epoch 0 in any case.
-    let bump = resubscribed || rematched || consumer.epoch == 0;
+    let bump = resubscribed || rematched;
     if bump || consumer.topics_changed {
         update_epoch(consumer, &out.topics, bump);
         if consumer.has_partition_metadata {
@@ -606,19 +606,19 @@ mod tests {
         let answer = h.beat_ok(join("a", &["t"]));
         assert_eq!(
             (answer.member_epoch, answer.heartbeat_interval_ms),
-            (1, 5_000)
+            (2, 5_000)
         );
         assert_eq!(answer.member_id.as_deref(), Some("a"));
         assert_eq!(has(h.told(&answer)), 3);
         assert_eq!(h.state(GROUP), GroupState::Stable);
         let records = h.log.len();
         assert_eq!(records, 5, "member, epoch, target, target's epoch, current");
-        let answer = h.beat_ok(alive("a", 1));
-        assert_eq!((answer.member_epoch, answer.assignment), (1, None));
+        let answer = h.beat_ok(alive("a", 2));
+        assert_eq!((answer.member_epoch, answer.assignment), (2, None));
         assert_eq!(h.log.len(), records, "nothing to write");
         h.restart();
         let answer = h.beat_ok(ConsumerGroupHeartbeatRequest {
-            member_epoch: 1,
+            member_epoch: 2,
             ..join("a", &["t"])
         });
         assert_eq!(has(h.told(&answer)), 3, "it asked for everything");
@@ -632,14 +632,14 @@ mod tests {
         a.go(&mut h);
         b.go(&mut h);
         assert_eq!((a.has.len(), b.has.len()), (2, 0));
-        assert_eq!((a.epoch, b.epoch), (1, 2));
+        assert_eq!((a.epoch, b.epoch), (2, 3));
         assert_eq!(h.state(GROUP), GroupState::Reconciling);
         a.go(&mut h);
-        assert_eq!(a.epoch, 1, "it has to give up something first");
+        assert_eq!(a.epoch, 2, "it has to give up something first");
         b.go(&mut h);
         assert_eq!(b.has.len(), 0);
         a.go(&mut h);
-        assert_eq!((a.has.len(), a.epoch), (1, 2));
+        assert_eq!((a.has.len(), a.epoch), (1, 3));
         b.go(&mut h);
         assert_eq!(b.has.len(), 1);
         assert!(a.has.is_disjoint(&b.has));
@@ -657,7 +657,7 @@ mod tests {
         for _ in 0..7 {
             h.advance(9_000);
             b.go(&mut h);
-            let fenced = h.beat_error(alive("a", 1)) == ErrorCode::UNKNOWN_MEMBER_ID;
+            let fenced = h.beat_error(alive("a", 2)) == ErrorCode::UNKNOWN_MEMBER_ID;
             assert_eq!(fenced, h.now.mono_us >= 60_000_000);
         }
         b.go(&mut h);
@@ -674,10 +674,10 @@ mod tests {
         assert_eq!(a.go(&mut h), ErrorCode::NONE);
         h.advance(45_000);
         assert_eq!(h.state(GROUP), GroupState::Empty);
-        assert_eq!(h.beat_error(alive("a", 1)), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(h.beat_error(alive("a", 2)), ErrorCode::UNKNOWN_MEMBER_ID);
         h.restart();
         assert_eq!(h.state(GROUP), GroupState::Empty, "that was written");
-        assert_eq!(h.beat_ok(join("a", &["t"])).member_epoch, 3);
+        assert_eq!(h.beat_ok(join("a", &["t"])).member_epoch, 4);
     }
 
     #[test]
@@ -685,11 +685,11 @@ mod tests {
         let mut h = Harness::new(config());
         let id = h.topic("t", 1);
         h.beat_ok(join("a", &["t"]));
-        assert_eq!(h.beat_error(alive("a", 2)), ErrorCode::FENCED_MEMBER_EPOCH);
+        assert_eq!(h.beat_error(alive("a", 3)), ErrorCode::FENCED_MEMBER_EPOCH);
         h.beat_ok(join("b", &["t"]));
-        assert_eq!(h.beat_ok(alive("a", 1)).member_epoch, 2);
-        // The answer with epoch 2 was lost.
-        assert_eq!(h.beat_error(alive("a", 1)), ErrorCode::FENCED_MEMBER_EPOCH);
+        assert_eq!(h.beat_ok(alive("a", 2)).member_epoch, 3);
+        // The answer with epoch 3 was lost.
+        assert_eq!(h.beat_error(alive("a", 2)), ErrorCode::FENCED_MEMBER_EPOCH);
         let owns = |topic_id, partitions| ConsumerGroupHeartbeatRequest {
             topic_partitions: Some(alloc::vec![
                 ottla_protocol::messages::consumer_group_heartbeat::RequestTopicPartitions {
@@ -697,14 +697,14 @@ mod tests {
                     partitions,
                 }
             ]),
-            ..alive("a", 1)
+            ..alive("a", 2)
         };
-        assert_eq!(h.beat_ok(owns(id, alloc::vec![0])).member_epoch, 2);
+        assert_eq!(h.beat_ok(owns(id, alloc::vec![0])).member_epoch, 3);
         assert_eq!(
             h.beat_error(owns(id, alloc::vec![1])),
             ErrorCode::FENCED_MEMBER_EPOCH
         );
-        assert_eq!(h.beat_error(alive("x", 1)), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(h.beat_error(alive("x", 2)), ErrorCode::UNKNOWN_MEMBER_ID);
     }
 
     #[test]
@@ -731,11 +731,11 @@ mod tests {
             instance_id: Some("i".into()),
             ..alive("b", epoch)
         };
-        assert_eq!(h.beat_error(as_b(1)), ErrorCode::FENCED_INSTANCE_ID);
+        assert_eq!(h.beat_error(as_b(2)), ErrorCode::FENCED_INSTANCE_ID);
         assert_eq!(h.beat_error(as_b(-1)), ErrorCode::FENCED_INSTANCE_ID);
         let unknown = ConsumerGroupHeartbeatRequest {
             instance_id: Some("j".into()),
-            ..alive("b", 1)
+            ..alive("b", 2)
         };
         assert_eq!(h.beat_error(unknown), ErrorCode::UNKNOWN_MEMBER_ID);
 
@@ -748,20 +748,20 @@ mod tests {
         let back = h.beat_ok(join_static("b", "i", &["t"]));
         assert_eq!(
             (back.member_epoch, has(h.told(&back))),
-            (1, 2),
+            (2, 2),
             "no rebalance"
         );
         assert_eq!(h.described().members.len(), 1);
         assert_eq!(
             h.beat_error(ConsumerGroupHeartbeatRequest {
                 instance_id: Some("i".into()),
-                ..alive("a", 1)
+                ..alive("a", 2)
             }),
             ErrorCode::FENCED_INSTANCE_ID
         );
-        assert_eq!(h.beat_error(alive("a", 1)), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(h.beat_error(alive("a", 2)), ErrorCode::UNKNOWN_MEMBER_ID);
         h.restart();
-        assert_eq!(h.beat_error(as_b(1)), ErrorCode::NONE);
+        assert_eq!(h.beat_error(as_b(2)), ErrorCode::NONE);
         // Who does not come back in time has gone.
         h.beat_ok(as_b(-2));
         h.advance(45_000);
@@ -782,12 +782,12 @@ mod tests {
         assert_eq!(has(h.told(&answer)), 1);
         h.topic("a-2", 2);
         h.topic("ba-2", 2);
-        let answer = h.beat_ok(alive("m", 1));
-        assert_eq!((answer.member_epoch, has(h.told(&answer))), (2, 3));
-        h.restart();
-        assert_eq!(h.beat_ok(alive("m", 2)).member_epoch, 2, "nothing new");
-        h.delete_topic("a-1");
         let answer = h.beat_ok(alive("m", 2));
+        assert_eq!((answer.member_epoch, has(h.told(&answer))), (3, 3));
+        h.restart();
+        assert_eq!(h.beat_ok(alive("m", 3)).member_epoch, 3, "nothing new");
+        h.delete_topic("a-1");
+        let answer = h.beat_ok(alive("m", 3));
         assert_eq!(has(h.told(&answer)), 2);
         let described = h.described();
         assert_eq!(
@@ -813,14 +813,14 @@ mod tests {
         let mut h = Harness::new(config());
         let mut a = Client::new("a", &["t"]);
         a.go(&mut h);
-        assert_eq!((a.epoch, a.has.len()), (1, 0), "there is no such topic yet");
+        assert_eq!((a.epoch, a.has.len()), (2, 0), "there is no such topic yet");
         h.topic("t", 1);
         a.go(&mut h);
-        assert_eq!((a.epoch, a.has.len()), (2, 1));
+        assert_eq!((a.epoch, a.has.len()), (3, 1));
         h.topic("other", 1);
         h.topic("t", 3);
         a.go(&mut h);
-        assert_eq!((a.epoch, a.has.len()), (3, 3));
+        assert_eq!((a.epoch, a.has.len()), (4, 3));
     }
 
     #[test]
@@ -831,7 +831,7 @@ mod tests {
         let first = h.beat(join("a", &["t"]));
         assert!(h.beaten(first).is_none());
         let second = h.beat(join("b", &["t"]));
-        let alive = h.beat(alive("b", 2));
+        let alive = h.beat(alive("b", 3));
         h.finish_append(Ok(()));
         assert!(h.beaten(first).is_some());
         assert!(
@@ -850,6 +850,22 @@ mod tests {
         h.beat_ok(join("b", &["t"]));
         h.restart();
         assert_eq!(h.described().members.len(), 2);
+    }
+
+    #[test]
+    fn a_member_that_subscribes_to_nothing_leaves_the_group_in_its_first_epoch() {
+        let mut h = Harness::new(config());
+        h.topic("t", 1);
+        let answer = h.beat_ok(join("a", &[]));
+        assert_eq!((answer.member_epoch, has(h.told(&answer))), (1, 0));
+        h.restart();
+        assert_eq!(h.beat_ok(alive("a", 1)).member_epoch, 1);
+        let subscribes = ConsumerGroupHeartbeatRequest {
+            subscribed_topic_names: Some(alloc::vec!["t".into()]),
+            ..alive("a", 1)
+        };
+        let answer = h.beat_ok(subscribes);
+        assert_eq!((answer.member_epoch, has(h.told(&answer))), (2, 1));
     }
 
     #[test]

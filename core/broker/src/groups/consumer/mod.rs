@@ -81,6 +81,15 @@ impl MigrationPolicy {
     }
 }
 
+/// What a consumer group may have of its own (Kafka's group configs `consumer.*`); `None` is what the broker has for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerGroupSettings {
+    /// `consumer.session.timeout.ms`.
+    pub session_timeout_ms: Option<i32>,
+    /// `consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: Option<i32>,
+}
+
 /// Settings of consumer groups.
 #[derive(Clone, Debug)]
 pub struct ConsumerGroupConfig {

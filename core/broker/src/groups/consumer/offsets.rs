@@ -101,22 +101,22 @@ mod tests {
             h.committed(commit).unwrap()
         };
         a.go(&mut h);
-        assert_eq!(commit(&mut h, 1, "a"), ErrorCode::NONE);
-        assert_eq!(commit(&mut h, 2, "a"), ErrorCode::STALE_MEMBER_EPOCH);
+        assert_eq!(commit(&mut h, 2, "a"), ErrorCode::NONE);
+        assert_eq!(commit(&mut h, 3, "a"), ErrorCode::STALE_MEMBER_EPOCH);
         assert_eq!(commit(&mut h, -1, ""), ErrorCode::UNKNOWN_MEMBER_ID);
-        assert_eq!(commit(&mut h, 1, "x"), ErrorCode::UNKNOWN_MEMBER_ID);
+        assert_eq!(commit(&mut h, 2, "x"), ErrorCode::UNKNOWN_MEMBER_ID);
         // A later epoch, but the partition is its own since the first one.
         b.go(&mut h);
         a.go(&mut h);
         a.go(&mut h);
-        assert_eq!(a.epoch, 2);
+        assert_eq!(a.epoch, 3);
         let kept = a.has.iter().any(|(_, p)| *p == 0);
         let expected = if kept {
             ErrorCode::NONE
         } else {
             ErrorCode::STALE_MEMBER_EPOCH
         };
-        assert_eq!(commit(&mut h, 1, "a"), expected);
+        assert_eq!(commit(&mut h, 2, "a"), expected);
         b.go(&mut h);
         let of_b = b.has.iter().any(|(_, p)| *p == 0);
         assert!(kept != of_b);
@@ -124,10 +124,10 @@ mod tests {
         let id = Str::from("a");
         let fetch = |h: &Harness, id: Option<&Str>, epoch| h.coordinator.may_fetch(&g, id, epoch);
         assert_eq!(fetch(&h, None, -1), Ok(()));
-        assert_eq!(fetch(&h, Some(&id), 2), Ok(()));
-        assert_eq!(fetch(&h, Some(&id), 1), Err(ErrorCode::STALE_MEMBER_EPOCH));
+        assert_eq!(fetch(&h, Some(&id), 3), Ok(()));
+        assert_eq!(fetch(&h, Some(&id), 2), Err(ErrorCode::STALE_MEMBER_EPOCH));
         assert_eq!(
-            fetch(&h, Some(&"x".into()), 1),
+            fetch(&h, Some(&"x".into()), 2),
             Err(ErrorCode::UNKNOWN_MEMBER_ID)
         );
         // When all are gone, who names no epoch may commit.

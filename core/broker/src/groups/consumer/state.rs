@@ -172,7 +172,7 @@ pub(in crate::groups) struct ResolvedRegex {
 }
 
 /// A consumer group.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(in crate::groups) struct ConsumerGroup {
     /// Rises with every change of members, subscriptions and topics.
     pub epoch: i32,
@@ -198,6 +198,27 @@ pub(in crate::groups) struct ConsumerGroup {
     pub unwritten: BTreeSet<RecordKey>,
     /// The last write of this group.
     pub last_write: Option<u64>,
+}
+
+impl Default for ConsumerGroup {
+    /// As Kafka's begin: in epoch 1, with nothing assigned yet, so that the first member that subscribes makes it 2.
+    fn default() -> Self {
+        Self {
+            epoch: 1,
+            metadata_hash: 0,
+            assignment_epoch: 0,
+            assignment_timestamp_ms: 0,
+            members: BTreeMap::new(),
+            static_members: BTreeMap::new(),
+            target: BTreeMap::new(),
+            regexes: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            topics_changed: false,
+            has_partition_metadata: false,
+            unwritten: BTreeSet::new(),
+            last_write: None,
+        }
+    }
 }
 
 impl ConsumerGroup {
