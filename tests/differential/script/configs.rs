@@ -135,6 +135,9 @@ fn incremental(s: &mut Session, v: i16) {
         &name,
         &[("cleanup.policy", 2, Some("compact"))],
     );
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let list = Some(&["cleanup.policy"][..]);
+    ask_describe(s, 4, "after append", TOPIC, &name, list);
     ask_change(
         s,
         v,

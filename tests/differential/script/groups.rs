@@ -382,6 +382,42 @@ fn consumer(s: &mut Session, v: i16) {
     );
     beat("leaves", consumer_beat(&group, &member, -1, v));
     beat("is gone", consumer_beat(&group, &member, epoch, v));
+    // What a group has for itself, from the next heartbeat on.
+    let own = |value: Option<&str>| {
+        use incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+        Request::IncrementalAlterConfigs(IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: 32,
+                resource_name: group.as_str().into(),
+                configs: vec![AlterableConfig {
+                    name: "consumer.heartbeat.interval.ms".into(),
+                    config_operation: i8::from(value.is_none()),
+                    value: value.map(Into::into),
+                }],
+            }],
+            validate_only: false,
+        })
+    };
+    let moment = std::time::Duration::from_millis(300);
+    s.prepare(1, own(Some("7000")));
+    std::thread::sleep(moment);
+    let joined = s.prepare(v, Request::ConsumerGroupHeartbeat(joining.clone()));
+    let Some(Response::ConsumerGroupHeartbeat(joined)) = joined else {
+        return s.note("its own interval", "answer", "none");
+    };
+    let chosen = joined.member_id.clone().unwrap_or_default();
+    if v == 0 {
+        s.call_it(&chosen, "<other member>");
+    }
+    let epoch = joined.member_epoch;
+    s.keep(
+        "its own interval",
+        &Response::ConsumerGroupHeartbeat(joined),
+    );
+    s.prepare(1, own(None));
+    std::thread::sleep(moment);
+    let goes_on = Request::ConsumerGroupHeartbeat(consumer_beat(&group, &chosen, epoch, v));
+    s.ask("and that of all again", v, goes_on);
 }
 
 fn describe_consumer(s: &mut Session, v: i16) {
