@@ -217,7 +217,7 @@ impl Broker {
     }
 
     /// The partitions (`<topic>-<partition>`) from whose logs open had to cut a torn end, and what it cut; nothing of that was
-    /// acknowledged to `acks=all` with [`Durability::Fsync`]. Also those with damage that was found while they were opened. The
+    /// acknowledged with [`Durability::Fsync`]. Also those with damage that was found while they were opened. The
     /// first client that connects gets them as warnings.
     pub fn recoveries(&self) -> &[(String, Recovery)] {
         &self.recoveries

@@ -15,8 +15,8 @@ use crate::{
 /// When an acknowledged record is safe from a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// A partition's high watermark is what its storage has synced: a record is neither acknowledged to `acks=all` nor
-    /// visible to a consumer before that. Syncs are group-committed.
+    /// A partition's high watermark is what its storage has synced: a record is neither acknowledged nor visible to
+    /// a consumer before that. Syncs are group-committed.
     #[default]
     Fsync,
     /// Kafka's own default: the operating system writes back when it likes (and `flush.messages`, `flush.ms` say). The

@@ -5,6 +5,7 @@ use std::vec;
 use ottla_protocol::{
     ErrorCode, Request, Response,
     messages::{
+        list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
         offset_commit::{
             OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
         },
@@ -55,11 +56,71 @@ fn nothing_is_acknowledged_or_visible_before_it_is_synced() {
     assert_eq!(produced(h.take_answer(third).unwrap()).base_offset, 2);
     assert!(h.syncs.is_empty());
     assert_eq!(values(&h.fetch("t", 0, 0).records), ["a", "b", "c"]);
+}
 
-    // acks=1 is the leader's append.
-    let id = h.send_produce("t", 0, 1, batch(&["d"]));
-    assert_eq!(produced(h.take_answer(id).unwrap()).base_offset, 3);
-    assert_eq!(h.fetch("t", 0, 0).high_watermark, 3);
+#[test]
+fn acks_of_one_means_visible() {
+    let mut h = fsync();
+    let all = h.send_produce("t", 0, -1, batch(&["a"]));
+    let one = h.send_produce("t", 0, 1, batch(&["b"]));
+    h.send_produce("t", 0, 0, batch(&["c"]));
+    assert_eq!(h.fetch("t", 0, 0).high_watermark, 0);
+    h.sync_one();
+    assert!(h.take_answer(all).is_some());
+    assert!(h.take_answer(one).is_none());
+    // Who waits for records is answered by the very sync that shows them, and so is who wrote them.
+    let waiting = h.send(11, fetch_request("t", 0, 1, 10_000));
+    assert!(h.take_answer(waiting).is_none());
+    h.sync_one();
+    assert_eq!(produced(h.take_answer(one).unwrap()).base_offset, 1);
+    let woken = fetched(h.take_answer(waiting).unwrap());
+    assert_eq!(values(&woken.records), ["b", "c"]);
+    assert_eq!(latest(&mut h), 3);
+    assert_eq!(values(&h.fetch("t", 0, 0).records), ["a", "b", "c"]);
+
+    let lost = h.send_produce("t", 1, 1, batch(&["d"]));
+    h.fail_sync();
+    assert_eq!(
+        produced(h.take_answer(lost).unwrap()).error_code,
+        ErrorCode::KAFKA_STORAGE_ERROR
+    );
+}
+
+/// What ListOffsets says is the end of t/0.
+fn latest(h: &mut Harness) -> i64 {
+    let partition = ListOffsetsPartition {
+        timestamp: -1,
+        ..Default::default()
+    };
+    let topic = ListOffsetsTopic {
+        name: "t".into(),
+        partitions: vec![partition],
+    };
+    let request = ListOffsetsRequest {
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let Response::ListOffsets(response) = h.ask(5, Request::ListOffsets(request)) else {
+        panic!()
+    };
+    response.topics[0].partitions[0].offset
+}
+
+#[test]
+fn acks_of_one_has_no_timeout() {
+    let mut h = fsync();
+    let Request::Produce(mut request) = produce_request("t", 0, 1, batch(&["a"])) else {
+        panic!()
+    };
+    request.timeout_ms = 0;
+    let id = h.send(9, Request::Produce(request));
+    h.pass_ms(60_000);
+    assert!(h.take_answer(id).is_none());
+    h.sync_all();
+    assert_eq!(
+        produced(h.take_answer(id).unwrap()).error_code,
+        ErrorCode::NONE
+    );
 }
 
 #[test]

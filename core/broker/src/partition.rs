@@ -22,7 +22,7 @@ pub(crate) struct PartitionIndex(pub(crate) u32);
 /// Who waits for the high watermark to reach an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CommitWaiter {
-    /// A produce with `acks=all`, in the purgatory.
+    /// A produce with `acks=all` or `acks=1`, in the purgatory.
     Produce(WaitId),
     /// An append of the group coordinator.
     Group(AppendToken),

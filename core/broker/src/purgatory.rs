@@ -24,7 +24,7 @@ pub(crate) struct PendingPartition {
     pub(crate) partition_at: usize,
 }
 
-/// A produce with `acks=all` whose records are not all committed.
+/// A produce with `acks=all` or `acks=1` whose records are not all committed.
 #[derive(Debug)]
 pub(crate) struct WaitingProduce {
     pub(crate) reply: ReplyTo,
@@ -97,31 +97,38 @@ pub(crate) enum Expired {
 #[derive(Debug, Default)]
 pub(crate) struct Purgatory {
     last_id: u64,
-    waiting: HashMap<WaitId, (u64, Waiting)>,
+    waiting: HashMap<WaitId, (Option<u64>, Waiting)>,
     deadlines: BTreeSet<(u64, WaitId)>,
 }
 
 impl Purgatory {
-    fn add(&mut self, deadline_us: u64, waiting: Waiting) -> WaitId {
+    fn add(&mut self, deadline_us: Option<u64>, waiting: Waiting) -> WaitId {
         self.last_id += 1;
         let id = WaitId(self.last_id);
         self.waiting.insert(id, (deadline_us, waiting));
-        self.deadlines.insert((deadline_us, id));
+        self.deadlines.extend(deadline_us.map(|at| (at, id)));
         id
     }
 
     fn remove(&mut self, id: WaitId) -> Option<Waiting> {
         let (deadline_us, waiting) = self.waiting.remove(&id)?;
-        self.deadlines.remove(&(deadline_us, id));
+        if let Some(at) = deadline_us {
+            self.deadlines.remove(&(at, id));
+        }
         Some(waiting)
     }
 
-    pub(crate) fn park_produce(&mut self, deadline_us: u64, produce: WaitingProduce) -> WaitId {
+    /// Without a deadline it waits until its partitions are committed, have failed or are gone.
+    pub(crate) fn park_produce(
+        &mut self,
+        deadline_us: Option<u64>,
+        produce: WaitingProduce,
+    ) -> WaitId {
         self.add(deadline_us, Waiting::Produce(produce))
     }
 
     pub(crate) fn park_fetch(&mut self, deadline_us: u64, fetch: WaitingFetch) -> WaitId {
-        self.add(deadline_us, Waiting::Fetch(fetch))
+        self.add(Some(deadline_us), Waiting::Fetch(fetch))
     }
 
     pub(crate) fn park_share_fetch(
@@ -129,7 +136,7 @@ impl Purgatory {
         deadline_us: u64,
         fetch: WaitingShareFetch,
     ) -> WaitId {
-        self.add(deadline_us, Waiting::ShareFetch(fetch))
+        self.add(Some(deadline_us), Waiting::ShareFetch(fetch))
     }
 
     /// `partition` is committed up to where the produce `id` wrote, or failed; the produce comes back when it was the last one.

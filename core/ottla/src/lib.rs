@@ -51,8 +51,8 @@
 //!
 //! The calling thread does the work: a record is encoded into its batch by `send`, a full batch goes into the broker and its reports come
 //! back on the same thread, a fetch is a look into the broker's log. No thread stands in between, nothing is allocated per record, and
-//! [`FetchedBatch`] lends records out of the very bytes that were appended. On a directory, a record that was acknowledged is on disk
-//! (`acks=all`, the default): the broker's thread syncs what many callers wait for in one go. `?durability=os` leaves that to the operating
+//! [`FetchedBatch`] lends records out of the very bytes that were appended. On a directory, a record that was acknowledged is on disk:
+//! the broker's thread syncs what many callers wait for in one go. `?durability=os` leaves that to the operating
 //! system.
 //!
 //! # Threads and processes

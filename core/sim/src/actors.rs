@@ -103,6 +103,11 @@ pub fn producer(random: &mut Random, idempotent: bool, loose: bool) -> ClientCon
         linger_us: random.below(4) * 2000,
         batch_num_messages: random.between(1, 20) as u32,
         topic: TopicConfig {
+            acks: match idempotent {
+                true => -1,
+                // With one replica they promise the same.
+                false => [-1, 1][random.below(2) as usize],
+            },
             request_timeout_ms: 2000,
             message_timeout_ms: 100_000,
             ..TopicConfig::default()

@@ -1,5 +1,9 @@
 //! Produce (0): batches into logs, answered as `acks` says.
 //!
+//! With `acks=1` as with `acks=all` the answer comes when the records may be seen. In Kafka the append does that where there is one
+//! replica; here, with `durability=fsync`, the sync does, which both share. What is acknowledged before is on no disk, and a consumer
+//! of the same program that asks for the end would miss its own records.
+//!
 //! Those of a transaction are let in by the transaction coordinator: from version 12 on (KIP-890) their partition is added to the
 //! transaction by that; before, it must be in it. The request waits where Kafka would have it come again.
 
@@ -234,7 +238,7 @@ fn append_all(
                         .partitions
                         .get(partition)
                         .is_some_and(|p| p.high_watermark() >= appended.end);
-                    if acks == -1 && !committed {
+                    if acks != 0 && !committed {
                         waits.push((
                             PendingPartition {
                                 partition,
@@ -279,7 +283,8 @@ fn append_all(
         return Handled::Respond(Response::Produce(response));
     }
     let pending = waits.iter().map(|(pending, _)| *pending).collect();
-    let deadline_us = now.after_ms(request.timeout_ms.into());
+    // The timeout is for acks=all, and who asks for acks=1 may send 0.
+    let deadline_us = (acks == -1).then(|| now.after_ms(request.timeout_ms.into()));
     let id = broker.purgatory.park_produce(
         deadline_us,
         WaitingProduce {

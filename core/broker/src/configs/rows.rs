@@ -94,7 +94,7 @@ pub static BROKER_ROWS: &[Row] = &[
     Row::new("delegation.token.secret.key", ConfigType::Password, None, Check::Any, Update::ReadOnly, Effect::Refused(why::NO_SECURITY), "Key that signs tokens."),
     Row::new("delete.records.purgatory.purge.interval.requests", ConfigType::Int, Some("1"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_SWEEPS), "Requests between two sweeps of waiting DeleteRecords."),
     Row::new("delete.topic.enable", ConfigType::Boolean, Some("true"), Check::Any, Update::ReadOnly, Effect::Effective, "Whether DeleteTopics is allowed."),
-    Row::new("durability", ConfigType::String, Some("fsync"), Check::OneOf(&["fsync", "os"]), Update::ReadOnly, Effect::Effective, "Ottla's own. fsync: acks=all is answered, and records are visible, when they are on disk; os: as Kafka, when the operating system has them.").kafkas(None),
+    Row::new("durability", ConfigType::String, Some("fsync"), Check::OneOf(&["fsync", "os"]), Update::ReadOnly, Effect::Effective, "Ottla's own. fsync: acks=all and acks=1 are answered, and records are visible, when they are on disk; os: as Kafka, when the operating system has them.").kafkas(None),
     Row::new("early.start.listeners", ConfigType::List, None, Check::Any, Update::ReadOnly, Effect::Refused(why::NO_SECURITY), "Listeners that open before the authorizer is ready."),
     Row::new("fetch.max.bytes", ConfigType::Int, Some("57671680"), Check::AtLeast(1024), Update::ReadOnly, Effect::Effective, "Largest fetch answer."),
     Row::new("fetch.purgatory.purge.interval.requests", ConfigType::Int, Some("1000"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_SWEEPS), "Requests between two sweeps of waiting fetches."),

@@ -7,7 +7,7 @@ pub(super) const ROWS: &[P] = &[
     P::choice("ottla.broker.durability", &[("fsync", "fsync"), ("os", "os")], "fsync")
         .broker()
         .high()
-        .doc("When a record is acknowledged to `acks=all`, and visible to consumers: once it is on disk (`fsync`, which groups many records in one sync), or once the operating system has it (`os`: it survives the program, but not a power cut). Means nothing to `memory:`."),
+        .doc("When a record is acknowledged (`acks=all` and `acks=1`), and visible to consumers: once it is on disk (`fsync`, which groups many records in one sync), or once the operating system has it (`os`: it survives the program, but not a power cut). Means nothing to `memory:`."),
     P::alias("durability", "ottla.broker.durability").broker().high(),
     P::boolean("ottla.broker.allow.network.file.system", "false").broker().doc("Whether a `file:` directory may be on a network file system (NFS, SMB, 9p, Ceph, sshfs …). Such a directory is refused otherwise: locks there don't keep other machines out, and neither syncs nor mapped files can be trusted."),
     P::integer("ottla.broker.num.partitions", 1, 10_000, "1").broker().high().doc("Partitions of topics that are created without a number."),

@@ -28,7 +28,7 @@ pub(super) const ROWS: &[P] = &[
         .topic()
         .producer()
         .high()
-        .doc("Who has to have a record before it is acknowledged: all replicas (-1, `all`), the leader (1), nobody (0). On an embedded broker with `durability=fsync` -1 means: it is on disk."),
+        .doc("Who has to have a record before it is acknowledged: all replicas (-1, `all`), the leader (1), nobody (0). An embedded broker is all replicas and the leader: with `durability=fsync` -1 and 1 both mean that the record is on disk."),
     P::alias("acks", "request.required.acks").topic().producer().high(),
     P::integer("request.timeout.ms", 1, 900_000, "30000")
         .topic()
