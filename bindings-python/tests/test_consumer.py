@@ -139,7 +139,13 @@ def test_watermarks_and_times(memory, consumer_of):
     consumer.assign([TopicPartition("t", 0, 0)])
     consumer.consume(10, 10)
     assert consumer.get_watermark_offsets(partition, cached=True) == (0, 10)
-    assert "t" in consumer.list_topics(timeout=10).topics
+    for missing in (TopicPartition("t", 7, 0), TopicPartition("missing", 0, 0)):
+        for ask in (consumer.get_watermark_offsets, lambda partition: consumer.offsets_for_times([partition])):
+            with pytest.raises(KafkaException) as raised:
+                ask(missing)
+            assert raised.value.args[0].code() == KafkaError._UNKNOWN_PARTITION
+    topics = consumer.list_topics(timeout=10).topics
+    assert "t" in topics and "missing" not in topics
 
 
 @pytest.mark.parametrize("assignor", ["range", "roundrobin", "cooperative-sticky"])

@@ -122,6 +122,13 @@ int main(int argc, char **argv) {
         int64_t low, high;
         CHECK(!rd_kafka_query_watermark_offsets(consumer, "parts", 0, &low, &high, 5000) && low == 0 && high == 7);
         CHECK(!rd_kafka_get_watermark_offsets(consumer, "parts", 0, &low, &high) && high == 7);
+        /* What isn't there is told at once. */
+        CHECK(rd_kafka_query_watermark_offsets(consumer, "parts", 99, &low, &high, -1) == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION);
+        CHECK(rd_kafka_query_watermark_offsets(consumer, "missing", 0, &low, &high, -1) == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION);
+        one->partition = 99;
+        one->offset = 5;
+        CHECK(rd_kafka_offsets_for_times(consumer, list, -1) == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION);
+        CHECK(one->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION && one->offset == 5);
         rd_kafka_topic_partition_list_destroy(list);
 
         const struct rd_kafka_metadata *metadata;

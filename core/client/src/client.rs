@@ -154,7 +154,10 @@ impl Client {
                 producer.serve(now, &mut self.net, &self.metadata);
             }
             self.serve_consumer(now);
-            if let Some(request) = self.metadata.poll_request(now) {
+            let asked = self
+                .metadata
+                .poll_request(now, || self.net.wanted_leaders());
+            if let Some(request) = asked {
                 self.net.send(now, Route::Any, request, 0, Tag::Metadata);
             }
             if self.net.dispatch(now, &self.metadata) {
@@ -254,7 +257,7 @@ impl Client {
         let id = RequestId(self.next_id());
         self.debug.application(request.api_key());
         if let Route::Leader(topic, _) = &route {
-            self.metadata.follow(now, topic);
+            self.metadata.look_up(now, topic);
         }
         let timeout_ms = i64::from(timeout_ms);
         self.net

@@ -203,8 +203,6 @@ pub struct ClientConfig {
     pub queued_max_messages_kbytes: u32,
     /// `fetch.wait.max.ms`.
     pub fetch_wait_max_ms: u32,
-    /// `fetch.queue.backoff.ms`.
-    pub fetch_queue_backoff_ms: u32,
     /// `fetch.message.max.bytes` (`max.partition.fetch.bytes`).
     pub fetch_message_max_bytes: u32,
     /// `fetch.max.bytes`.
@@ -286,7 +284,6 @@ impl Default for ClientConfig {
             queued_min_messages: 100_000,
             queued_max_messages_kbytes: 65_536,
             fetch_wait_max_ms: 500,
-            fetch_queue_backoff_ms: 1_000,
             fetch_message_max_bytes: 1_048_576,
             fetch_max_bytes: 52_428_800,
             fetch_min_bytes: 1,

@@ -130,6 +130,13 @@ impl Metadata {
         }
     }
 
+    /// Asks at once if nothing is known about a topic that a request needs.
+    pub(crate) fn look_up(&mut self, now: Now, topic: &Str) {
+        if !self.topics.contains_key(topic) {
+            self.refresh_at(now.mono_us);
+        }
+    }
+
     /// What the consumer wants to know, now and from now on: these topics, or all.
     pub(crate) fn consume(&mut self, now: Now, topics: Option<Vec<Str>>) {
         self.consumed = topics.map(|topics| topics.into_iter().collect());
@@ -158,21 +165,25 @@ impl Metadata {
         ms.min(u64::from(self.fast_max_ms)) * 1000
     }
 
-    /// The request to send, if it is time for one.
-    pub(crate) fn poll_request(&mut self, now: Now) -> Option<Request> {
+    /// The request to send, if it is time for one. Topics that only a request under way needs are `looked_up` beside the others.
+    pub(crate) fn poll_request(
+        &mut self,
+        now: Now,
+        looked_up: impl FnOnce() -> BTreeSet<Str>,
+    ) -> Option<Request> {
         if self.under_way || self.due.is_none_or(|due| due > now.mono_us) {
             return None;
         }
         self.under_way = true;
         self.due = None;
         let topics = self.consumed.as_ref().map(|consumed| {
-            let names = self.followed.union(consumed);
-            names
-                .map(|name| MetadataRequestTopic {
-                    name: Some(name.clone()),
-                    ..Default::default()
-                })
-                .collect()
+            let mut names = looked_up();
+            names.extend(self.followed.union(consumed).cloned());
+            let named = names.into_iter().map(|name| MetadataRequestTopic {
+                name: Some(name),
+                ..Default::default()
+            });
+            named.collect()
         });
         Some(Request::Metadata(MetadataRequest {
             topics,
@@ -396,14 +407,17 @@ mod tests {
         let mut metadata = Metadata::new(&config, now);
         metadata.follow(now, &"t".into());
         for pause_ms in [100, 200, 400, 800, 1000, 1000] {
-            assert!(metadata.poll_request(now).is_some());
-            assert!(metadata.poll_request(now).is_none(), "one at a time");
+            assert!(metadata.poll_request(now, BTreeSet::new).is_some());
+            assert!(
+                metadata.poll_request(now, BTreeSet::new).is_none(),
+                "one at a time"
+            );
             let unknown = answer(&[("t", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, &[])]);
             metadata.request_answered(now, unknown);
             assert_eq!(metadata.poll_timeout(), Some(now.after_ms(pause_ms)));
             now = Now::new(now.after_ms(pause_ms), 0);
         }
-        assert!(metadata.poll_request(now).is_some());
+        assert!(metadata.poll_request(now, BTreeSet::new).is_some());
         metadata.request_answered(now, answer(&[("t", ErrorCode::NONE, &[1])]));
         assert_eq!(metadata.poll_timeout(), Some(now.after_ms(300_000)));
         metadata.refresh_soon(now);
@@ -419,7 +433,7 @@ mod tests {
         };
         let now = Now::new(0, 0);
         let mut metadata = Metadata::new(&config, now);
-        assert!(metadata.poll_request(now).is_some());
+        assert!(metadata.poll_request(now, BTreeSet::new).is_some());
         metadata.request_answered(now, answer(&[]));
         assert_eq!(metadata.poll_timeout(), Some(now.after_ms(7_000)));
     }
@@ -433,7 +447,7 @@ mod tests {
         let now = Now::new(0, 0);
         let mut metadata = Metadata::new(&config, now);
         metadata.consume(now, None);
-        assert!(metadata.poll_request(now).is_some());
+        assert!(metadata.poll_request(now, BTreeSet::new).is_some());
         let names = ["secrets", "a.tmp", "a.tmp.b", "not.secret"];
         let topics = names.map(|name| (name, ErrorCode::NONE, &[1][..]));
         metadata.request_answered(now, answer(&topics));

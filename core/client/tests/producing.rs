@@ -445,7 +445,8 @@ fn unknown_topics_wait_and_then_fail() {
     rig.run(29_000);
     assert_eq!(rig.reports.len(), 3);
     rig.run(3_000);
-    assert_eq!(rig.outcomes()[3], ("x".into(), ErrCode::UNKNOWN_TOPIC));
+    let missing = ErrCode::UNKNOWN_TOPIC_OR_PART;
+    assert_eq!(rig.outcomes()[3], ("x".into(), missing));
     assert_eq!(rig.reports[3].partition, 3);
     assert_eq!(rig.produce(never, 0, b"y"), Err(ErrCode::UNKNOWN_TOPIC));
     rig.topics.insert("never".into(), vec![1]);

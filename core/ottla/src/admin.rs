@@ -3,7 +3,8 @@
 use crate::{
     BrokerInfo, Config, ErrCode, ErrorCode, Handle, KafkaError, Role, Route, Str, TopicMetadata,
     TopicPartition,
-    handle::{milliseconds, unexpected},
+    handle::{milliseconds, time_left, unexpected},
+    queue::deadline,
 };
 use ottla_protocol::{
     Request, Response,
@@ -645,9 +646,10 @@ impl Admin {
         wanted: &[(TopicPartition, OffsetSpec)],
         timeout: Duration,
     ) -> Result<Vec<Result<ListedOffset, KafkaError>>, KafkaError> {
+        let until = deadline(timeout);
         wanted
             .iter()
-            .map(|(partition, spec)| Ok(self.list_offset(partition, *spec, timeout)))
+            .map(|(partition, spec)| Ok(self.list_offset(partition, *spec, time_left(until))))
             .collect()
     }
     /// Deletes the records before each `offset`, -1 for all that are committed: each partition comes back with the offset of its
@@ -657,9 +659,10 @@ impl Admin {
         before: &[TopicPartition],
         timeout: Duration,
     ) -> Result<Vec<TopicPartition>, KafkaError> {
+        let until = deadline(timeout);
         before
             .iter()
-            .map(|partition| self.delete_records_of(partition, timeout))
+            .map(|partition| self.delete_records_of(partition, time_left(until)))
             .collect()
     }
     /// Settings of topics and brokers.
@@ -737,6 +740,20 @@ impl Admin {
         before: &TopicPartition,
         timeout: Duration,
     ) -> Result<TopicPartition, KafkaError> {
+        let until = deadline(timeout);
+        let (topic, number) = (&before.topic, before.partition);
+        if let Err(error) = self.handle.find_leader(topic, number, timeout) {
+            return match error.code {
+                ErrCode::UNKNOWN_TOPIC_OR_PART
+                | ErrCode::UNKNOWN_PARTITION
+                | ErrCode::TOPIC_EXCEPTION => Ok(TopicPartition {
+                    error: error.code,
+                    ..before.clone()
+                }),
+                _ => Err(error),
+            };
+        }
+        let timeout = time_left(until);
         let partition = DeleteRecordsPartition {
             partition_index: before.partition,
             offset: before.offset,
@@ -774,6 +791,10 @@ impl Admin {
         spec: OffsetSpec,
         timeout: Duration,
     ) -> Result<ListedOffset, KafkaError> {
+        let until = deadline(timeout);
+        self.handle
+            .find_leader(&partition.topic, partition.partition, timeout)?;
+        let timeout = time_left(until);
         let timestamp = match spec {
             OffsetSpec::Latest => -1,
             OffsetSpec::Earliest => -2,

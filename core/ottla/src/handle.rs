@@ -14,7 +14,7 @@ use ottla_client::{
 };
 use ottla_driver::{EmbeddedBroker, now};
 use ottla_protocol::{
-    Request, Response, Str,
+    ErrorCode, Request, Response, Str,
     messages::{
         DescribeGroupsRequest, ListOffsetsRequest, MetadataRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
@@ -376,6 +376,11 @@ impl Handle {
 
 fn offsets_of(partitions: &[TopicPartition]) -> Vec<PartitionOffset> {
     partitions.iter().map(PartitionOffset::from).collect()
+}
+
+/// What is left until a [`deadline`].
+pub(crate) fn time_left(until: u64) -> Duration {
+    Duration::from_micros(until.saturating_sub(now().mono_us))
 }
 
 pub(crate) fn milliseconds(timeout: Duration) -> i32 {
@@ -935,14 +940,68 @@ impl Handle {
         }
     }
     /// A partition's first offset and its end, asked of the leader.
+    ///
+    /// Errors: `_UNKNOWN_PARTITION` at once, as librdkafka, for a topic or partition that isn't there; it isn't created.
     pub fn query_watermark_offsets(
         &self,
         topic: &str,
         partition: i32,
         timeout: Duration,
     ) -> Result<(i64, i64), KafkaError> {
-        let ask = |timestamp| self.list_offset(topic, partition, timestamp, timeout);
-        Ok((ask(-2)?, ask(-1)?))
+        let until = deadline(timeout);
+        let ask = |timestamp| self.list_offset(topic, partition, timestamp, time_left(until));
+        let found = ask(-2).and_then(|low| Ok((low, ask(-1)?)));
+        found.map_err(|error| match error.code {
+            ErrCode::UNKNOWN_TOPIC_OR_PART => {
+                KafkaError::new(ErrCode::UNKNOWN_PARTITION, error.message)
+            }
+            _ => error,
+        })
+    }
+
+    /// Asks for a partition's leader if none is known, without creating the topic. A leader that is being chosen is left to
+    /// be waited for.
+    ///
+    /// Errors: `UNKNOWN_TOPIC_OR_PART`, `_UNKNOWN_PARTITION`, or what else the broker says of the topic.
+    pub(crate) fn find_leader(
+        &self,
+        topic: &str,
+        partition: i32,
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        if self.is_partition_available(topic, partition) {
+            return Ok(());
+        }
+        let asked = MetadataRequestTopic {
+            name: Some(topic.into()),
+            ..Default::default()
+        };
+        let request = MetadataRequest {
+            topics: Some(vec![asked]),
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
+        let response = self.request(Route::Any, Request::Metadata(request), timeout)?;
+        let Response::Metadata(response) = response else {
+            return Err(unexpected(&response));
+        };
+        let found = response.topics.into_iter().next();
+        let error = found
+            .as_ref()
+            .map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |t| t.error_code);
+        let partitions = found.map(|t| t.partitions).unwrap_or_default();
+        match error {
+            ErrorCode::NONE if partitions.iter().all(|p| p.partition_index != partition) => {
+                let text = format!("topic {topic} has no partition {partition}");
+                Err(KafkaError::new(ErrCode::UNKNOWN_PARTITION, text))
+            }
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                let text = format!("there is no topic {topic}");
+                Err(KafkaError::new(ErrCode::UNKNOWN_TOPIC_OR_PART, text))
+            }
+            ErrorCode::NONE | ErrorCode::LEADER_NOT_AVAILABLE => Ok(()),
+            error => Err(KafkaError::from(error)),
+        }
     }
 
     /// The offset that a partition's leader gives for a timestamp, or for one of the logical ones.
@@ -953,6 +1012,8 @@ impl Handle {
         timestamp: i64,
         timeout: Duration,
     ) -> Result<i64, KafkaError> {
+        let until = deadline(timeout);
+        self.find_leader(topic, partition, timeout)?;
         let asked = ListOffsetsPartition {
             partition_index: partition,
             timestamp,
@@ -968,6 +1029,7 @@ impl Handle {
             ..Default::default()
         };
         let route = Route::Leader(topic.into(), partition);
+        let timeout = time_left(until);
         let response = self.request(route, Request::ListOffsets(request), timeout)?;
         let Response::ListOffsets(mut response) = response else {
             return Err(unexpected(&response));
@@ -994,15 +1056,32 @@ impl Handle {
             .flatten()
     }
     /// Replaces the timestamp (ms) in each `offset` by the first offset whose record is not older, `OFFSET_END` if there is none.
+    ///
+    /// Each partition has its own error; if all of them are unknown the call fails, too, with `_UNKNOWN_PARTITION`.
     pub fn offsets_for_times(
+        &self,
+        times: &mut [TopicPartition],
+        timeout: Duration,
+    ) -> Result<(), KafkaError> {
+        self.look_up_times(times, timeout)?;
+        let unknown = [ErrCode::UNKNOWN_TOPIC_OR_PART, ErrCode::UNKNOWN_PARTITION];
+        match times.iter().all(|p| unknown.contains(&p.error)) && !times.is_empty() {
+            true => Err(KafkaError::from(ErrCode::UNKNOWN_PARTITION)),
+            false => Ok(()),
+        }
+    }
+
+    fn look_up_times(
         &self,
         times: &mut [TopicPartition],
         timeout: Duration,
     ) -> Result<(), KafkaError> {
         if self.role() == Role::Producer {
             // A producer has no offsets to look after, but may ask for them all the same.
+            let until = deadline(timeout);
             for wanted in times {
-                match self.list_offset(&wanted.topic, wanted.partition, wanted.offset, timeout) {
+                let left = time_left(until);
+                match self.list_offset(&wanted.topic, wanted.partition, wanted.offset, left) {
                     Ok(offset) => (wanted.offset, wanted.error) = (offset, ErrCode::NO_ERROR),
                     Err(error) => wanted.error = error.code,
                 }

@@ -503,3 +503,66 @@ fn statistics_tell_what_is() {
     assert_eq!(told["brokers"]["GroupCoordinator"]["source"], "logical");
     assert!(told.get("eos").is_none() && told.get("msg_max").is_none());
 }
+
+/// A lookup of what isn't there is answered at once, as by librdkafka, and nothing is created by it.
+#[test]
+fn what_is_not_there_is_told_at_once() {
+    let servers = "memory:handles-not-there";
+    let (producer, consumer) = (producer(servers), consumer(servers, "g"));
+    produce(&producer, "t", &["a"]);
+    let forever = Duration::from_secs(3600);
+    for handle in [&producer, &consumer] {
+        for (topic, partition) in [("missing", 0), ("t", 7), ("missing", 0)] {
+            let found = handle.query_watermark_offsets(topic, partition, forever);
+            assert_eq!(found.unwrap_err().code, ErrCode::UNKNOWN_PARTITION);
+        }
+        let found = handle.query_watermark_offsets("a/b", 0, forever);
+        assert_eq!(found.unwrap_err().code, ErrCode::TOPIC_EXCEPTION);
+        assert_eq!(handle.query_watermark_offsets("t", 0, WAIT), Ok((0, 1)));
+
+        let wanted = [("t", 0), ("t", 7), ("missing", 0)];
+        let mut times = wanted.map(|(topic, partition)| TopicPartition::new(topic, partition, 5));
+        handle.offsets_for_times(&mut times, forever).unwrap();
+        let found = times.each_ref().map(|p| (p.offset, p.error));
+        assert_eq!(found[0], (0, ErrCode::NO_ERROR));
+        assert_eq!(found[1], (5, ErrCode::UNKNOWN_PARTITION));
+        assert_eq!(found[2], (5, ErrCode::UNKNOWN_TOPIC_OR_PART));
+        let all = handle.offsets_for_times(&mut times[1..], forever);
+        assert_eq!(all.unwrap_err().code, ErrCode::UNKNOWN_PARTITION);
+        assert_eq!(times[2].error, ErrCode::UNKNOWN_TOPIC_OR_PART);
+    }
+    let admin = ottla::Admin::of(&producer);
+    let before = [("missing", 0), ("t", 0)].map(|(t, p)| TopicPartition::new(t, p, 1));
+    let deleted = admin.delete_records(&before, forever).unwrap();
+    assert_eq!(
+        (deleted[0].offset, deleted[0].error),
+        (1, ErrCode::UNKNOWN_TOPIC_OR_PART)
+    );
+    assert_eq!(
+        (deleted[1].offset, deleted[1].error),
+        (1, ErrCode::NO_ERROR)
+    );
+    let wanted = before.map(|p| (p, ottla::OffsetSpec::Latest));
+    let listed = admin.list_offsets(&wanted, forever).unwrap();
+    assert_eq!(
+        listed[0].as_ref().unwrap_err().code,
+        ErrCode::UNKNOWN_TOPIC_OR_PART
+    );
+    assert_eq!(listed[1].as_ref().unwrap().offset, 1);
+    let topics = producer.metadata(None, WAIT).unwrap().topics;
+    let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
+    assert!(!names.contains(&"missing"), "{names:?}");
+}
+
+/// With `acks=1`, too, who was told that a record is written finds it.
+#[test]
+fn acks_of_one_means_visible() {
+    let dir = tempfile::tempdir().unwrap();
+    let servers = format!("file://{}", dir.path().display());
+    let config = config(&servers).with("acks", "1").unwrap();
+    let producer = Handle::new(Role::Producer, config).unwrap();
+    for end in 1..=50 {
+        produce(&producer, "t", &["v"]);
+        assert_eq!(producer.query_watermark_offsets("t", 0, WAIT), Ok((0, end)));
+    }
+}

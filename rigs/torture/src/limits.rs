@@ -322,6 +322,7 @@ fn hostile_topic_names(dir: &Path) -> Result<Tried, String> {
                     ErrCode::TOPIC_EXCEPTION,
                     ErrCode::INVALID_ARG,
                     ErrCode::UNKNOWN_TOPIC,
+                    ErrCode::UNKNOWN_TOPIC_OR_PART,
                 ]
                 .contains(&error.code) => {}
             Err(error) => wrong.push(format!("topic {name:?}: {:?} {error}", error.code)),

@@ -433,7 +433,10 @@ mod tests {
             rig.fetches(token, "a", data(0, base, 3, 100));
         }
         assert_eq!(rig.waiting(), "");
+        // `fetch.queue.backoff.ms` of librdkafka would wait: here the poll that makes room sends the next one, once.
         assert_eq!(rig.polled(), "a0: 0 1 2");
+        assert_eq!(rig.waiting(), "Fetch");
+        assert_eq!(rig.polled(), "a0: 3 4 5");
         assert_eq!(rig.waiting(), "Fetch");
     }
 

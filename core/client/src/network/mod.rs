@@ -12,7 +12,7 @@ use crate::output::{ConnId, Output, RequestId, Route};
 use crate::random::Random;
 use crate::request_form;
 use crate::statistics::BrokerStatistics;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use connection::{Connection, InFlight, Link, Peer};
 use coordinators::Coordinator;
@@ -199,6 +199,15 @@ impl Network {
         }
         self.waiting = kept;
         lacking
+    }
+
+    /// The topics of requests that wait for a partition's leader.
+    pub(crate) fn wanted_leaders(&self) -> BTreeSet<Str> {
+        let wanted = self.waiting.iter().filter_map(|w| match &w.route {
+            Route::Leader(topic, _) => Some(topic.clone()),
+            _ => None,
+        });
+        wanted.collect()
     }
 
     /// Sends a waiting request, or keeps it. Returns whether metadata lacks what it needs.

@@ -229,24 +229,28 @@ impl Producer {
                     .iter_mut()
                     .for_each(|partition| partition.leader = -1);
                 if now.mono_us.saturating_sub(topic.missing_since) >= propagation_us {
+                    // librdkafka reports the broker's word for what waited, and refuses what comes then with its own.
                     let text = format!("there is no topic {}", topic.name);
-                    self.topic_missing(now, handle, KafkaError::new(ErrCode::UNKNOWN_TOPIC, text));
+                    let reported = KafkaError::new(ErrCode::UNKNOWN_TOPIC_OR_PART, text.clone());
+                    let refused = KafkaError::new(ErrCode::UNKNOWN_TOPIC, text);
+                    self.topic_missing(now, handle, &reported, refused);
                 }
             }
             code if code.is_retriable() => {}
-            code => self.topic_missing(now, handle, code.into()),
+            code => self.topic_missing(now, handle, &code.into(), code.into()),
         }
     }
 
-    fn topic_missing(&mut self, now: Now, handle: u32, error: KafkaError) {
+    /// What waits is `reported`, what is produced from now on `refused`.
+    fn topic_missing(&mut self, now: Now, handle: u32, reported: &KafkaError, refused: KafkaError) {
         let topic = &mut self.topics[handle as usize];
-        topic.existence = Existence::Missing(error.clone());
+        topic.existence = Existence::Missing(refused);
         let (staged, batches) = topic.take_queued();
         for staged in staged {
-            self.fail_staged(now, handle, staged, &error);
+            self.fail_staged(now, handle, staged, reported);
         }
         for (number, batch) in batches {
-            self.fail(now, handle, number, batch, error.clone());
+            self.fail(now, handle, number, batch, reported.clone());
         }
     }
 

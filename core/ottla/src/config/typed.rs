@@ -113,7 +113,6 @@ impl Config {
             queued_min_messages: self.number("queued.min.messages"),
             queued_max_messages_kbytes: self.number("queued.max.messages.kbytes"),
             fetch_wait_max_ms: self.number("fetch.wait.max.ms"),
-            fetch_queue_backoff_ms: self.number("fetch.queue.backoff.ms"),
             fetch_message_max_bytes: self.number("fetch.message.max.bytes"),
             fetch_max_bytes: self.number("fetch.max.bytes"),
             fetch_min_bytes: self.number("fetch.min.bytes"),

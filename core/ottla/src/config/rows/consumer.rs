@@ -65,7 +65,7 @@ pub(super) const ROWS: &[P] = &[
     P::integer("fetch.queue.backoff.ms", 0, 300_000, "1000")
         .consumer()
         .medium()
-        .kept("an embedded broker's records are looked at where they lie: fetching goes on as soon as the application has made room")
+        .kept("librdkafka looks at a full queue again after this time; here the poll that makes room sends the next fetch, so that there is neither a pause to shorten nor a search to put off")
         .doc("How long to wait with the next fetch when enough was fetched ahead."),
     P::integer("fetch.message.max.bytes", 1, 1_000_000_000, "1048576")
         .consumer()

@@ -84,7 +84,7 @@ pub(super) const ROWS: &[P] = &[
         .kept("only the topics in use are looked up (but all for subscriptions by pattern)")
         .doc("Whether to look up only the topics in use."),
     P::integer("topic.metadata.propagation.max.ms", 0, 3_600_000, "30000")
-        .doc("How long a topic that the broker doesn't know may still be on its way: records for it wait so long before they fail with `_UNKNOWN_TOPIC`."),
+        .doc("How long a topic that the broker doesn't know may still be on its way: records for it wait so long before they fail with `UNKNOWN_TOPIC_OR_PART`; further ones are refused with `_UNKNOWN_TOPIC`."),
     P::patterns("topic.blacklist")
         .doc("Regular expressions of topics to be treated as if they weren't there: they are missing in metadata, and subscriptions by pattern don't see them."),
     P::flags("debug", DEBUG, "")
