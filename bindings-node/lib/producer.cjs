@@ -3,9 +3,11 @@
 const { Native } = require('./native.cjs')
 const { Encoder } = require('./messages.cjs')
 const { Instrumented, networkEvents } = require('./instrumentation.cjs')
-const { DEFAULTS, nativeBackoff } = require('./retry.cjs')
+const { Backoff, DEFAULTS, nativeBackoff, pauses } = require('./retry.cjs')
 const { Partitioners } = require('./partitioners.cjs')
-const { KafkaJSError, KafkaJSNonRetriableError, KafkaJSNotImplemented } = require('./errors.cjs')
+const {
+  KafkaJSError, KafkaJSNonRetriableError, KafkaJSNotImplemented, KafkaJSNumberOfRetriesExceeded, KafkaJSProtocolError,
+} = require('./errors.cjs')
 
 const EVENTS = Object.freeze({
   CONNECT: 'producer.connect',
@@ -15,6 +17,10 @@ const EVENTS = Object.freeze({
 
 const COMPRESSION = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
 const CLOSE_TIMEOUT = 30_000
+const UNKNOWN_TOPIC_OR_PARTITION = 3
+const LEADER_NOT_AVAILABLE = 5
+/** The native library's longest `topic.metadata.propagation.max.ms`. */
+const LONGEST_PROPAGATION = 3_600_000
 
 class Producer extends Instrumented {
   #connection
@@ -22,9 +28,12 @@ class Producer extends Instrumented {
   #native = null
   #connecting = null
   #encoder = new Encoder()
-  /** For a partitioner in JavaScript: itself, and the partitions of the topics that it was asked about. */
+  /** In JavaScript; `null` for the native one. */
   #partitioner = null
-  #partitions = new Map()
+  /** Topics that are there, with their partitions and when that was asked. */
+  #topics = new Map()
+  /** The search for a topic, while it is on: all `send`s share it, and go on in their order. */
+  #searches = new Map()
 
   constructor (connection, options, logger) {
     super(EVENTS, logger)
@@ -61,7 +70,9 @@ class Producer extends Instrumented {
         'enable.idempotence': idempotent,
         'max.in.flight.requests.per.connection': maxInFlightRequests ?? undefined,
         'topic.metadata.refresh.interval.ms': metadataMaxAge,
+        'allow.auto.create.topics': allowAutoTopicCreation,
         ...nativeBackoff(retry),
+        'topic.metadata.propagation.max.ms': Math.min(pauses(retry).reduce((sum, pause) => sum + pause, 0), LONGEST_PROPAGATION),
         retries: retry.retries ?? (idempotent ? undefined : DEFAULTS.retries),
       },
       createTopics: allowAutoTopicCreation,
@@ -78,7 +89,7 @@ class Producer extends Instrumented {
   async disconnect () {
     const native = this.#native
     this.#native = null
-    this.#partitions.clear()
+    this.#topics.clear()
     if (native) await native.close(CLOSE_TIMEOUT)
     this.emit(EVENTS.DISCONNECT)
   }
@@ -108,7 +119,7 @@ class Producer extends Instrumented {
     }
     const codec = COMPRESSION[compression ?? 0]
     if (codec === undefined) throw new KafkaJSNotImplemented(`Invalid compression: ${compression}`)
-    if (this.#partitioner) for (const { topic } of topicMessages) await this.#loadPartitions(native, topic)
+    for (const { topic } of topicMessages) if (!this.#isThere(topic)) await this.#search(native, topic)
 
     const encoder = this.#encoder
     encoder.reset()
@@ -121,7 +132,7 @@ class Producer extends Instrumented {
     }
     if (encoder.tableLength === 0) return []
     const delivered = await native.call('produce', topics, counts, encoder.table, encoder.tableLength,
-      encoder.data, encoder.dataLength, acks, codec, timeout)
+      encoder.data, encoder.dataLength, acks, codec, timeout).catch((error) => { throw this.#told(topics, error) })
     if (acks === 0) return []
     return delivered.map(([topicName, partition, baseOffset, logAppendTime, logStartOffset]) => ({
       topicName, partition, errorCode: 0, baseOffset, logAppendTime, logStartOffset,
@@ -131,7 +142,7 @@ class Producer extends Instrumented {
   #partitionFor (topic, message) {
     if (message === null || typeof message !== 'object') throw new KafkaJSNonRetriableError('Invalid message')
     if (this.#partitioner) {
-      const partitionMetadata = this.#partitions.get(topic).partitions
+      const partitionMetadata = this.#topics.get(topic).partitions
       const partition = this.#partitioner({ topic, partitionMetadata, message })
       if (!Number.isInteger(partition)) throw new KafkaJSNonRetriableError(`The partitioner gave no partition: ${partition}`)
       return partition
@@ -139,23 +150,53 @@ class Producer extends Instrumented {
     return message.partition ?? -1
   }
 
-  /** The topic's partitions, asked again after `metadataMaxAge`. */
-  async #loadPartitions (native, topic) {
-    const known = this.#partitions.get(topic)
-    if (known && Date.now() - known.at < (this.#options.metadataMaxAge ?? 300_000)) return
-    const { allowAutoTopicCreation = true } = this.#options
-    for (let tries = 0; tries < 20; tries++) {
+  /** Whether the topic is known to be there; its partitions count for `metadataMaxAge`. */
+  #isThere (topic) {
+    const known = this.#topics.get(topic)
+    return known !== undefined && (!this.#partitioner || Date.now() - known.at < (this.#options.metadataMaxAge ?? 300_000))
+  }
+
+  #search (native, topic) {
+    let search = this.#searches.get(topic)
+    if (search === undefined) {
+      search = this.#find(native, topic).finally(() => { this.#searches.delete(topic) })
+      this.#searches.set(topic, search)
+    }
+    return search
+  }
+
+  /** Asks for the topic, as KafkaJS does before it sends: if it isn't there, again and again until the retries are used up. */
+  async #find (native, topic) {
+    const { allowAutoTopicCreation = true, retry } = this.#options
+    const backoff = new Backoff(retry)
+    for (;;) {
       const { topics } = await native.call('metadata', allowAutoTopicCreation ? topic : null, 30_000)
-      const found = topics.find(({ name }) => name === topic)
-      if (found?.partitions.length > 0) {
-        this.#partitions.set(topic, { at: Date.now(), partitions: found.partitions })
+      const { errorCode, partitions } = topics.find(({ name }) => name === topic) ?? { errorCode: UNKNOWN_TOPIC_OR_PARTITION }
+      if (![UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE].includes(errorCode)) {
+        // What else is wrong with the topic, producing to it tells; but a partitioner has nothing to choose from.
+        if (this.#partitioner && partitions.length === 0) throw new KafkaJSNonRetriableError(`There is no topic ${topic}`)
+        this.#topics.set(topic, { at: Date.now(), partitions })
         return
       }
-      if (!allowAutoTopicCreation) break
-      await new Promise((resolve) => { setTimeout(resolve, 10) })
+      const error = missing(topic)
+      const pause = backoff.pauseAfter(error)
+      if (pause === null) throw backoff.exceeded(error)
+      await new Promise((resolve) => { setTimeout(resolve, pause) })
+      if (this.#native !== native) throw new KafkaJSError('The producer is disconnected', { retriable: true })
     }
-    throw new KafkaJSNonRetriableError(`There is no topic ${topic}`)
+  }
+
+  /** The error of a `send`. If a topic is gone, the native library has waited as long as all retries take. */
+  #told (topics, error) {
+    if (error.code !== '_UNKNOWN_TOPIC' && error.type !== 'UNKNOWN_TOPIC_OR_PARTITION') return error
+    for (const topic of topics) this.#topics.delete(topic)
+    const waits = pauses(this.#options.retry)
+    return new KafkaJSNumberOfRetriesExceeded(missing(topics.join(', ')), { retryCount: waits.length, retryTime: waits.at(-1) })
   }
 }
+
+const missing = (topic) => new KafkaJSProtocolError({
+  message: `There is no topic ${topic}`, type: 'UNKNOWN_TOPIC_OR_PARTITION', code: UNKNOWN_TOPIC_OR_PARTITION, retriable: true,
+})
 
 module.exports = { Producer }

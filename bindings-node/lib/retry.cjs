@@ -66,6 +66,15 @@ function nativeBackoff ({ initialRetryTime, maxRetryTime } = {}) {
   return { 'retry.backoff.ms': pause(initialRetryTime), 'retry.backoff.max.ms': pause(maxRetryTime) }
 }
 
+/** The pauses before all retries, in ms, as they are without chance. */
+function pauses (options) {
+  const { initialRetryTime, multiplier, maxRetryTime, retries } = { ...DEFAULTS, ...withoutUndefined(options) }
+  const all = []
+  // A thousand are more than the native library waits for anything.
+  for (let pause = initialRetryTime; all.length < Math.min(retries, 1000); pause = Math.min(pause * multiplier, maxRetryTime)) all.push(pause)
+  return all
+}
+
 const withoutUndefined = (options = {}) => Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined && value !== null))
 
-module.exports = { Backoff, DEFAULTS, nativeBackoff, retrying }
+module.exports = { Backoff, DEFAULTS, nativeBackoff, pauses, retrying }

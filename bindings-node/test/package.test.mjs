@@ -218,18 +218,44 @@ test('errors have KafkaJS\'s classes', async () => {
   assert.throws(() => new Kafka({}), { name: 'KafkaJSNonRetriableError' })
   assert.throws(() => kafkaAt('memory:').consumer({}), { name: 'KafkaJSNonRetriableError' })
   await assert.rejects(kafkaAt('localhost:9092').producer().connect(), /./)
-  const producer = (await memory()).producer({ allowAutoTopicCreation: false })
+  const producer = (await memory()).producer({ allowAutoTopicCreation: false, retry: { initialRetryTime: 10, retries: 2 } })
   await assert.rejects(producer.send({ topic: 't', messages: [] }), /disconnected/)
   await producer.connect()
-  await assert.rejects(producer.send({ topic: 't', messages: [{ value: 'x' }] }), (error) =>
-    error instanceof KafkaJSProtocolError && error.type === 'UNKNOWN_TOPIC_OR_PARTITION' && error.code === 3)
-  await assert.rejects(producer.send({ topic: 't', messages: [{ value: 7 }] }), { name: 'KafkaJSNonRetriableError' })
+  await assert.rejects(producer.send({ topic: 't', messages: [{ value: 'x' }] }), ({ name, retriable, retryCount, cause }) =>
+    name === 'KafkaJSNumberOfRetriesExceeded' && !retriable && retryCount === 2 &&
+    cause instanceof KafkaJSProtocolError && cause.type === 'UNKNOWN_TOPIC_OR_PARTITION' && cause.code === 3)
   await assert.rejects(producer.transaction(), { name: 'KafkaJSNotImplemented' })
   await producer.disconnect()
   const large = (await memory()).producer()
   await large.connect()
+  await assert.rejects(large.send({ topic: 't', messages: [{ value: 7 }] }), { name: 'KafkaJSNonRetriableError' })
   await assert.rejects(large.send({ topic: 't', messages: [{ value: Buffer.alloc(3_000_000) }] }), { type: 'MESSAGE_TOO_LARGE' })
   await large.disconnect()
+})
+
+test('a producer looks for a topic as often as `retry` says', async () => {
+  const kafka = await memory()
+  const admin = kafka.admin()
+  await admin.connect()
+  const retry = { initialRetryTime: 20, maxRetryTime: 100, retries: 5 }
+  for (const createPartitioner of [undefined, () => () => 0]) {
+    const topic = createPartitioner ? 'late-with-a-partitioner' : 'late'
+    const producer = kafka.producer({ allowAutoTopicCreation: false, retry, createPartitioner })
+    await producer.connect()
+    const sends = ['0', '1', '2'].map((value) => producer.send({ topic, messages: [{ key: 'k', value }] }))
+    await new Promise((resolve) => { setTimeout(resolve, 30) })
+    await admin.createTopics({ topics: [{ topic, numPartitions: 1 }] })
+    assert.deepEqual((await Promise.all(sends)).map(([{ baseOffset }]) => baseOffset), ['0', '1', '2'], 'it came in time')
+    await admin.deleteTopics({ topics: [topic] })
+    for (let i = 0; i < 2; i++) {
+      await assert.rejects(producer.send({ topic, messages: [{ key: 'k', value: '3' }] }), (error) =>
+        error.name === 'KafkaJSNumberOfRetriesExceeded' && error.cause.type === 'UNKNOWN_TOPIC_OR_PARTITION')
+    }
+    await admin.createTopics({ topics: [{ topic, numPartitions: 1 }] })
+    await producer.send({ topic, messages: [{ key: 'k', value: '4' }] })
+    await producer.disconnect()
+  }
+  await admin.disconnect()
 })
 
 test('the event loop goes on while clients work and wait', async () => {

@@ -26,6 +26,7 @@ const keyOf = (topic, partition) => `${topic}/${partition}`
 const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, ms) })
 
 function errorOf (error) {
+  if (error.name === 'KafkaJSNumberOfRetriesExceeded') error = error.cause
   const name = typeof error.code === 'string' ? error.code : error.type ?? error.name
   return { error: { code: LIBRDKAFKA_NAMES[name] ?? name, message: error.message } }
 }
@@ -207,10 +208,13 @@ class Scenario {
     const partitioner = properties.take('partitioner') ?? 'murmur2_random'
     if (partitioner !== 'murmur2_random') throw new Error(`KafkaJS has no partitioner ${partitioner}`)
     const createTopics = properties.take('allow.auto.create.topics')
+    // How long a topic may be on its way: KafkaJS has retries, here one after that time.
+    const propagation = properties.number('topic.metadata.propagation.max.ms')
+    const retry = propagation === undefined ? { maxRetryTime: properties.number('message.timeout.ms') } : { initialRetryTime: propagation, retries: 1 }
     const producer = this.kafka.producer({
       idempotent: properties.take('enable.idempotence') === 'true',
       maxInFlightRequests: properties.number('max.in.flight.requests.per.connection'),
-      retry: { maxRetryTime: properties.number('message.timeout.ms') },
+      retry,
       allowAutoTopicCreation: createTopics === undefined ? undefined : createTopics === 'true',
     })
     properties.none()
