@@ -298,6 +298,10 @@ const SECTIONS: &[(&str, &str)] = &[
     ("admin/options.rs", "Administration: options"),
     ("admin/topics.rs", "Administration: topics and records"),
     ("admin/groups.rs", "Administration: consumer groups"),
+    (
+        "admin/group_offsets.rs",
+        "Administration: offsets of consumer groups",
+    ),
     ("admin/configs.rs", "Administration: settings"),
     ("admin/cluster.rs", "Administration: the cluster, offsets"),
 ];

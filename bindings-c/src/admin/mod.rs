@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod configs;
+pub mod group_offsets;
 pub mod groups;
 pub mod options;
 pub mod topics;

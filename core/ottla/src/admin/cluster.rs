@@ -1,0 +1,142 @@
+//! The cluster and its settings.
+
+use super::{Admin, told};
+use crate::{BrokerInfo, KafkaError, Route, Str, handle::unexpected};
+use ottla_protocol::{
+    Request, Response,
+    messages::{
+        DescribeClusterRequest, DescribeConfigsRequest, describe_configs::DescribeConfigsResource,
+    },
+};
+use std::time::Duration;
+
+/// An answer of [`Admin::describe_cluster`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterDescription {
+    /// The cluster's id.
+    pub cluster_id: Str,
+    /// The controller's node id, or -1.
+    pub controller_id: i32,
+    /// The brokers.
+    pub nodes: Vec<BrokerInfo>,
+    /// Bits of Kafka's `AclOperation` numbers; `i32::MIN` if they weren't asked for.
+    pub authorized_operations: i32,
+}
+
+/// One setting of a broker or topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Option<String>,
+    /// Kafka's number of where the value comes from: 1 the topic, 4 the broker's file, 5 default.
+    pub source: i8,
+    /// It can't be changed.
+    pub is_read_only: bool,
+    /// It is a secret; the value is not told.
+    pub is_sensitive: bool,
+    /// Where the value could come from, what counts most first: the name there, the value, and its source's number.
+    pub synonyms: Vec<(String, Option<String>, i8)>,
+}
+
+/// What has settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigResource {
+    /// A topic.
+    Topic(String),
+    /// A broker by node id.
+    Broker(i32),
+}
+
+/// The cluster.
+impl Admin {
+    /// The cluster's id, brokers and controller.
+    pub fn describe_cluster(&self, timeout: Duration) -> Result<ClusterDescription, KafkaError> {
+        let request = DescribeClusterRequest {
+            include_cluster_authorized_operations: self.options.authorized_operations,
+            ..Default::default()
+        };
+        let route = self.route(Route::Any);
+        let response = self
+            .handle
+            .request(route, Request::DescribeCluster(request), timeout)?;
+        let Response::DescribeCluster(response) = response else {
+            return Err(unexpected(&response));
+        };
+        told(response.error_code, response.error_message.as_ref())?;
+        Ok(ClusterDescription {
+            cluster_id: response.cluster_id,
+            controller_id: response.controller_id,
+            nodes: response
+                .brokers
+                .into_iter()
+                .map(|broker| BrokerInfo {
+                    id: broker.broker_id,
+                    host: broker.host,
+                    port: broker.port,
+                    rack: broker.rack,
+                })
+                .collect(),
+            authorized_operations: response.cluster_authorized_operations,
+        })
+    }
+
+    /// Settings of topics and brokers.
+    pub fn describe_configs(
+        &self,
+        resources: &[ConfigResource],
+        timeout: Duration,
+    ) -> Result<Vec<Result<Vec<ConfigEntry>, KafkaError>>, KafkaError> {
+        let resource = |resource: &ConfigResource| {
+            let (resource_type, resource_name) = match resource {
+                ConfigResource::Topic(name) => (2, name.as_str().into()),
+                ConfigResource::Broker(node) => (4, node.to_string().into()),
+            };
+            DescribeConfigsResource {
+                resource_type,
+                resource_name,
+                configuration_keys: None,
+            }
+        };
+        let request = DescribeConfigsRequest {
+            resources: resources.iter().map(resource).collect(),
+            include_synonyms: true,
+            ..Default::default()
+        };
+        let response = self.handle.request(
+            self.route(Route::Any),
+            Request::DescribeConfigs(request),
+            timeout,
+        )?;
+        let Response::DescribeConfigs(response) = response else {
+            return Err(unexpected(&response));
+        };
+        Ok(response
+            .results
+            .into_iter()
+            .map(|result| {
+                told(result.error_code, result.error_message.as_ref())?;
+                Ok(result
+                    .configs
+                    .into_iter()
+                    .map(|config| ConfigEntry {
+                        name: config.name.as_str().into(),
+                        value: config.value.map(|value| value.as_str().into()),
+                        source: config.config_source,
+                        is_read_only: config.read_only,
+                        is_sensitive: config.is_sensitive,
+                        synonyms: config
+                            .synonyms
+                            .into_iter()
+                            .map(|synonym| {
+                                let value = synonym.value.map(|value| value.as_str().into());
+                                (synonym.name.as_str().into(), value, synonym.source)
+                            })
+                            .collect(),
+                    })
+                    .collect())
+            })
+            .collect())
+    }
+}
