@@ -13,6 +13,8 @@
 mod config;
 mod in_flight;
 #[cfg(test)]
+mod isolation;
+#[cfg(test)]
 mod model;
 mod sessions;
 mod spans;
