@@ -1,7 +1,7 @@
 // @confluentinc/kafka-javascript: librdkafka, built from the sources that the package brings.
 
 import confluent from '@confluentinc/kafka-javascript'
-import { BOOTSTRAP, FIRST, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
+import { BOOTSTRAP, FIRST, allRead, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
 
 const { KafkaJS: { Kafka, ErrorCodes, logLevel }, RdKafka } = confluent
 const { CODES: { ERRORS } } = RdKafka
@@ -406,6 +406,22 @@ async function brokerRestart(use) {
   equal((await readAll(use, name, count)).map(text), numbers(count), 'records')
 }
 
+async function brokerKill(use) {
+  const name = await make(topic('kill'))
+  const patient = { 'reconnect.backoff.max.ms': 1000 }
+  const member = await consumer(use, name, { group: 'kill', ...QUICK, ...patient, 'enable.auto.commit': true, 'auto.commit.interval.ms': 100 })
+  const p = await producer(use, { acks: -1, 'enable.idempotence': true, ...patient })
+  const count = await throughRestart(value => send(p, name, [value]))
+  await allRead(member, text, count)
+  // What it commits by itself comes in between.
+  await settle('the commit', async () => {
+    await member.c.commitOffsets([{ topic: name, partition: 0, offset: `${count}` }])
+    return (await committed('kill', name)).offset === `${count}`
+  })
+  await member.close()
+  equal((await readAll(use, name, count)).map(text), numbers(count), 'records')
+}
+
 await run({
   'codec-none': codec('none'), 'codec-gzip': codec('gzip'), 'codec-snappy': codec('snappy'), 'codec-lz4': codec('lz4'), 'codec-zstd': codec('zstd'),
   'acks-0': acks('0'), 'acks-1': acks('1'), 'acks-all': acks('all'),
@@ -418,5 +434,5 @@ await run({
   'admin-delete-group': adminDeleteGroup, 'admin-delete-records': adminDeleteRecords, 'admin-list-offsets': adminListOffsets,
   'error-unknown-topic': errorUnknownTopic, 'error-too-large': errorTooLarge, 'error-invalid-config': errorInvalidConfig,
   'error-admin': errorAdmin, 'error-out-of-range': errorOutOfRange, 'error-deleted-topic': errorDeletedTopic,
-  restart: brokerRestart,
+  restart: brokerRestart, kill: brokerKill,
 })

@@ -138,6 +138,13 @@ export async function throughRestart(send) {
   return sent
 }
 
+/** Waits until a consumer has read so many numbers, first in their order; what it had not committed may come again. */
+export async function allRead(consumer, text, count) {
+  const seen = () => [...new Set(consumer.got.map(text))]
+  await settle(`${count} records`, () => seen().length >= count)
+  equal(seen(), numbers(count), 'records of the member')
+}
+
 /** Runs the cases that the command line names. */
 export async function run(cases) {
   process.on('unhandledRejection', error => console.error('unhandled', error))

@@ -4,7 +4,7 @@ import kafkajs from 'kafkajs'
 import lz4 from 'lz4-napi'
 import SnappyCodec from 'kafkajs-snappy'
 import zlib from 'node:zlib'
-import { BOOTSTRAP, FIRST, PORT, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
+import { BOOTSTRAP, FIRST, PORT, allRead, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
 
 const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, AclResourceTypes, AclOperationTypes, AclPermissionTypes, ResourcePatternTypes, logLevel } = kafkajs
 CompressionCodecs[CompressionTypes.Snappy] = SnappyCodec
@@ -44,8 +44,8 @@ const send = (p, name, values, more = {}) => p.send({ topic: name, messages: val
 let groups = 0
 
 /** A consumer that runs, and what it has read. */
-async function consumer(use, name, { group = `none-${groups++}`, run = {}, ...config } = {}) {
-  const c = kafka.consumer({ groupId: topic(group), sessionTimeout: 6000, heartbeatInterval: 300, maxWaitTimeInMs: 100, allowAutoTopicCreation: false, ...config })
+async function consumer(use, name, { group = `none-${groups++}`, run = {}, from = kafka, ...config } = {}) {
+  const c = from.consumer({ groupId: topic(group), sessionTimeout: 6000, heartbeatInterval: 300, maxWaitTimeInMs: 100, allowAutoTopicCreation: false, ...config })
   const self = { c, got: [], has: [], joins: 0 }
   c.on(c.events.GROUP_JOIN, event => {
     self.has = [...(event.payload.memberAssignment[name] ?? [])].sort()
@@ -402,6 +402,28 @@ async function brokerRestart(use) {
   equal((await readAll(use, name, count)).map(text), numbers(count), 'records')
 }
 
+async function brokerKill(use) {
+  const name = await make(topic('kill'))
+  const patient = new Kafka({ brokers: [BOOTSTRAP], logLevel: logLevel.NOTHING, retry: { retries: 100, initialRetryTime: 100, maxRetryTime: 500 } })
+  const run = { autoCommit: true, autoCommitInterval: 100 }
+  const member = await consumer(use, name, { group: 'kill', from: patient, run })
+  const p = await producer(use, { idempotent: true, maxInFlightRequests: 1 }, patient)
+  let last = Promise.resolve()
+  const count = await throughRestart(value => (last = last.then(() => send(p, name, [value], { acks: -1 }))))
+  await allRead(member, text, count)
+  const late = patient.admin()
+  await late.connect()
+  use(() => late.disconnect())
+  // What it commits by itself comes in between.
+  await settle('the commit', async () => {
+    await member.c.commitOffsets([{ topic: name, partition: 0, offset: `${count}` }])
+    const [{ partitions: [{ offset }] }] = await late.fetchOffsets({ groupId: topic('kill'), topics: [name] })
+    return offset === `${count}`
+  })
+  await member.close()
+  equal((await readAll(use, name, count)).map(text), numbers(count), 'records')
+}
+
 await run({
   'codec-none': codec('none'), 'codec-gzip': codec('gzip'), 'codec-snappy': codec('snappy'), 'codec-lz4': codec('lz4'), 'codec-zstd': codec('zstd'),
   'acks-0': acks('0'), 'acks-1': acks('1'), 'acks-all': acks('all'),
@@ -413,5 +435,5 @@ await run({
   'admin-cluster': adminCluster,
   'error-unknown-topic': errorUnknownTopic, 'error-too-large': errorTooLarge, 'error-invalid-config': errorInvalidConfig,
   'error-admin': errorAdmin, 'error-deleted-topic': errorDeletedTopic, 'error-unsupported': errorUnsupported,
-  restart: brokerRestart,
+  restart: brokerRestart, kill: brokerKill,
 })

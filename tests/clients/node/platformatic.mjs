@@ -1,7 +1,7 @@
 // @platformatic/kafka: a client in TypeScript alone.
 
 import { Admin, ConfigResourceTypes, Consumer, Producer } from '@platformatic/kafka'
-import { BOOTSTRAP, FIRST, PORT, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
+import { BOOTSTRAP, FIRST, PORT, allRead, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
 
 const base = { clientId: 'platformatic', bootstrapBrokers: [BOOTSTRAP], retryDelay: 100 }
 const admin = new Admin(base)
@@ -381,6 +381,24 @@ async function brokerRestart(use) {
   equal((await readAll(use, name, count)).map(text), numbers(count), 'records')
 }
 
+async function brokerKill(use) {
+  const name = await make(topic('kill'))
+  const patient = { retries: 1000 }
+  const stream = { mode: 'committed', fallbackMode: 'earliest', autocommit: 100 }
+  const member = await consumer(use, name, { group: 'kill', stream, ...patient })
+  const p = producer(use, { idempotent: true, ...patient })
+  let last = Promise.resolve()
+  const count = await throughRestart(value => (last = last.then(() => send(p, name, [value], { acks: -1 }))))
+  await allRead(member, text, count)
+  // What it commits by itself comes in between.
+  await settle('the commit', async () => {
+    await member.c.commit({ offsets: [{ topic: name, partition: 0, offset: BigInt(count), leaderEpoch: 0 }] })
+    return (await committed('kill', name)) === count
+  })
+  await member.close()
+  equal((await readAll(use, name, count)).map(text), numbers(count), 'records')
+}
+
 await run({
   'codec-none': codec('none'), 'codec-gzip': codec('gzip'), 'codec-snappy': codec('snappy'), 'codec-lz4': codec('lz4'), 'codec-zstd': codec('zstd'),
   'acks-0': acks('0'), 'acks-1': acks('1'), 'acks-all': acks('all'),
@@ -394,5 +412,5 @@ await run({
   'error-unknown-topic': errorUnknownTopic, 'error-too-large': errorTooLarge, 'error-invalid-config': errorInvalidConfig,
   'error-admin': errorAdmin, 'error-out-of-range': errorOutOfRange, 'error-deleted-topic': errorDeletedTopic,
   'error-unsupported': errorUnsupported,
-  restart: brokerRestart,
+  restart: brokerRestart, kill: brokerKill,
 })

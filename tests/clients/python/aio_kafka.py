@@ -556,6 +556,42 @@ async def broker_restart():
     equal(values(await read_all(name, sent)), numbers(sent), "records")
 
 
+async def broker_kill():
+    name = await make(topic("kill"))
+    c = await consumer("kill", name, **QUICK)
+    p, got, sent, futures = await producer(enable_idempotence=True), [], 0, []
+
+    async def take(seconds):
+        try:
+            if taken := await poll(c, seconds):
+                got.extend(values(taken))
+                await asyncio.wait_for(c.commit({at(name): taken[-1].offset + 1}), 1)
+        except (errors.KafkaError, asyncio.TimeoutError):
+            await asyncio.sleep(0.02)  # it is away
+
+    again, more, deadline = None, 50, Deadline("the broker is back", 50)
+    while more and deadline.left():
+        futures.append(await p.send(name, b"%d" % sent))
+        sent += 1
+        await take(0.02)
+        if sent == 50:
+            again = restart()
+        if again and again.is_set():
+            more -= 1
+    for future in futures:
+        await future
+    await p.stop()
+    deadline = Deadline("the member reads all")
+    while len(set(got)) < sent and deadline.left():
+        await take(0.2)
+    # What was not committed yet may come again.
+    equal(list(dict.fromkeys(got)), numbers(sent), "records of the member")
+    await c.commit({at(name): sent})
+    equal(await c.committed(at(name)), sent, "committed")
+    await c.stop()
+    equal(values(await read_all(name, sent)), numbers(sent), "records")
+
+
 CASES = {f"codec-{kind}": codec(kind) for kind in ("none", "gzip", "snappy", "lz4", "zstd")}
 CASES |= {f"acks-{kind}": acks(kind) for kind in ("0", "1", "all")}
 for case in (
@@ -566,6 +602,7 @@ for case in (
 ):
     CASES[case.__name__.replace("_", "-")] = case
 CASES["restart"] = broker_restart
+CASES["kill"] = broker_kill
 
 if __name__ == "__main__":
     run(CASES)

@@ -583,6 +583,43 @@ def broker_restart():
     equal(values(read_all(name, sent)), numbers(sent), "records")
 
 
+def broker_kill():
+    name = make(topic("kill"))
+    c = consumer("kill", **QUICK)
+    c.subscribe([name])
+    p, got, sent, failed = producer(acks="all", enable_idempotence=True), [], 0, []
+    report = lambda error, message: failed.append(error) if error else None
+
+    def take(seconds):
+        message = c.poll(seconds)
+        # That the broker is away is an error, too.
+        if message is not None and message.error() is None:
+            got.append(message.value())
+            c.commit(message, asynchronous=True)
+
+    again, more, deadline = None, 50, Deadline("the broker is back", 90)
+    while more and deadline.left():
+        p.produce(name, b"%d" % sent, on_delivery=report)
+        sent += 1
+        p.poll(0.01)
+        take(0.01)
+        if sent == 50:
+            again = restart()
+        if again and again.is_set():
+            more -= 1
+    equal(p.flush(PATIENCE), 0, "not delivered")
+    equal(failed, [], "errors")
+    deadline = Deadline("the member reads all", 90)
+    while len(set(got)) < sent and deadline.left():
+        take(0.2)
+    # What was not committed yet may come again.
+    equal(list(dict.fromkeys(got)), numbers(sent), "records of the member")
+    c.commit(offsets=[TopicPartition(name, 0, sent)], asynchronous=False)
+    equal(c.committed([TopicPartition(name, 0)], PATIENCE)[0].offset, sent, "committed")
+    c.close()
+    equal(values(read_all(name, sent)), numbers(sent), "records")
+
+
 CASES = {f"codec-{kind}": codec(kind) for kind in ("none", "gzip", "snappy", "lz4", "zstd")}
 CASES |= {f"acks-{kind}": acks(kind) for kind in ("0", "1", "all")}
 for case in (
@@ -593,6 +630,7 @@ for case in (
 ):
     CASES[case.__name__.replace("_", "-")] = case
 CASES["restart"] = broker_restart
+CASES["kill"] = broker_kill
 
 if __name__ == "__main__":
     run(CASES)

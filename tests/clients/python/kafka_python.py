@@ -519,6 +519,42 @@ def broker_restart():
     equal(values(read_all(name, sent)), numbers(sent), "records")
 
 
+def broker_kill():
+    name = make(topic("kill"))
+    c = consumer("kill", reconnect_backoff_max_ms=1000, **QUICK)
+    c.subscribe([name])
+    p, got, sent, futures = producer(acks="all", reconnect_backoff_max_ms=1000), [], 0, []
+
+    def take(seconds):
+        try:
+            if taken := poll(c, seconds):
+                got.extend(values(taken))
+                c.commit_async({at(name): OffsetAndMetadata(taken[-1].offset + 1, "", -1)})
+        except errors.KafkaError:
+            time.sleep(0.02)  # it is away
+
+    again, more, deadline = None, 50, Deadline("the broker is back", 90)
+    while more and deadline.left():
+        futures.append(p.send(name, b"%d" % sent))
+        sent += 1
+        take(0.02)
+        if sent == 50:
+            again = restart()
+        if again and again.is_set():
+            more -= 1
+    for future in futures:
+        future.get(PATIENCE)
+    deadline = Deadline("the member reads all")
+    while len(set(got)) < sent and deadline.left():
+        take(0.2)
+    # What was not committed yet may come again.
+    equal(list(dict.fromkeys(got)), numbers(sent), "records of the member")
+    c.commit({at(name): OffsetAndMetadata(sent, "", -1)})
+    equal(c.committed(at(name)), sent, "committed")
+    c.close()
+    equal(values(read_all(name, sent)), numbers(sent), "records")
+
+
 CASES = {f"codec-{kind}": codec(kind) for kind in ("none", "gzip", "snappy", "lz4", "zstd")}
 CASES |= {f"acks-{kind}": acks(kind) for kind in ("0", "1", "all")}
 for case in (
@@ -529,6 +565,7 @@ for case in (
 ):
     CASES[case.__name__.replace("_", "-")] = case
 CASES["restart"] = broker_restart
+CASES["kill"] = broker_kill
 
 if __name__ == "__main__":
     run(CASES)

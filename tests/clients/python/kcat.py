@@ -397,6 +397,40 @@ def broker_restart():
     equal(values(read(name)), padded(sent), "records")
 
 
+def broker_kill():
+    name = make(topic("kill"))
+    group = ("-X", "auto.offset.reset=earliest", "-G", topic("kill"), name)
+    quick = ("-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=300", "-X", "auto.commit.interval.ms=100")
+    patient = ("-X", "reconnect.backoff.max.ms=1000")
+    reader = command("-u", "-f", "%s\\n", *quick, *patient, *group)
+    member = subprocess.Popen(reader, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    got = []
+    threading.Thread(target=lambda: got.extend(line.strip() for line in member.stdout), daemon=True).start()
+    arguments = ("-P", "-t", name, "-X", "acks=all", "-X", "enable.idempotence=true", "-X", "linger.ms=1", *patient, "-E")
+    p = subprocess.Popen(command(*arguments), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    sent, again, more, deadline = 0, None, 50, Deadline("the broker is back", 90)
+    while more and deadline.left():
+        p.stdin.write(lines(padded(1, sent)))
+        p.stdin.flush()
+        sent += 1
+        time.sleep(0.02)
+        if sent == 50:
+            again = restart()
+        if again and again.is_set():
+            more -= 1
+    _, complaint = p.communicate(timeout=PATIENCE)
+    equal(p.returncode, 0, f"exit code ({complaint})")
+    settle("the member reads all", lambda: len(set(got)) >= sent)
+    # What was not committed yet may come again.
+    equal(list(dict.fromkeys(got)), numbers(sent), "records of the member")
+    member.send_signal(signal.SIGINT)
+    equal(member.wait(PATIENCE), 0, "exit code")
+    # It commits what it has printed when it ends: a new member goes on behind that.
+    produce(name, [b"last"])
+    equal(kcat("-c", "1", "-q", "-f", "%s", *group), b"last", "the next record of the group")
+    equal(values(read(name)), padded(sent) + [b"last"], "records")
+
+
 CASES = {f"codec-{kind}": codec(kind) for kind in ("none", "gzip", "snappy", "lz4", "zstd")}
 CASES |= {f"acks-{kind}": acks(kind) for kind in ("0", "1", "all")}
 for case in (
@@ -406,6 +440,7 @@ for case in (
 ):
     CASES[case.__name__.replace("_", "-")] = case
 CASES["restart"] = broker_restart
+CASES["kill"] = broker_kill
 
 if __name__ == "__main__":
     run(CASES)

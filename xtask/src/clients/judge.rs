@@ -98,7 +98,7 @@ mod tests {
             name: "a".into(),
             demands: "something".into(),
             stored: None,
-            restarts: false,
+            restarts: None,
         };
         let lines: Vec<String> = lines.iter().map(|line| line.to_string()).collect();
         let (verdicts, findings) = judge(client, &[&case], &lines);

@@ -13,9 +13,19 @@ pub struct Case {
     /// What has to be in the log of the case's topic.
     #[serde(default)]
     pub stored: Option<Stored>,
-    /// Whether the broker is restarted while it runs.
+    /// Whether the broker is restarted while it runs, and how it ends before.
     #[serde(default)]
-    pub restarts: bool,
+    pub restarts: Option<End>,
+}
+
+/// How a broker ends before it is started again.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// SIGTERM: it closes its logs.
+    Stopped,
+    /// SIGKILL: it does nothing more.
+    Killed,
 }
 
 /// What the batches of a partition have to be.

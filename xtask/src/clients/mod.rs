@@ -1,7 +1,7 @@
 //! `cargo xtask clients`: unmodified clients from their registries, one list of cases, against `ottla serve`.
 //!
 //! First each client runs all cases but those that restart the broker, two clients at a time; then all of them run those
-//! together, and the broker is restarted when each has asked for it. `--control` runs them against a broker that is wrong on
+//! together, and the broker is stopped or killed and started again when each has asked for it. `--control` runs them against a broker that is wrong on
 //! purpose. How to add a case or a client: docs/internals/clients.md.
 
 mod document;
@@ -16,7 +16,7 @@ pub use document::text as document;
 use crate::shell::{Outcome, step, target_dir};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use judge::Verdict;
-use list::{Case, Client, Lists};
+use list::{Case, Client, End, Lists};
 use servers::{Kind, Server};
 use std::{
     collections::BTreeMap,
@@ -115,36 +115,46 @@ fn run(wanted: &Wanted) -> Outcome {
         let left = cases.iter().filter(|case| !runs(client, case));
         left.for_each(|case| results.leave(client, case));
     }
-    let of = |client: &Client, restarts: bool| -> Vec<&Case> {
+    let of = |client: &Client| -> Vec<&Case> {
         let those = cases
             .iter()
-            .filter(|case| case.restarts == restarts && runs(client, case));
+            .filter(|case| case.restarts.is_none() && runs(client, case));
         those.copied().collect()
     };
-    let (last, first): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| case.restarts);
-    if !first.is_empty() {
+    if cases.iter().any(|case| case.restarts.is_none()) {
         let runs = at_a_time(&clients, |client| {
-            Run::start(client, &bootstrap, &of(client, false))?.finish(|| Ok(()))
+            Run::start(client, &bootstrap, &of(client))?.finish(|| Ok(()))
         });
         for (client, run) in clients.iter().zip(runs) {
-            results.take(client, &of(client, false), run?, server.as_ref());
+            results.take(client, &of(client), run?, server.as_ref());
         }
     }
     match &mut server {
-        Some(server) if !last.is_empty() => {
-            step("clients: while the broker is restarted");
-            for (client, run) in clients.iter().zip(restarted(&clients, &last, server)) {
-                results.take(client, &last, run?, Some(server));
+        Some(server) => {
+            for end in [End::Stopped, End::Killed] {
+                let ends = |case: &&&Case| case.restarts == Some(end);
+                let last: Vec<&Case> = cases.iter().filter(ends).copied().collect();
+                if last.is_empty() {
+                    continue;
+                }
+                step(&format!(
+                    "clients: while the broker is {end:?} and started again"
+                ));
+                for (client, run) in clients.iter().zip(restarted(&clients, &last, server, end)) {
+                    results.take(client, &last, run?, Some(server));
+                }
             }
         }
-        None if !last.is_empty() => {
-            eprintln!(
-                "the broker is not ours to restart: {} cases are left out",
-                last.len()
-            );
-            cases.retain(|case| !case.restarts);
+        None => {
+            let before = cases.len();
+            cases.retain(|case| case.restarts.is_none());
+            if cases.len() < before {
+                eprintln!(
+                    "the broker is not ours to restart: {} cases are left out",
+                    before - cases.len()
+                );
+            }
         }
-        _ => (),
     }
     if let Some(mut server) = server {
         server.down()?;
@@ -204,7 +214,12 @@ fn at_a_time<T: Send>(clients: &[&Client], work: impl Fn(&Client) -> T + Sync) -
 }
 
 /// Runs them all together; the broker is restarted when each has asked for it or has ended.
-fn restarted(clients: &[&Client], cases: &[&Case], server: &mut Server) -> Vec<Outcome<Told>> {
+fn restarted(
+    clients: &[&Client],
+    cases: &[&Case],
+    server: &mut Server,
+    end: End,
+) -> Vec<Outcome<Told>> {
     let bootstrap = server.bootstrap();
     let (ask, asked) = mpsc::channel::<()>();
     let (gates, waits): (Vec<_>, Vec<_>) = clients.iter().map(|_| mpsc::channel()).unzip();
@@ -232,7 +247,7 @@ fn restarted(clients: &[&Client], cases: &[&Case], server: &mut Server) -> Vec<O
         for _ in clients {
             let _ = asked.recv_timeout(PATIENCE);
         }
-        match server.restart() {
+        match server.restart(end) {
             Ok(()) => gates.iter().for_each(|gate| {
                 let _ = gate.send(());
             }),

@@ -1,10 +1,12 @@
 //! The brokers that the clients are run against: `ottla serve`, and a JVM Kafka as a peer.
 
+use super::list::End;
 use crate::shell::{Outcome, cargo, command, output, root, run, target_dir};
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     net::{TcpListener, TcpStream},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Stdio},
     time::{Duration, Instant},
@@ -92,10 +94,27 @@ impl Server {
         self.dir.join("data")
     }
 
-    /// Stops it and starts it again.
-    pub fn restart(&mut self) -> Outcome {
-        self.down()?;
+    /// Stops or kills it, and starts it again.
+    pub fn restart(&mut self, end: End) -> Outcome {
+        match end {
+            End::Stopped => self.down()?,
+            End::Killed => self.kill()?,
+        }
         self.up()
+    }
+
+    /// Ends it as `kill -9` does; nothing of it may have ended before.
+    fn kill(&mut self) -> Outcome {
+        let mut child = self.child.take().ok_or("no broker runs")?;
+        child.kill().map_err(|e| e.to_string())?;
+        let status = child.wait().map_err(|e| e.to_string())?;
+        match status.signal() {
+            Some(9) => Ok(()),
+            _ => Err(format!(
+                "the broker had ended with {status}; its log: {}",
+                self.dir.join("log").display()
+            )),
+        }
     }
 
     fn up(&mut self) -> Outcome {

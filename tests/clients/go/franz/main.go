@@ -743,6 +743,44 @@ func restart() {
 	Equal(values(readAll(name, count, 1)), Numbers(count, 0), "records")
 }
 
+func kill() {
+	name, group := make1("kill"), Topic("kill")
+	m := join(name, group)
+	c := client(kgo.RequiredAcks(kgo.AllISRAcks()))
+	defer c.Close()
+	var failed error
+	var mutex sync.Mutex
+	count := ThroughRestart(func(value string) {
+		c.Produce(context.Background(), record(name, value), func(_ *kgo.Record, err error) {
+			mutex.Lock()
+			failed = errors.Join(failed, err)
+			mutex.Unlock()
+		})
+		m.mutex.Lock()
+		if len(m.got) > 0 {
+			last := m.got[len(m.got)-1]
+			m.c.CommitOffsets(context.Background(), map[string]map[int32]kgo.EpochOffset{name: {0: {Epoch: -1, Offset: last.Offset + 1}}}, nil)
+		}
+		m.mutex.Unlock()
+	})
+	OK(c.Flush(Within()))
+	OK(failed)
+	read := func() []string {
+		m.mutex.Lock()
+		defer m.mutex.Unlock()
+		return Once(values(m.got))
+	}
+	Settle("the member reads all", func() bool { return len(read()) >= count })
+	Equal(read(), Numbers(count, 0), "records of the member")
+	Settle("the commit", func() bool {
+		m.c.CommitOffsetsSync(Within(), map[string]map[int32]kgo.EpochOffset{name: {0: {Epoch: -1, Offset: int64(count)}}}, nil)
+		committed, found := Must(admin.FetchOffsets(Within(), group)).Lookup(name, 0)
+		return found && committed.At == int64(count)
+	})
+	m.close()
+	Equal(values(readAll(name, count, 1)), Numbers(count, 0), "records")
+}
+
 func main() {
 	Run(map[string]func(){
 		"codec-none": codec("none", kgo.NoCompression()), "codec-gzip": codec("gzip", kgo.GzipCompression()),
@@ -759,6 +797,6 @@ func main() {
 		"error-unknown-topic": errorUnknownTopic, "error-too-large": errorTooLarge, "error-invalid-config": errorInvalidConfig,
 		"error-admin": errorAdmin, "error-out-of-range": errorOutOfRange, "error-deleted-topic": errorDeletedTopic,
 		"error-unsupported": errorUnsupported,
-		"restart":           restart,
+		"restart":           restart, "kill": kill,
 	})
 }

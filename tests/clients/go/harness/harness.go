@@ -152,6 +152,18 @@ func Numbers(count, first int) []string {
 	return all
 }
 
+// Once is each of them, where it is first.
+func Once(all []string) (once []string) {
+	seen := map[string]bool{}
+	for _, one := range all {
+		if !seen[one] {
+			seen[one] = true
+			once = append(once, one)
+		}
+	}
+	return once
+}
+
 // Sorted copy.
 func Sorted[T int | int32 | string](all []T) []T {
 	sorted := append([]T{}, all...)

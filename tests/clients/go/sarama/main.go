@@ -768,6 +768,54 @@ func restart() {
 	Equal(values(readAll(name, count)), Numbers(count, 0), "records")
 }
 
+func kill() {
+	name, group := make1("kill"), Topic("kill")
+	again := func(c *sarama.Config) { c.Metadata.Retry.Max = 300 }
+	var m *member
+	m = join(name, group, func(s sarama.ConsumerGroupSession) {
+		s.MarkMessage(m.got[len(m.got)-1], "")
+		s.Commit()
+	}, again)
+	p := Must(sarama.NewAsyncProducer(seeds(), config(once, again, func(c *sarama.Config) {
+		c.Producer.Retry.Max = 100
+		c.Producer.Retry.Backoff = 200 * time.Millisecond
+	})))
+	done, failed := atomic.Int64{}, make(chan error, 1000)
+	both := sync.WaitGroup{}
+	both.Go(func() {
+		for range p.Successes() {
+			done.Add(1)
+		}
+	})
+	both.Go(func() {
+		for err := range p.Errors() {
+			failed <- err
+		}
+	})
+	count := ThroughRestart(func(value string) { p.Input() <- message(name, value) })
+	Settle("all are delivered", func() bool { return int(done.Load())+len(failed) >= count })
+	p.AsyncClose()
+	both.Wait()
+	if len(failed) > 0 {
+		OK(<-failed)
+	}
+	read := func() []string {
+		m.mutex.Lock()
+		defer m.mutex.Unlock()
+		return Once(values(m.got))
+	}
+	Settle("the member reads all", func() bool { return len(read()) >= count })
+	Equal(read(), Numbers(count, 0), "records of the member")
+	late := Must(sarama.NewClusterAdmin(seeds(), config()))
+	defer late.Close()
+	Settle("the commit", func() bool {
+		committed := Must(late.ListConsumerGroupOffsets(group, map[string][]int32{name: {0}})).GetBlock(name, 0)
+		return committed.Offset == int64(count)
+	})
+	m.close()
+	Equal(values(readAll(name, count)), Numbers(count, 0), "records")
+}
+
 func main() {
 	Run(map[string]func(){
 		"codec-none": codec("none", sarama.CompressionNone), "codec-gzip": codec("gzip", sarama.CompressionGZIP),
@@ -783,6 +831,6 @@ func main() {
 		"error-unknown-topic": errorUnknownTopic, "error-too-large": errorTooLarge, "error-invalid-config": errorInvalidConfig,
 		"error-admin": errorAdmin, "error-out-of-range": errorOutOfRange, "error-deleted-topic": errorDeletedTopic,
 		"error-unsupported": errorUnsupported,
-		"restart":           restart,
+		"restart":           restart, "kill": kill,
 	})
 }

@@ -434,8 +434,9 @@ fn ask_restart() -> Arc<AtomicBool> {
     done
 }
 
-async fn restart(kafka: &Kafka) -> Outcome {
-    let topic = kafka.make("restart").await?;
+/// `restart` and, since it has no groups, the same for `kill`.
+async fn restart(kafka: &Kafka, name: &str) -> Outcome {
+    let topic = kafka.make(name).await?;
     let p = kafka.partition(&topic, 0).await?;
     let (mut sent, mut more, mut again) = (0, 50, None);
     let end = Instant::now() + 3 * PATIENCE;
@@ -482,7 +483,7 @@ fn case<'a>(kafka: &'a Kafka, name: &'a str) -> Option<Case<'a>> {
         "error-admin" => Box::pin(error_admin(kafka)),
         "error-out-of-range" => Box::pin(error_out_of_range(kafka)),
         "error-deleted-topic" => Box::pin(error_deleted_topic(kafka)),
-        "restart" => Box::pin(restart(kafka)),
+        "restart" | "kill" => Box::pin(restart(kafka, name)),
         _ => return None,
     })
 }
