@@ -97,6 +97,19 @@ impl Served {
         (status.code().unwrap_or(-1), start.elapsed(), self.log())
     }
 
+    /// Ends it as `kill -9` does, at once.
+    pub fn kill(mut self) {
+        use std::os::unix::process::ExitStatusExt;
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "it had ended before: {}",
+            self.log()
+        );
+    }
+
     /// Runs kcat on it, which must succeed, with some input; what it wrote.
     pub fn kcat(&self, args: &[&str], input: &str) -> String {
         let mut kcat = Command::new("kcat")
