@@ -74,6 +74,11 @@ const RIGS: &[Rig] = &[
         states,
     ),
     ("sim", "seeds of the simulator (100,000)", sim),
+    (
+        "groups",
+        "kill -9 of `ottla serve` amid rebalances of 500 members and decisions of transactions",
+        groups,
+    ),
     ("fuzz", "the fuzz targets, a minute each", fuzz),
 ];
 
@@ -218,6 +223,27 @@ fn sim(extent: Extent) -> Outcome<Command> {
     if !extent.slice {
         command.args(["--from", &seed().to_string()]);
     }
+    Ok(command)
+}
+
+/// `--rounds` kills of each: of groups (40) and of transactions (300).
+fn groups(extent: Extent) -> Outcome<Command> {
+    if extent.slice {
+        let mut command = command("bash");
+        command.args([
+            "-c",
+            "echo 'skipped: groups: the suite rust has its short form'",
+        ]);
+        return Ok(command);
+    }
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--release", "--package", "ottla-cli"]);
+    command.args(["--test", "groups", "--test", "crashes"]);
+    command.args(["--", "--ignored", "--nocapture", "--test-threads", "1"]);
+    if let Some(rounds) = extent.rounds {
+        command.env("OTTLA_ROUNDS", rounds.to_string());
+    }
+    command.env("OTTLA_SEED", seed().to_string());
     Ok(command)
 }
 
