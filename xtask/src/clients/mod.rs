@@ -1,8 +1,8 @@
 //! `cargo xtask clients`: unmodified clients from their registries, one list of cases, against `ottla serve`.
 //!
 //! First each client runs all cases but those that restart the broker, two clients at a time; then all of them run those
-//! together, and the broker is stopped or killed and started again when each has asked for it. `--control` runs them against a broker that is wrong on
-//! purpose. How to add a case or a client: docs/internals/clients.md.
+//! together, and the broker is stopped or killed and started again when each has asked for it. `--control` runs them against
+//! a broker that is wrong on purpose. How to add a case or a client: docs/internals/clients.md.
 
 mod document;
 mod judge;
@@ -137,9 +137,10 @@ fn run(wanted: &Wanted) -> Outcome {
                 if last.is_empty() {
                     continue;
                 }
-                step(&format!(
-                    "clients: while the broker is {end:?} and started again"
-                ));
+                step(match end {
+                    End::Stopped => "clients: while the broker is stopped and started again",
+                    End::Killed => "clients: while the broker is killed and started again",
+                });
                 for (client, run) in clients.iter().zip(restarted(&clients, &last, server, end)) {
                     results.take(client, &last, run?, Some(server));
                 }
