@@ -35,12 +35,17 @@ use std::{
 use wire::{Connection, wait_until};
 use world::World;
 
-/// Groups that don't wait for company, and members whose silence is noticed soon.
-const SETTINGS: [&str; 4] = [
+/// Groups that don't wait for company.
+const SETTINGS: [&str; 2] = [
     "group.initial.rebalance.delay.ms=0",
-    "group.consumer.session.timeout.ms=8000",
-    "group.consumer.heartbeat.interval.ms=500",
     "offsets.topic.num.partitions=8",
+];
+/// Consumers of the newer protocol whose silence is noticed soon.
+const IMPATIENT: [&str; 4] = [
+    "group.consumer.session.timeout.ms=10000",
+    "group.consumer.min.session.timeout.ms=10000",
+    "group.consumer.heartbeat.interval.ms=500",
+    "group.consumer.min.heartbeat.interval.ms=500",
 ];
 /// The session of a classic member that is going to die, in milliseconds.
 const SHORT: i32 = 6000;
@@ -70,7 +75,7 @@ fn told(crowd: &Crowd, what: &str, took: Duration, cpu: Duration, world: &World)
 /// 500 members come and go: some at once, some with a word, some without.
 fn come_and_go(kind: Kind) {
     allow_descriptors(4096);
-    let mut world = World::new(&SETTINGS);
+    let mut world = World::new(&[&SETTINGS[..], &IMPATIENT].concat());
     let mut crowd = crowd(&world, kind);
     let step = |crowd: &mut Crowd, world: &World, what: &str| {
         let cpu = world.cpu();
