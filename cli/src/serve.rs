@@ -12,6 +12,7 @@ use ottla::{
         serve,
     },
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
@@ -41,6 +42,8 @@ in memory only.
 Once it serves, it writes a line `ottla: listening on HOST:PORT` for each address to standard output; its log goes to
 standard error. SIGTERM and SIGINT stop it: what is acknowledged is on disk by then. Only loopback addresses are
 listened on: there is neither TLS nor authentication yet.
+
+The soft limit of open files is raised to the hard one (ulimit -H -n): each partition has a file open.
 
 With durability=fsync (the default) what is acknowledged is on disk; durability=os leaves that to the system, as Kafka does.
 
@@ -212,6 +215,28 @@ fn line_log(arguments: &Arguments) -> Result<LineLog, String> {
     Ok(LineLog { format, level })
 }
 
+/// Raises the number of files that this process may have open to what it may raise it to. Shells start programs with room for 1,024,
+/// for the sake of programs that use `select`; and each partition has a file open, each connection a socket.
+fn raise_descriptor_limit(log: &dyn ServerLog) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        // Nothing is wrong yet: it may be enough as it is.
+        let soft = limit.current.unwrap_or(u64::MAX);
+        log.event(
+            Level::Warn,
+            "the limit of open files can't be raised",
+            &[("limit", &soft), ("error", &error)],
+        );
+    }
+}
+
 pub fn main(args: &[String]) -> Result<(), Failure> {
     let started = Instant::now();
     // From here on a signal is waited for below instead of ending the process.
@@ -231,6 +256,7 @@ pub fn main(args: &[String]) -> Result<(), Failure> {
         );
     }
 
+    raise_descriptor_limit(&*log);
     let failed = |error: ottla::KafkaError| Failure::Failed(error.to_string());
     let broker = Broker::with_properties(&settings.place, &settings.properties).map_err(failed)?;
     let server = serve(&broker, &settings.listeners, settings.server).map_err(failed)?;

@@ -221,6 +221,36 @@ fn running_out_of_descriptors_is_survived() {
     }
 }
 
+#[test]
+fn as_many_files_as_may_be_open_are_allowed() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+    };
+
+    let serve =
+        "ulimit -S -n 100 && ulimit -H -n 900 && exec \"$0\" serve memory: --listen 127.0.0.1:0";
+    let mut child = Command::new("sh")
+        .args(["-c", serve, env!("CARGO_BIN_EXE_ottla")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap_or_default();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.starts_with("ottla: listening"), "{line:?}");
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let numbers: Vec<&str> = files.unwrap().split_whitespace().take(2).collect();
+    assert_eq!(numbers, ["900", "900"]);
+}
+
 /// As a program does that embeds the broker and lets others in.
 #[test]
 fn handles_in_the_process_and_clients_on_sockets_share_a_broker() {

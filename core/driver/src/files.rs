@@ -54,6 +54,9 @@ const WINDOW_BYTES: u64 = 1 << 20;
 const WINDOW_ALIGN: u64 = 64 << 10;
 /// Most parts that are written with one system call; an append of a batch has two.
 const PARTS_PER_WRITE: usize = 64;
+/// Most bytes that are written with one system call. Linux takes memory for the page cache in pieces as large as the write, and in a
+/// virtual machine whose host takes back free memory the pieces from 128 KiB on are those that the host has to give again first.
+const BYTES_PER_WRITE: usize = 64 << 10;
 
 /// A directory of the file system as [`Storage`].
 ///
@@ -350,24 +353,43 @@ impl OpenFile {
         if self.cursor != self.len {
             self.cursor = file.seek(SeekFrom::Start(self.len))?;
         }
-        let mut buffers = [IoSlice::new(&[]); PARTS_PER_WRITE];
-        for parts in parts.chunks(PARTS_PER_WRITE) {
-            for (buffer, part) in buffers.iter_mut().zip(parts) {
-                *buffer = IoSlice::new(part);
+        let mut left: usize = parts.iter().map(Bytes::len).sum();
+        // What is written next: the part, and how much of it is written.
+        let (mut at, mut offset) = (0, 0);
+        while left > 0 {
+            let mut room = BYTES_PER_WRITE;
+            if left > room {
+                room -= (self.cursor % BYTES_PER_WRITE as u64) as usize;
             }
-            let mut rest = &mut buffers[..parts.len()];
-            // Empty buffers must not be mistaken for a file that takes nothing.
-            IoSlice::advance_slices(&mut rest, 0);
-            while !rest.is_empty() {
-                match file.write_vectored(rest) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => {
-                        self.cursor += written as u64;
-                        IoSlice::advance_slices(&mut rest, written);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
+            let mut buffers = [IoSlice::new(&[]); PARTS_PER_WRITE];
+            let mut count = 0;
+            let mut skip = offset;
+            for part in &parts[at..] {
+                if count == PARTS_PER_WRITE || room == 0 {
+                    break;
                 }
+                let piece = &part[skip..part.len().min(skip + room)];
+                skip = 0;
+                // Empty buffers must not be mistaken for a file that takes nothing.
+                if !piece.is_empty() {
+                    buffers[count] = IoSlice::new(piece);
+                    count += 1;
+                    room -= piece.len();
+                }
+            }
+            match file.write_vectored(&buffers[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.cursor += written as u64;
+                    left -= written;
+                    offset += written;
+                    while at < parts.len() && offset >= parts[at].len() {
+                        offset -= parts[at].len();
+                        at += 1;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -697,6 +719,23 @@ mod tests {
         file.append(&[]).unwrap();
         file.append(&[Bytes::new()]).unwrap();
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), parts.concat());
+    }
+
+    #[test]
+    fn large_parts_are_written_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = in_dir(&dir, FileStorageOptions::default());
+        let mut file = storage.open("a", OpenHow::CreateNew).unwrap();
+        let write = BYTES_PER_WRITE;
+        let part = |len: usize| Bytes::from_iter((0..len).map(|at| (at % 251) as u8));
+        let lens = [61, write - 61, 0, 1, write, write + 1, 5 * write + 7, 61, 3];
+        let mut expected = Vec::new();
+        for some in [&lens[..], &lens[..2], &lens[3..], &lens[6..7]] {
+            let parts: Vec<Bytes> = some.iter().map(|len| part(*len)).collect();
+            file.append(&parts).unwrap();
+            expected.extend(parts.concat());
+        }
+        assert!(fs::read(dir.path().join("a")).unwrap() == expected);
     }
 
     #[test]

@@ -124,6 +124,20 @@ pub struct Measured {
 }
 
 impl Load {
+    /// What is done once before anything counts: each way of loading, with other topics.
+    pub fn warm_up() -> impl Iterator<Item = Self> {
+        [Tool::Producer, Tool::Consumer, Tool::Librdkafka]
+            .into_iter()
+            .map(|tool| Self {
+                tool,
+                size: 200,
+                partitions: 3,
+                acks: "all",
+                codec: "none",
+                messages: 1_000_000,
+            })
+    }
+
     /// All of them; `quick`: the corners.
     pub fn all(quick: bool) -> Vec<Self> {
         let mut all = Vec::new();
@@ -243,28 +257,37 @@ impl Load {
     }
 }
 
-/// The 99th percentile of a message's way, in microseconds.
+/// How 20,000 messages a second fared for a few seconds.
+pub struct Latency {
+    /// The 99th percentile of a message's way, in microseconds.
+    pub p99_us: f64,
+    /// The broker's CPU time for each message.
+    pub cpu_us: f64,
+}
+
+/// Measures it on a topic of its own.
 pub fn latency(
     generators: &Generators,
-    broker: &Broker,
+    broker: &mut Broker,
     linger: &str,
-    seconds: u32,
-) -> Outcome<f64> {
-    let topic = format!("latency-{linger}");
+    round: usize,
+) -> Outcome<Latency> {
+    const RATE: u32 = 20_000;
+    const SECONDS: u32 = 5;
+    let topic = format!("latency-{linger}-{round}");
     generators.create_topic(broker, &topic, 1)?;
+    let before = broker.cpu_seconds();
     let said = output(
         command(&generators.endtoend)
-            .args([
-                &broker.bootstrap(),
-                &topic,
-                "20000",
-                &seconds.to_string(),
-                "100",
-            ])
+            .args([&broker.bootstrap(), &topic])
+            .args([&RATE.to_string(), &SECONDS.to_string(), "100"])
             .arg(format!("linger.ms={linger}")),
     )?;
+    let used = broker.cpu_seconds() - before;
     let parsed: Value = serde_json::from_str(said.trim()).map_err(|e| format!("{e}: {said}"))?;
-    parsed["p99_us"]
-        .as_f64()
-        .ok_or_else(|| format!("not understood: {said}"))
+    let p99_us = parsed["p99_us"].as_f64();
+    Ok(Latency {
+        p99_us: p99_us.ok_or_else(|| format!("not understood: {said}"))?,
+        cpu_us: used / f64::from(RATE * SECONDS) * 1e6,
+    })
 }

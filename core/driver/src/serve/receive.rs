@@ -7,6 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 use ottla_protocol::{ApiKey, DecodeError};
+use std::collections::VecDeque;
 
 /// What is allocated at a time, if nothing else is known.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -14,6 +15,8 @@ const CHUNK_BYTES: usize = 128 << 10;
 const LEAST_ROOM: usize = 16 << 10;
 /// Produces from this size on are slices of their chunk; smaller ones are copied.
 const SHARED_FROM: usize = 2 << 10;
+/// Most bytes of chunks that are waited for: as many as the log keeps of recent appends.
+const MOST_LENT_BYTES: usize = 32 << 20;
 /// A connection that has sent a frame of some size gets room for the next of that size at once, up to this.
 const MOST_TRUST: usize = 1 << 20;
 
@@ -22,6 +25,8 @@ struct Chunk {
     bytes: BytesMut,
     begin: usize,
     end: usize,
+    /// Bytes of the whole piece, with what was cut off.
+    allocated: usize,
 }
 
 impl Chunk {
@@ -30,7 +35,17 @@ impl Chunk {
             bytes: BytesMut::zeroed(len),
             begin: 0,
             end: 0,
+            allocated: len,
         }
+    }
+
+    /// Takes all of the piece back, if nobody has slices of it and it is large enough.
+    fn reclaim(&mut self, len: usize) -> bool {
+        let is_ours = self.allocated >= len && self.bytes.try_reclaim(self.allocated);
+        if is_ours {
+            self.bytes.resize(self.allocated, 0);
+        }
+        is_ours
     }
 
     fn holding(received: &[u8]) -> Self {
@@ -38,6 +53,7 @@ impl Chunk {
             bytes: BytesMut::from(received),
             begin: 0,
             end: received.len(),
+            allocated: received.len(),
         }
     }
 
@@ -97,29 +113,65 @@ impl Chunk {
     }
 }
 
-/// The chunk that an event loop's connections share.
+/// The chunk that an event loop's connections share, and those before it that others have slices of.
 #[derive(Default)]
-pub(super) struct SharedChunk(Option<Chunk>);
+pub(super) struct SharedChunk {
+    chunk: Option<Chunk>,
+    /// Chunks that are used up, the oldest first. Once the last slice of one is gone it is read into again: memory that the system
+    /// hands out anew costs a page fault for every 4 KiB.
+    lent: VecDeque<Chunk>,
+    lent_bytes: usize,
+}
 
 impl SharedChunk {
     /// A chunk with at least `room` bytes of room.
     fn take(&mut self, room: usize) -> Chunk {
-        match self.0.take_if(|chunk| chunk.room() >= room) {
-            Some(chunk) => chunk,
-            None => Chunk::new(room.max(CHUNK_BYTES)),
+        if let Some(chunk) = self.chunk.take() {
+            if chunk.room() >= room {
+                return chunk;
+            }
+            self.lend(chunk);
+        }
+        let len = room.max(CHUNK_BYTES);
+        // The log lets go of what it keeps in about the order that it came in, so the first ones are the likely ones.
+        let free = self.lent.iter_mut().position(|lent| lent.reclaim(len));
+        match free.and_then(|at| self.lent.remove(at)) {
+            Some(chunk) => {
+                self.lent_bytes -= chunk.allocated;
+                chunk
+            }
+            None => Chunk::new(len),
         }
     }
 
     /// Gives a chunk back in which nothing is left.
     fn give(&mut self, chunk: Chunk) {
-        if self.0.as_ref().is_none_or(|own| own.room() < chunk.room()) {
-            self.0 = Some(chunk);
+        match &mut self.chunk {
+            Some(own) if own.room() >= chunk.room() => self.lend(chunk),
+            own => {
+                if let Some(smaller) = own.replace(chunk) {
+                    self.lend(smaller);
+                }
+            }
+        }
+    }
+
+    /// Keeps a chunk for when nobody has slices of it.
+    fn lend(&mut self, mut chunk: Chunk) {
+        chunk.bytes.clear();
+        (chunk.begin, chunk.end) = (0, 0);
+        self.lent_bytes += chunk.allocated;
+        self.lent.push_back(chunk);
+        while self.lent_bytes > MOST_LENT_BYTES
+            && let Some(oldest) = self.lent.pop_front()
+        {
+            self.lent_bytes -= oldest.allocated;
         }
     }
 
     /// Gives the memory back to the system: there is nothing to do.
     pub(super) fn release(&mut self) {
-        self.0 = None;
+        *self = Self::default();
     }
 }
 
@@ -187,6 +239,7 @@ impl Receiver {
         let more = missing.min(held.max(self.trust)).max(LEAST_ROOM);
         let mut chunk = shared.take(held + more);
         chunk.put(own.received());
+        shared.lend(own);
         chunk
     }
 
@@ -321,6 +374,49 @@ mod tests {
             let taken = receiver.chunk.as_ref().unwrap().bytes.len();
             assert!(taken <= 2 * sent + CHUNK_BYTES, "{taken} for {sent}");
         }
+    }
+
+    #[test]
+    fn chunks_are_read_into_again_when_their_slices_are_gone() {
+        let mut shared = SharedChunk::default();
+        let mut receiver = Receiver::default();
+        let stream = frame(0, 10_000);
+        let mut kept = VecDeque::new();
+        let mut places = std::collections::BTreeSet::new();
+        for _ in 0..2000 {
+            for frame in feed(&mut receiver, &mut shared, &stream, usize::MAX) {
+                assert!(frame[..] == stream[4..]);
+                places.insert(frame.as_ptr() as usize & !(CHUNK_BYTES - 1));
+                kept.push_back(frame);
+            }
+            // The log keeps so much of it.
+            if kept.len() > 100 {
+                kept.pop_front();
+            }
+            for frame in kept.iter().take(1) {
+                assert!(frame[..] == stream[4..], "nobody wrote into it");
+            }
+        }
+        // 20 MB went through; 100 frames are eight chunks, each on up to two multiples of its size.
+        assert!(places.len() <= 30, "{}", places.len());
+        assert!(shared.lent_bytes <= 14 * CHUNK_BYTES);
+        shared.release();
+        assert!(kept.iter().all(|frame| frame[..] == stream[4..]));
+    }
+
+    #[test]
+    fn what_nobody_gives_back_is_not_waited_for_without_bounds() {
+        let mut shared = SharedChunk::default();
+        let mut receiver = Receiver::default();
+        let stream = frame(0, 100_000);
+        let mut kept = Vec::new();
+        for _ in 0..1000 {
+            kept.extend(feed(&mut receiver, &mut shared, &stream, usize::MAX));
+        }
+        assert!(shared.lent_bytes <= MOST_LENT_BYTES);
+        let sum: usize = shared.lent.iter().map(|chunk| chunk.allocated).sum();
+        assert_eq!(sum, shared.lent_bytes);
+        assert!(kept.iter().all(|frame| frame[..] == stream[4..]));
     }
 
     #[test]
