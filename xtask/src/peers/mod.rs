@@ -1,4 +1,4 @@
-//! `cargo xtask bench peers [--json] [--quick]`: `ottla serve` beside a JVM Kafka of the current release, in one run, with the same
+//! `cargo xtask bench peers [--quick] [--json]`: `ottla serve` beside a JVM Kafka of the current release, in one run, with the same
 //! load generators: Kafka's own perf tools, and librdkafka. docs/internals/peers.md says how to read it.
 
 mod broker;
@@ -50,7 +50,7 @@ pub fn main(args: &[String]) -> Outcome {
         match arg.as_str() {
             "--json" => as_json = true,
             "--quick" => quick = true,
-            _ => return Err("usage: cargo xtask bench peers [--json] [--quick]".into()),
+            _ => return Err("usage: cargo xtask bench peers [--quick] [--json]".into()),
         }
     }
     let generators = Generators::prepare()?;
