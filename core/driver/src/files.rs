@@ -25,10 +25,10 @@ use std::{
 /// How a [`FileStorage`] trades memory for system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStorageOptions {
-    /// Most bytes of recent appends that one file keeps in memory. 4 MiB.
+    /// Most bytes of recent appends that one file keeps in memory. 2 MiB.
     pub tail_bytes: usize,
     /// About how many bytes of recent appends all files together keep: with many files that are written, each keeps less, but
-    /// always at least 64 KiB. 32 MiB.
+    /// always at least 64 KiB. 8 MiB.
     pub all_tails_bytes: usize,
     /// Whether files are mapped. Without, all that is not in memory is read with `pread`: slower, but if something else cuts a
     /// file short while it is read, that is an error and not a signal. True.
@@ -38,8 +38,8 @@ pub struct FileStorageOptions {
 impl Default for FileStorageOptions {
     fn default() -> Self {
         Self {
-            tail_bytes: 4 << 20,
-            all_tails_bytes: 32 << 20,
+            tail_bytes: 2 << 20,
+            all_tails_bytes: 8 << 20,
             map_files: true,
         }
     }

@@ -16,7 +16,7 @@ const LEAST_ROOM: usize = 16 << 10;
 /// Produces from this size on are slices of their chunk; smaller ones are copied.
 const SHARED_FROM: usize = 2 << 10;
 /// Most bytes of chunks that are waited for: as many as the log keeps of recent appends.
-const MOST_LENT_BYTES: usize = 32 << 20;
+const MOST_LENT_BYTES: usize = 8 << 20;
 /// A connection that has sent a frame of some size gets room for the next of that size at once, up to this.
 const MOST_TRUST: usize = 1 << 20;
 
