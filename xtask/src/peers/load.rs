@@ -180,13 +180,7 @@ impl Load {
         all
     }
 
-    /// Runs it against a broker that does nothing else.
-    pub fn run(&self, generators: &Generators, broker: &mut Broker) -> Outcome<Measured> {
-        let tool = if self.tool == Tool::Librdkafka {
-            "librdkafka"
-        } else {
-            "perf"
-        };
+    fn topic(&self) -> String {
         let Self {
             size,
             partitions,
@@ -194,11 +188,43 @@ impl Load {
             codec,
             ..
         } = self;
-        let topic = format!("{tool}-{size}-{partitions}-{acks}-{codec}");
         // The consumer reads what the producer wrote.
-        if self.tool != Tool::Consumer {
-            generators.create_topic(broker, &topic, *partitions)?;
+        let tool = if self.tool == Tool::Librdkafka {
+            "librdkafka"
+        } else {
+            "perf"
+        };
+        format!("{tool}-{size}-{partitions}-{acks}-{codec}")
+    }
+
+    /// How often it is run. What a consumer is given doesn't change, and it is over soon.
+    pub fn rounds(&self) -> usize {
+        if self.tool == Tool::Consumer { 3 } else { 1 }
+    }
+
+    /// Makes its topic, unless it is there.
+    pub fn prepare(&self, generators: &Generators, brokers: [&Broker; 2]) -> Outcome {
+        if self.tool == Tool::Consumer {
+            return Ok(());
         }
+        brokers
+            .into_iter()
+            .try_for_each(|broker| generators.create_topic(broker, &self.topic(), self.partitions))
+    }
+
+    /// Deletes its topic, unless it is still needed: it would be gigabytes at the end.
+    pub fn tidy_up(&self, generators: &Generators, brokers: [&Broker; 2]) -> Outcome {
+        if self.tool == Tool::Producer && self.acks == "all" {
+            return Ok(());
+        }
+        brokers
+            .into_iter()
+            .try_for_each(|broker| generators.delete_topic(broker, &self.topic()))
+    }
+
+    /// Runs it against a broker that does nothing else.
+    pub fn run(&self, generators: &Generators, broker: &mut Broker) -> Outcome<Measured> {
+        let topic = self.topic();
         let before = broker.cpu_seconds();
         let per_second = match self.tool {
             Tool::Producer => self.produce(generators, broker, &topic)?,
@@ -206,10 +232,6 @@ impl Load {
             Tool::Librdkafka => self.librdkafka(generators, broker, &topic)?,
         };
         let used = broker.cpu_seconds() - before;
-        // It would be gigabytes at the end. The consumer wants what the producer has written.
-        if self.tool != Tool::Producer || self.acks != "all" {
-            generators.delete_topic(broker, &topic)?;
-        }
         Ok(Measured {
             per_second,
             cpu_us: used / self.messages as f64 * 1e6,

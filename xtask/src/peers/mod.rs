@@ -67,26 +67,33 @@ pub fn main(args: &[String]) -> Outcome {
     });
     step("warming up, so that the JVM has compiled what matters");
     for load in Load::warm_up() {
+        load.prepare(&generators, [&kafka, &ottla])?;
         load.run(&generators, &mut kafka)?;
         load.run(&generators, &mut ottla)?;
+        load.tidy_up(&generators, [&kafka, &ottla])?;
     }
     for load in Load::all(quick) {
         step(&load.to_string());
+        load.prepare(&generators, [&kafka, &ottla])?;
+        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         // In turns, so that what else the machine does hits both.
-        let theirs = load.run(&generators, &mut kafka)?;
-        let ours = load.run(&generators, &mut ottla)?;
+        for _ in 0..load.rounds() {
+            theirs.push(load.run(&generators, &mut kafka)?);
+            ours.push(load.run(&generators, &mut ottla)?);
+        }
+        load.tidy_up(&generators, [&kafka, &ottla])?;
         rows.push(Compared {
             what: load.to_string(),
             unit: "k messages/s",
-            kafka: theirs.per_second / 1e3,
-            ottla: ours.per_second / 1e3,
+            kafka: median(theirs.iter().map(|one| one.per_second / 1e3)),
+            ottla: median(ours.iter().map(|one| one.per_second / 1e3)),
             goal: Goal::AtLeast(1.0),
         });
         rows.push(Compared {
             what: format!("  the broker's CPU, {load}"),
             unit: "µs/message",
-            kafka: theirs.cpu_us,
-            ottla: ours.cpu_us,
+            kafka: median(theirs.iter().map(|one| one.cpu_us)),
+            ottla: median(ours.iter().map(|one| one.cpu_us)),
             goal: Goal::AtMost(0.5),
         });
     }
