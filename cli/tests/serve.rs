@@ -1,5 +1,6 @@
 //! `ottla serve` as people run it: the program, its arguments, its signals, and kcat.
 
+#[allow(dead_code)] // shared with other tests
 mod served;
 
 use served::{Served, has_kcat, ottla, text};

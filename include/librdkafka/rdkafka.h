@@ -2368,6 +2368,23 @@ RD_EXPORT const rd_kafka_DeleteGroups_result_t *rd_kafka_event_DeleteGroups_resu
 RD_EXPORT const rd_kafka_group_result_t **rd_kafka_DeleteGroups_result_groups(const rd_kafka_DeleteGroups_result_t *result, size_t *cntp);
 
 /**
+ * The group's error; null if there is none.
+ */
+RD_EXPORT const rd_kafka_error_t *rd_kafka_group_result_error(const rd_kafka_group_result_t *groupres);
+
+/**
+ * The group's id.
+ */
+RD_EXPORT const char *rd_kafka_group_result_name(const rd_kafka_group_result_t *groupres);
+
+/**
+ * The partitions with their offsets and errors; null where it is about none.
+ */
+RD_EXPORT const rd_kafka_topic_partition_list_t *rd_kafka_group_result_partitions(const rd_kafka_group_result_t *groupres);
+
+/* ---- Administration: offsets of consumer groups ---- */
+
+/**
  * Whose committed offsets to list: those of these partitions, or all (null). Null for a null name.
  */
 RD_EXPORT rd_kafka_ListConsumerGroupOffsets_t *rd_kafka_ListConsumerGroupOffsets_new(const char *group_id, const rd_kafka_topic_partition_list_t *partitions);
@@ -2459,21 +2476,6 @@ RD_EXPORT const rd_kafka_DeleteConsumerGroupOffsets_result_t *rd_kafka_event_Del
  * The group with its partitions: an array of `*cntp`.
  */
 RD_EXPORT const rd_kafka_group_result_t **rd_kafka_DeleteConsumerGroupOffsets_result_groups(const rd_kafka_DeleteConsumerGroupOffsets_result_t *result, size_t *cntp);
-
-/**
- * The group's error; null if there is none.
- */
-RD_EXPORT const rd_kafka_error_t *rd_kafka_group_result_error(const rd_kafka_group_result_t *groupres);
-
-/**
- * The group's id.
- */
-RD_EXPORT const char *rd_kafka_group_result_name(const rd_kafka_group_result_t *groupres);
-
-/**
- * The partitions with their offsets and errors; null where it is about none.
- */
-RD_EXPORT const rd_kafka_topic_partition_list_t *rd_kafka_group_result_partitions(const rd_kafka_group_result_t *groupres);
 
 /* ---- Administration: settings ---- */
 
