@@ -660,6 +660,7 @@ mod tests {
         assert_eq!(answer.topics[0].partitions[0].committed_offset, 49);
         assert!(values(&h.fetch("t", 0, 0).records).is_empty());
         let id = h.send_produce("t", 0, 1, crate::testing::batch(&["v"]));
+        h.sync_all();
         assert_eq!(produced(h.take_answer(id).unwrap()).base_offset, 0);
     }
 }
