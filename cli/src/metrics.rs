@@ -1,9 +1,12 @@
 //! `--metrics HOST:PORT`: Prometheus text, with Kafka's names for what Kafka measures, as its JMX exporter spells them.
 //! docs/internals/metrics.md lists them.
 
-use ottla::{Broker, BrokerMetrics, PartitionMetrics, Server, ServerCounters};
+use ottla::{
+    Broker, BrokerMetrics, ClientMetric, ClientMetricKind, ClientMetricValue, ClientMetrics,
+    PartitionMetrics, Server, ServerCounters, TelemetryMetrics,
+};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -118,7 +121,130 @@ fn text(broker: &BrokerMetrics, server: &ServerCounters, up: Duration) -> String
         "Since the daemon was started.",
         up.as_secs_f64(),
     );
+    if let Some(counted) = &broker.telemetry {
+        telemetry(&mut page, counted);
+    }
+    clients(&mut page, &broker.clients);
     page.text
+}
+
+/// How it went with what clients push: Kafka's `client-metrics`, and what is ours.
+fn telemetry(page: &mut Page, counted: &TelemetryMetrics) {
+    let all = [
+        (
+            "kafka_server_client_metrics_instance_count",
+            "gauge",
+            "Clients that were asked for metrics, or pushed some.",
+            counted.instances as u64,
+        ),
+        (
+            "kafka_server_client_metrics_unknown_subscription_request_count",
+            "counter",
+            "Pushes for a subscription that had changed.",
+            counted.unknown_subscriptions,
+        ),
+        (
+            "kafka_server_client_metrics_throttle_count",
+            "counter",
+            "Requests that came too early.",
+            counted.throttled,
+        ),
+        (
+            "kafka_server_client_metrics_plugin_export_count",
+            "counter",
+            "Pushes that were taken.",
+            counted.taken,
+        ),
+        (
+            "kafka_server_client_metrics_plugin_error_count",
+            "counter",
+            "Pushes that could not be read.",
+            counted.unreadable,
+        ),
+        (
+            "ottla_client_metrics_left_out_total",
+            "counter",
+            "Values that clients pushed beyond a bound, or of a kind that is not known.",
+            counted.left_out,
+        ),
+    ];
+    for (name, kind, help, value) in all {
+        page.one(name, kind, help, value as f64);
+    }
+}
+
+/// What clients pushed (KIP-714), a metric under one heading for all clients.
+fn clients(page: &mut Page, clients: &[ClientMetrics]) {
+    let mut by_name: BTreeMap<String, Vec<(&ClientMetrics, &ClientMetric)>> = BTreeMap::new();
+    for client in clients {
+        for metric in &client.metrics {
+            let of = by_name.entry(name_of(metric.name())).or_default();
+            of.push((client, metric));
+        }
+    }
+    for (name, metrics) in by_name {
+        let first = metrics[0].1.kind;
+        let kind = match first {
+            // Clients that don't agree, or two names of theirs that are one here.
+            _ if metrics.iter().any(|(_, metric)| metric.kind != first) => "untyped",
+            ClientMetricKind::Counter => "counter",
+            ClientMetricKind::Gauge => "gauge",
+            ClientMetricKind::Histogram => "histogram",
+        };
+        page.metric(&name, kind, "Pushed by clients.");
+        let mut told = BTreeSet::new();
+        for (client, metric) in metrics {
+            let labels = labels_of(client, metric);
+            // Once each, or a scraper could take neither.
+            if !told.insert(labels.clone()) {
+                continue;
+            }
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (&**k, &**v)).collect();
+            match &metric.value {
+                ClientMetricValue::Number(value) => page.row(&labels, *value),
+                ClientMetricValue::Histogram {
+                    bounds,
+                    counts,
+                    count,
+                    sum,
+                } => page.histogram(&labels, (bounds, counts), *count, *sum),
+            }
+        }
+    }
+}
+
+/// `org.apache.kafka.producer.connection.creation.total` is `kafka_client_producer_connection_creation_total`.
+fn name_of(name: &str) -> String {
+    let own = name.strip_prefix("org.apache.kafka.").unwrap_or(name);
+    format!("kafka_client_{}", word(own))
+}
+
+/// What of a name can be in a name here.
+fn word(name: &str) -> String {
+    let fits = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    name.chars().map(fits).collect()
+}
+
+/// Who the client is, and the metric's attributes: each label once, and none that has a meaning of its own.
+fn labels_of(client: &ClientMetrics, metric: &ClientMetric) -> Vec<(String, String)> {
+    let mut labels = vec![
+        (
+            "client_instance_id".to_owned(),
+            client.client_instance_id.to_string(),
+        ),
+        ("client_id".to_owned(), client.client_id.to_string()),
+    ];
+    for (key, value) in metric.attributes() {
+        let mut key = word(key);
+        if key.starts_with("__") || !key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        {
+            key.insert_str(0, "attribute_");
+        }
+        if key != "le" && labels.iter().all(|(other, _)| *other != key) {
+            labels.push((key, value.to_owned()));
+        }
+    }
+    labels
 }
 
 /// A topic's counters: how they are read out of a partition's numbers.
@@ -383,7 +509,35 @@ impl Page {
         if !labels.is_empty() {
             self.text.push('}');
         }
-        let _ = writeln!(self.text, " {value}");
+        let _ = match value {
+            f64::INFINITY => writeln!(self.text, " +Inf"),
+            f64::NEG_INFINITY => writeln!(self.text, " -Inf"),
+            value => writeln!(self.text, " {value}"),
+        };
+    }
+
+    /// A row for each bucket, cumulative, and for count and sum.
+    fn histogram(
+        &mut self,
+        labels: &[(&str, &str)],
+        (bounds, counts): (&[f64], &[u64]),
+        count: u64,
+        sum: f64,
+    ) {
+        let mut below = 0u64;
+        for (bound, inside) in bounds.iter().zip(counts) {
+            below = below.saturating_add(*inside);
+            if !bound.is_finite() {
+                continue;
+            }
+            let bound = bound.to_string();
+            let labels: Vec<_> = labels.iter().copied().chain([("le", &*bound)]).collect();
+            self.part("_bucket", &labels, below as f64);
+        }
+        let labels_of_all: Vec<_> = labels.iter().copied().chain([("le", "+Inf")]).collect();
+        self.part("_bucket", &labels_of_all, count as f64);
+        self.part("_count", labels, count as f64);
+        self.part("_sum", labels, sum);
     }
 
     fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
@@ -441,6 +595,79 @@ mod tests {
         assert!(get("/other").starts_with("HTTP/1.1 404"));
         drop(served.lock().unwrap().take());
         assert_eq!(get("/metrics"), "", "what is stopped has nothing to say");
+    }
+
+    #[test]
+    fn what_clients_pushed_has_prometheus_names_and_labels() {
+        let number = ClientMetricValue::Number;
+        let (counter, gauge) = (ClientMetricKind::Counter, ClientMetricKind::Gauge);
+        let client = |id: u8, metrics: Vec<ClientMetric>| ClientMetrics {
+            client_instance_id: ottla::Uuid([id; 16]),
+            client_id: "c \"1\"".into(),
+            metrics,
+        };
+        let histogram = ClientMetricValue::Histogram {
+            bounds: vec![0.5, f64::INFINITY],
+            counts: vec![1, 2, 0],
+            count: 3,
+            sum: 4.5,
+        };
+        let odd = [
+            ("node.id", "1"),
+            ("node-id", "2"),
+            ("client_id", "x"),
+            ("le", "x"),
+            ("__name__", "x"),
+            ("1", "\n"),
+        ];
+        let all = [
+            client(
+                0,
+                vec![
+                    ClientMetric::new(
+                        "org.apache.kafka.producer.a.total",
+                        &odd,
+                        counter,
+                        number(2.0),
+                    ),
+                    ClientMetric::new("my.app-a", &[], gauge, number(f64::INFINITY)),
+                    ClientMetric::new("my.app.a", &[], counter, number(1.0)),
+                    ClientMetric::new("h", &[("k", "v")], ClientMetricKind::Histogram, histogram),
+                ],
+            ),
+            client(
+                1,
+                vec![ClientMetric::new(
+                    "org.apache.kafka.producer.a.total",
+                    &[],
+                    counter,
+                    number(3.0),
+                )],
+            ),
+        ];
+        let mut page = Page::default();
+        clients(&mut page, &all);
+        let zero = "client_instance_id=\"AAAAAAAAAAAAAAAAAAAAAA\",client_id=\"c \\\"1\\\"\"";
+        let one = "client_instance_id=\"AQEBAQEBAQEBAQEBAQEBAQ\",client_id=\"c \\\"1\\\"\"";
+        let expected = [
+            "# HELP kafka_client_h Pushed by clients.".to_owned(),
+            "# TYPE kafka_client_h histogram".to_owned(),
+            format!("kafka_client_h_bucket{{{zero},k=\"v\",le=\"0.5\"}} 1"),
+            format!("kafka_client_h_bucket{{{zero},k=\"v\",le=\"+Inf\"}} 3"),
+            format!("kafka_client_h_count{{{zero},k=\"v\"}} 3"),
+            format!("kafka_client_h_sum{{{zero},k=\"v\"}} 4.5"),
+            "# HELP kafka_client_my_app_a Pushed by clients.".to_owned(),
+            "# TYPE kafka_client_my_app_a untyped".to_owned(),
+            format!("kafka_client_my_app_a{{{zero}}} +Inf"),
+            "# HELP kafka_client_producer_a_total Pushed by clients.".to_owned(),
+            "# TYPE kafka_client_producer_a_total counter".to_owned(),
+            format!(
+                "kafka_client_producer_a_total{{{zero},node_id=\"1\",attribute___name__=\"x\",attribute_1=\"\\n\"}} 2"
+            ),
+            format!("kafka_client_producer_a_total{{{one}}} 3"),
+        ];
+        let lines: Vec<&str> = page.text.lines().collect();
+        assert_eq!(lines, expected);
     }
 
     #[test]

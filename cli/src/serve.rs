@@ -35,7 +35,8 @@ in memory only.
   --config FILE          settings, in the syntax of Kafka's server.properties
   --set NAME=VALUE       a setting; counts more than those of the file; may be repeated. BROKER_CONFIGURATION.md has all
   --threads N            event loops (one for each core, at most 8)
-  --metrics HOST:PORT    Prometheus text at http://HOST:PORT/metrics; loopback only
+  --metrics HOST:PORT    Prometheus text at http://HOST:PORT/metrics; loopback only. Clients are asked for theirs, too
+                         (client.telemetry.enable=false leaves them alone)
   --log-level LEVEL      error, warn, info (the default) or debug
   --log-format FORMAT    text (the default) or json
 
@@ -147,9 +148,15 @@ impl Settings {
         let of_machine = (!is_set).then_some(server.threads);
         let count = arguments.threads.or(of_machine).map(|n| n.to_string());
         let pairs = known.iter().map(|(name, value)| (&**name, &**value));
-        let properties =
-            ServerProperties::parse(pairs.chain(count.as_deref().map(|n| (threads, n))))
-                .map_err(|error| error.to_string())?;
+        // Where metrics are told, those of clients are taken.
+        let telemetry = "client.telemetry.enable";
+        let tells = arguments.metrics.is_some() && !known.iter().any(|(name, _)| name == telemetry);
+        let implied = [
+            count.as_deref().map(|n| (threads, n)),
+            tells.then_some((telemetry, "true")),
+        ];
+        let properties = ServerProperties::parse(pairs.chain(implied.into_iter().flatten()))
+            .map_err(|error| error.to_string())?;
         server.threads = properties.sockets.network_threads;
         server
             .apply(&properties.sockets)

@@ -8,7 +8,11 @@ use ottla_driver::rehearse;
 
 fuzz_target!(|input: (bool, Vec<u8>, Vec<u8>)| {
     let (sync, cuts, bytes) = input;
-    let durability = if sync { Durability::Fsync } else { Durability::Os };
+    let durability = if sync {
+        Durability::Fsync
+    } else {
+        Durability::Os
+    };
     let heard = rehearse(durability, 1 << 16, &cuts, &bytes);
     // Answers of a connection that is closed may be cut off anywhere.
     if !heard.closed && !sync {

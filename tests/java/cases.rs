@@ -39,6 +39,10 @@ pub fn run(
         .arg(&server.address)
         .arg(dir)
         .args(wanted)
+        .env(
+            "OTTLA_METRICS",
+            server.metrics.as_deref().unwrap_or_default(),
+        )
         .stderr(stacks_file)
         .output()
         .map_err(|error| format!("java: {error}"))?;

@@ -96,7 +96,7 @@ fn prove() -> Outcome {
             tools::run(&java, against, &dir, &wanted, &mut tally)?;
         } else {
             let mut server = match against {
-                Against::Ottla => Server::ottla(&dir, "broker")?,
+                Against::Ottla => Server::ottla(&dir, "broker", part == "clients")?,
                 Against::Jvm => Server::kafka(&java, &dir, "broker")?,
             };
             cases::run(&java, against, part, &server, &dir, &wanted, &mut tally)?;

@@ -77,6 +77,8 @@ pub struct Server {
     /// A JVM Kafka ends with its standard input, Ottla by a signal.
     jvm: bool,
     pub address: String,
+    /// Where its page of metrics is, if it has one.
+    pub metrics: Option<String>,
     pub data: PathBuf,
     log: PathBuf,
 }
@@ -134,6 +136,7 @@ impl Server {
             child,
             jvm: true,
             address,
+            metrics: None,
             data,
             log,
         };
@@ -141,14 +144,17 @@ impl Server {
         Ok(server)
     }
 
-    /// `ottla serve` on a fresh directory below `dir`.
-    pub fn ottla(dir: &Path, name: &str) -> Outcome<Self> {
+    /// `ottla serve` on a fresh directory below `dir`, with a page of metrics or without.
+    pub fn ottla(dir: &Path, name: &str, metrics: bool) -> Outcome<Self> {
         let dir = dir.join(name);
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
         let (data, log, out) = (dir.join("data"), dir.join("log"), dir.join("out"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
         command.arg("serve").arg(&data);
         command.args(["--listen", "127.0.0.1:0"]);
+        if metrics {
+            command.args(["--metrics", "127.0.0.1:0"]);
+        }
         for (setting, value) in SETTINGS {
             command.args(["--set", &format!("{setting}={value}")]);
         }
@@ -162,6 +168,7 @@ impl Server {
             child,
             jvm: false,
             address: String::new(),
+            metrics: None,
             data,
             log,
         };
@@ -176,6 +183,10 @@ impl Server {
                     .and_then(|line| Some(line.strip_prefix("ottla: listening on ")?.to_string())))
             },
         )?;
+        // It said so before it said where it listens.
+        let said = server.said();
+        let page = said.split_once("metrics address=");
+        server.metrics = page.and_then(|(_, rest)| Some(rest.split_whitespace().next()?.into()));
         Ok(server)
     }
 

@@ -237,7 +237,7 @@ pub fn run(
 ) -> Outcome {
     let mut kafka = Server::kafka(java, dir, "kafka")?;
     let mut other = match against {
-        Against::Ottla => Server::ottla(dir, "ottla")?,
+        Against::Ottla => Server::ottla(dir, "ottla", false)?,
         Against::Jvm => Server::kafka(java, dir, "control")?,
     };
     let files = dir.join("files");

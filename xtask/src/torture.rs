@@ -293,6 +293,7 @@ fn fuzz(extent: Extent) -> Outcome<Command> {
         "decompress",
         "request",
         "response",
+        "telemetry",
     ];
     let seconds = extent.minutes.unwrap_or(targets.len() as u64) * 60 / targets.len() as u64;
     let place = target_dir.display();

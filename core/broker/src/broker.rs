@@ -5,7 +5,7 @@ use core::{fmt, net::IpAddr};
 
 use hashbrown::HashMap;
 use ottla_log::{LogError, Recovery, Storage, StorageError};
-use ottla_protocol::{ErrorCode, Request, Response, Str};
+use ottla_protocol::{ErrorCode, Request, Response, Str, Uuid};
 use ottla_record::{Codecs, Now};
 
 use crate::{
@@ -27,9 +27,13 @@ use crate::{
     share_groups::{ShareGroupOutput, ShareGroups},
     share_partitions::{ShareGroupSettings, ShareOutput, SharePartitions},
     state_files::KafkaMark,
+    telemetry::{Telemetry, Who},
     topics::{OFFSETS_TOPIC, SHARE_STATE_TOPIC, Topics},
     transactions::{TransactionCoordinator, TransactionOutput, markers::Markers, waiting::Waiting},
 };
+
+/// Bytes that are kept of the name of a client's software, and of its version.
+const LONGEST_SOFTWARE: usize = 256;
 
 /// Why a broker can't open or close.
 #[derive(Debug)]
@@ -108,6 +112,7 @@ pub struct Broker {
     /// Settings that were changed while it ran, this time or before; those of topics are with them.
     pub(crate) configs: DynamicConfigs,
     pub(crate) quotas: Quotas,
+    pub(crate) telemetry: Telemetry,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) identity: Identity,
     /// How far a JVM Kafka had come on this directory when its topics were taken over.
@@ -192,6 +197,7 @@ impl Broker {
             start_config,
             configs,
             quotas: Quotas::default(),
+            telemetry: Telemetry::default(),
             storage,
             identity,
             kafka: KafkaMark::default(),
@@ -249,22 +255,24 @@ impl Broker {
             host: self.config.host.clone(),
             port: self.config.port,
         };
-        self.handle_accept(now, conn, client_host, endpoint);
+        self.handle_accept(now, conn, client_host, None, endpoint);
     }
 
-    /// As [`Broker::handle_connect`], for a client that came to a listener with an advertised address of its own.
+    /// As [`Broker::handle_connect`], for a client that came from a port to a listener with an advertised address of its own.
     pub fn handle_accept(
         &mut self,
         _now: Now,
         conn: ConnId,
         client_host: &str,
+        client_port: Option<u16>,
         endpoint: Endpoint,
     ) {
-        let host = client_host.into();
         let peer = Peer {
-            host,
+            host: client_host.into(),
+            port: client_port,
             endpoint,
             client_id: Str::new(),
+            software: None,
         };
         self.connections.insert(conn, peer);
         // Whoever comes first is told what open found; before, nobody was there to be told.
@@ -280,6 +288,7 @@ impl Broker {
             return;
         }
         self.drop_waiting_of(conn);
+        self.telemetry.handle_disconnect(conn);
         for id in self.purgatory.fetches_of(conn) {
             if self.purgatory.is_share_fetch(id) {
                 if let Some(fetch) = self.purgatory.take_share_fetch(id) {
@@ -324,13 +333,14 @@ impl Broker {
             correlation_id,
             api_version,
         };
-        if self.closed || !api::is_served(request.api_key(), api_version) {
+        if self.closed || !api::is_served(request.api_key(), api_version, &self.config) {
             if !self.closed && matches!(request, Request::ApiVersions(_)) {
                 let reply = ReplyTo {
                     api_version: 0,
                     ..reply
                 };
-                self.respond(reply, api::api_versions::unsupported_version());
+                let answer = api::api_versions::unsupported_version(&self.config);
+                self.respond(reply, answer);
                 return;
             }
             self.handle_disconnect(now, conn);
@@ -370,6 +380,35 @@ impl Broker {
     pub fn connection_throttle_ms(&mut self, now: Now, address: IpAddr) -> Option<u32> {
         let throttle_ms = self.quotas.connecting(now, address).err()?;
         u32::try_from(throttle_ms).ok()
+    }
+
+    /// What a client says that it is, with an `ApiVersions`.
+    pub(crate) fn note_software(&mut self, conn: ConnId, (name, version): (Str, Str)) {
+        // Nobody else asks for it, and there may be very many connections.
+        if self.config.client_telemetry
+            && let Some(peer) = self.connections.get_mut(&conn)
+        {
+            let kept = |word: Str| Str::from(&word[..word.floor_char_boundary(LONGEST_SOFTWARE)]);
+            peer.software = Some((kept(name), kept(version)));
+        }
+    }
+
+    /// Who a client that has to do with telemetry is.
+    pub(crate) fn who(&self, context: &RequestContext, instance_id: Uuid) -> Who {
+        let peer = self.connections.get(&context.reply.conn);
+        let software = peer.and_then(|peer| peer.software.clone());
+        // What Kafka says of clients that don't say it.
+        let unknown = || (Str::from_static("unknown"), Str::from_static("unknown"));
+        let (software_name, software_version) = software.unwrap_or_else(unknown);
+        let address = &*context.client_host;
+        Who {
+            instance_id,
+            client_id: context.client_id.clone(),
+            software_name,
+            software_version,
+            source_address: address.strip_prefix('/').unwrap_or(address).into(),
+            source_port: peer.and_then(|peer| peer.port),
+        }
     }
 
     /// Does what a handler says.
@@ -444,6 +483,7 @@ impl Broker {
             self.groups.handle_timeout(now);
         }
         self.share_due(now);
+        self.telemetry.handle_timeout(now);
         self.transactions.handle_timeout(now);
         self.expire_waiting(now);
         self.keep_house(now);
@@ -461,6 +501,7 @@ impl Broker {
             self.groups.poll_timeout(),
             self.share_groups.poll_timeout(),
             self.share.poll_timeout(),
+            self.telemetry.poll_timeout(),
             self.transactions.poll_timeout(),
             self.waiting.next_deadline_us(),
             self.housekeeping.next_us(),

@@ -95,6 +95,11 @@ pub struct BrokerConfig {
     pub max_request_partitions: usize,
     /// `offsets.topic.segment.bytes`: `segment.bytes` of `__consumer_offsets` when it is created; default 100 MiB.
     pub offsets_segment_bytes: i32,
+    /// `client.telemetry.enable`: whether metrics that clients push are taken (KIP-714), and told by [`crate::Broker::metrics`]; default
+    /// false. Kafka does if one of its `metric.reporters` takes them.
+    pub client_telemetry: bool,
+    /// `telemetry.max.bytes`: of one push, compressed; default 1 MiB.
+    pub telemetry_max_bytes: i32,
     /// What a `server.properties` said, by name: DescribeConfigs tells what was given from what is the default. Whoever fills
     /// this fills the fields as well ([`crate::configs::ServerProperties`] does).
     pub properties: BTreeMap<String, String>,
@@ -134,6 +139,8 @@ impl Default for BrokerConfig {
             delete_topics: true,
             max_request_partitions: 2000,
             offsets_segment_bytes: 104_857_600,
+            client_telemetry: false,
+            telemetry_max_bytes: 1 << 20,
             properties: BTreeMap::new(),
             groups: GroupConfig {
                 partitions: 4,

@@ -21,10 +21,14 @@ pub struct Endpoint {
 pub(crate) struct Peer {
     /// Its address without port.
     pub(crate) host: Str,
+    /// Its port, if it came over a network.
+    pub(crate) port: Option<u16>,
     /// The advertised address of the listener that it came to.
     pub(crate) endpoint: Endpoint,
     /// What it called itself last, as long as somebody's time is limited.
     pub(crate) client_id: Str,
+    /// Name and version of its software, if it told them and somebody is to know.
+    pub(crate) software: Option<(Str, Str)>,
 }
 
 /// Where an answer goes. A handler that can't answer yet keeps this (it is `Copy`) and returns [`Handled::Deferred`].

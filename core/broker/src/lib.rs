@@ -32,6 +32,7 @@ mod random;
 mod share_groups;
 mod share_partitions;
 mod state_files;
+mod telemetry;
 #[cfg(test)]
 mod testing;
 mod topic_config;
@@ -50,6 +51,9 @@ pub use metrics::{BrokerMetrics, PartitionMetrics};
 pub use output::{Output, RequestEnvelope, SyncId, throttle_ms};
 pub use share_partitions::{
     SHARE_GROUP_CONFIGS, ShareConfig, ShareGroupSettings, ShareOffsetReset,
+};
+pub use telemetry::{
+    ClientMetric, ClientMetricKind, ClientMetricValue, ClientMetrics, TelemetryMetrics,
 };
 pub use topic_config::{TopicCompression, TopicConfig};
 pub use topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};

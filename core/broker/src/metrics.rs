@@ -5,7 +5,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use ottla_protocol::{Str, messages::ListGroupsRequest};
 
-use crate::Broker;
+use crate::{Broker, ClientMetrics, TelemetryMetrics};
 
 /// The numbers of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct PartitionMetrics {
 }
 
 /// The numbers of a broker.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct BrokerMetrics {
     /// Every partition, by topic and number.
     pub partitions: Vec<PartitionMetrics>,
@@ -57,6 +57,10 @@ pub struct BrokerMetrics {
     pub failed_fetches: u64,
     /// Incremental fetch sessions.
     pub fetch_sessions: usize,
+    /// How it went with what clients push; `None` without `client.telemetry.enable`.
+    pub telemetry: Option<TelemetryMetrics>,
+    /// What clients pushed, by client instance id.
+    pub clients: Vec<ClientMetrics>,
 }
 
 /// What is counted besides what the partitions count.
@@ -105,6 +109,11 @@ impl Broker {
             failed_produces: self.counters.failed_produces,
             failed_fetches: self.counters.failed_fetches,
             fetch_sessions: self.sessions.len(),
+            telemetry: self
+                .config
+                .client_telemetry
+                .then(|| self.telemetry.counted()),
+            clients: self.telemetry.clients(),
         }
     }
 }

@@ -90,6 +90,7 @@ pub(crate) fn open(
     );
     broker.quotas = quotas;
     broker.put_groups_in_force();
+    broker.put_subscriptions_in_force();
     broker.open_topics(now, &checkpoints, adopted)?;
     broker.sync_what_was_recovered();
     broker.open_cleaner(now);

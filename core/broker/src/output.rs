@@ -37,6 +37,7 @@ macro_rules! throttle_field {
             DescribeCluster, DescribeProducers, DescribeTransactions, ListTransactions, ConsumerGroupHeartbeat,
             ConsumerGroupDescribe, ListConfigResources, DescribeTopicPartitions, ShareGroupHeartbeat,
             ShareGroupDescribe, ShareFetch, ShareAcknowledge, DescribeShareGroupOffsets, AlterShareGroupOffsets,
+            GetTelemetrySubscriptions, PushTelemetry,
             DeleteShareGroupOffsets
         )
     };

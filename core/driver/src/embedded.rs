@@ -258,13 +258,14 @@ impl EmbeddedBroker {
             host: "localhost".into(),
             port: 0,
         };
-        self.accept("", endpoint, |_| mailbox)
+        self.accept("", None, endpoint, |_| mailbox)
     }
 
-    /// A new connection that came to a listener, which clients are told to reach at `endpoint`.
+    /// A new connection from this address, which came to a listener that clients are told to reach at `endpoint`.
     pub(crate) fn accept(
         &self,
         host: &str,
+        port: Option<u16>,
         endpoint: Endpoint,
         mailbox: impl FnOnce(ConnId) -> Arc<dyn Mailbox>,
     ) -> ConnId {
@@ -272,7 +273,8 @@ impl EmbeddedBroker {
         let conn = ConnId(shared.next_connection.fetch_add(1, Relaxed));
         lock(&shared.mailboxes).insert(conn, mailbox(conn));
         let mut state = lock(&shared.state);
-        state.broker.handle_accept(now(), conn, host, endpoint);
+        let broker = &mut state.broker;
+        broker.handle_accept(now(), conn, host, port, endpoint);
         shared.settle(state, &mut |_, answer| Some(answer));
         conn
     }

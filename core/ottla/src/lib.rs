@@ -87,10 +87,13 @@ pub use event::{
     Delivery, DeliveryBatch, Event, FetchedBatch, LogLine, Persistence, RebalanceKind, Record,
 };
 pub use handle::{GroupMetadata, Handle, InterruptCheck, ProduceRecord, TopicHandle};
-pub use ottla_broker::{BrokerMetrics, PartitionMetrics, Promoted, Promotion};
+pub use ottla_broker::{
+    BrokerMetrics, ClientMetric, ClientMetricKind, ClientMetricValue, ClientMetrics,
+    PartitionMetrics, Promoted, Promotion, TelemetryMetrics,
+};
 pub use ottla_client::{ErrCode, KafkaError, Role, Route};
 pub use ottla_driver::{Server, ServerCounters};
-pub use ottla_protocol::{ErrorCode, Str};
+pub use ottla_protocol::{ErrorCode, Str, Uuid};
 pub use ottla_record::{Header, Headers};
 pub use partition::{TimestampType, TopicPartition, offset};
 pub use producer::{Delivered, NewRecord, Producer};

@@ -11,9 +11,9 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::{SERVED, advertised_versions};
+use super::{SERVED, advertised_versions, is_on};
 use crate::{
-    Broker,
+    Broker, BrokerConfig,
     context::{Handled, RequestContext},
 };
 
@@ -35,23 +35,31 @@ const FEATURES_FROM_ZERO: i16 = 4;
 const WITH_SOFTWARE: i16 = 3;
 
 pub(crate) fn handle(
-    _broker: &mut Broker,
+    broker: &mut Broker,
     _now: Now,
     context: &RequestContext,
     request: ApiVersionsRequest,
 ) -> Handled {
     let named_well = is_software_word(&request.client_software_name)
         && is_software_word(&request.client_software_version);
-    Handled::Respond(if context.api_version >= WITH_SOFTWARE && !named_well {
+    let tells_software = context.api_version >= WITH_SOFTWARE;
+    Handled::Respond(if tells_software && !named_well {
         answer(ErrorCode::INVALID_REQUEST, context.api_version, Vec::new())
     } else {
-        answer(ErrorCode::NONE, context.api_version, served())
+        if tells_software {
+            let software = (
+                request.client_software_name,
+                request.client_software_version,
+            );
+            broker.note_software(context.reply.conn, software);
+        }
+        answer(ErrorCode::NONE, context.api_version, served(&broker.config))
     })
 }
 
 /// The answer, at version 0, to an `ApiVersions` of a version that isn't served: the client then asks again.
-pub(crate) fn unsupported_version() -> Response {
-    answer(ErrorCode::UNSUPPORTED_VERSION, 0, served())
+pub(crate) fn unsupported_version(config: &BrokerConfig) -> Response {
+    answer(ErrorCode::UNSUPPORTED_VERSION, 0, served(config))
 }
 
 fn answer(error_code: ErrorCode, version: i16, api_keys: Vec<ApiVersion>) -> Response {
@@ -87,9 +95,10 @@ fn answer(error_code: ErrorCode, version: i16, api_keys: Vec<ApiVersion>) -> Res
     })
 }
 
-fn served() -> Vec<ApiVersion> {
+fn served(config: &BrokerConfig) -> Vec<ApiVersion> {
     SERVED
         .iter()
+        .filter(|key| is_on(**key, config))
         .map(|key| {
             let versions = advertised_versions(*key);
             ApiVersion {

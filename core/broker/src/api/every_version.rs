@@ -41,6 +41,7 @@ use ottla_protocol::{
         end_txn::EndTxnRequest,
         fetch::{FetchRequest, FetchTopic},
         find_coordinator::FindCoordinatorRequest,
+        get_telemetry_subscriptions::GetTelemetrySubscriptionsRequest,
         heartbeat::HeartbeatRequest,
         incremental_alter_configs,
         init_producer_id::InitProducerIdRequest,
@@ -65,6 +66,7 @@ use ottla_protocol::{
             OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
         },
         produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
+        push_telemetry::PushTelemetryRequest,
         share_acknowledge::{AcknowledgePartition, AcknowledgeTopic, ShareAcknowledgeRequest},
         share_fetch::{self, ShareFetchRequest},
         share_group_describe::ShareGroupDescribeRequest,
@@ -79,7 +81,7 @@ use ottla_protocol::{
 
 use super::{SERVED, advertised_versions, is_served};
 use crate::{
-    Durability,
+    BrokerConfig, Durability,
     output::throttle_field,
     testing::{Harness, batch, fetch_partition},
 };
@@ -739,6 +741,21 @@ fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
                 })
             })
             .collect(),
+        ApiKey::GetTelemetrySubscriptions => [Uuid::ZERO, unknown, unknown]
+            .map(|client_instance_id| {
+                Request::GetTelemetrySubscriptions(GetTelemetrySubscriptionsRequest {
+                    client_instance_id,
+                })
+            })
+            .to_vec(),
+        ApiKey::PushTelemetry => [Uuid::ZERO, unknown]
+            .map(|client_instance_id| {
+                Request::PushTelemetry(PushTelemetryRequest {
+                    client_instance_id,
+                    ..Default::default()
+                })
+            })
+            .to_vec(),
         _ => Vec::new(),
     }
 }
@@ -746,8 +763,14 @@ fn requests(key: ApiKey, v: i16, id: Uuid) -> Vec<Request> {
 #[test]
 fn every_version_of_every_key_is_answered_in_that_version() {
     for key in SERVED {
-        for version in advertised_versions(*key).filter(|version| is_served(*key, *version)) {
-            let mut h = Harness::new(Durability::Os);
+        let config = BrokerConfig {
+            durability: Durability::Os,
+            client_telemetry: true,
+            ..BrokerConfig::default()
+        };
+        let served = |version: &i16| is_served(*key, *version, &config);
+        for version in advertised_versions(*key).filter(served) {
+            let mut h = Harness::with(config.clone());
             h.create_topic(TOPIC, 1, &[]);
             h.create_topic(&alloc::format!("created-{version}-old"), 1, &[]);
             h.produce(TOPIC, 0, batch(&["first"]));

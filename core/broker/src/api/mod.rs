@@ -11,7 +11,7 @@ use ottla_protocol::{ApiKey, Request};
 use ottla_record::Now;
 
 use crate::{
-    Broker,
+    Broker, BrokerConfig,
     context::{Handled, RequestContext},
 };
 
@@ -44,6 +44,7 @@ mod end_txn;
 mod every_version;
 pub(crate) mod fetch;
 mod find_coordinator;
+mod get_telemetry_subscriptions;
 mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
@@ -60,6 +61,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
+mod push_telemetry;
 pub(crate) mod share_acknowledge;
 pub(crate) mod share_fetch;
 mod share_group_describe;
@@ -68,7 +70,7 @@ mod sync_group;
 pub(crate) mod txn_offset_commit;
 mod write_txn_markers;
 
-/// The keys that are served, in the order of their numbers.
+/// The keys that are served, in the order of their numbers; [`is_on`] says which of them need a setting.
 pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
@@ -111,6 +113,8 @@ pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::ListTransactions,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
+    ApiKey::GetTelemetrySubscriptions,
+    ApiKey::PushTelemetry,
     ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
     ApiKey::ShareGroupHeartbeat,
@@ -125,9 +129,18 @@ pub(crate) const SERVED: &[ApiKey] = &[
 /// The lowest version of `Produce` that is answered.
 const PRODUCE_MIN_SERVED: i16 = 3;
 
+/// Whether this broker serves the key, which is one of [`SERVED`].
+pub(crate) fn is_on(key: ApiKey, config: &BrokerConfig) -> bool {
+    match key {
+        ApiKey::GetTelemetrySubscriptions | ApiKey::PushTelemetry => config.client_telemetry,
+        _ => true,
+    }
+}
+
 /// Whether a request of this key and version is answered.
-pub(crate) fn is_served(key: ApiKey, version: i16) -> bool {
+pub(crate) fn is_served(key: ApiKey, version: i16, config: &BrokerConfig) -> bool {
     SERVED.contains(&key)
+        && is_on(key, config)
         && key.broker_versions().contains(&version)
         && (key != ApiKey::Produce || version >= PRODUCE_MIN_SERVED)
 }
@@ -196,6 +209,10 @@ pub(crate) fn dispatch(
         Request::DescribeTopicPartitions(r) => {
             describe_topic_partitions::handle(broker, now, context, r)
         }
+        Request::GetTelemetrySubscriptions(r) => {
+            get_telemetry_subscriptions::handle(broker, now, context, r)
+        }
+        Request::PushTelemetry(r) => push_telemetry::handle(broker, now, context, r),
         Request::ShareGroupHeartbeat(r) => share_group_heartbeat::handle(broker, now, context, r),
         Request::ShareGroupDescribe(r) => share_group_describe::handle(broker, now, context, r),
         Request::ShareFetch(r) => share_fetch::handle(broker, now, context, r),

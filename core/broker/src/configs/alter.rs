@@ -21,7 +21,7 @@ use super::{
     rows::broker_row,
 };
 use crate::{
-    Broker,
+    Broker, Output,
     topic_config::topic_config_key,
     topics::{check_topic_name, effective_config},
 };
@@ -137,6 +137,8 @@ impl Broker {
                     self.store_configs(resource_type, name, given)?;
                     if resource_type == resource::GROUP {
                         self.put_group_in_force(name);
+                    } else {
+                        self.put_subscription_in_force(name);
                     }
                 }
                 Ok(())
@@ -368,6 +370,29 @@ impl Broker {
         let names: Vec<Str> = self.configs.names(resource::GROUP).cloned().collect();
         for name in names {
             self.put_group_in_force(&name);
+        }
+    }
+
+    /// Makes what a subscription of client metrics was given count.
+    fn put_subscription_in_force(&mut self, name: &str) {
+        let given = self.configs.of(resource::CLIENT_METRICS, name);
+        // It was checked when it was set, but a JVM Kafka takes expressions that can't be compiled here.
+        if let Err(pattern) = self.telemetry.subscribe(&name.into(), given) {
+            let why =
+                format!("client metrics {name}: `{pattern}` can't be matched, so that nobody is");
+            self.outputs.push_back(Output::Warn(why));
+        }
+    }
+
+    /// At open: makes the subscriptions count.
+    pub(crate) fn put_subscriptions_in_force(&mut self) {
+        let names: Vec<Str> = self
+            .configs
+            .names(resource::CLIENT_METRICS)
+            .cloned()
+            .collect();
+        for name in names {
+            self.put_subscription_in_force(&name);
         }
     }
 

@@ -101,6 +101,7 @@ static BINDINGS: &[Binding] = &[
             Some(())
         },
     },
+    flag!("client.telemetry.enable", client_telemetry),
     field!("controller.quota.window.num", controller_quota_windows.num),
     field!(
         "controller.quota.window.size.seconds",
@@ -278,6 +279,7 @@ static BINDINGS: &[Binding] = &[
         "replica.high.watermark.checkpoint.interval.ms",
         high_watermark_checkpoint_interval_ms
     ),
+    field!("telemetry.max.bytes", telemetry_max_bytes),
     field!(
         "transaction.abort.timed.out.transaction.cleanup.interval.ms",
         transactions.abort_timed_out_interval_ms

@@ -9,15 +9,17 @@ use ottla_protocol::{ErrorCode, Str};
 
 use super::{
     dynamic::Given,
-    row::{Check, ConfigType, Effect, Row, Update, invalid, words},
+    row::{Check, ConfigType, Effect, Row, Update, invalid},
 };
-use crate::{ConsumerGroupSettings, ShareGroupSettings, share_partitions::SHARE_GROUP_CONFIGS};
+use crate::{
+    ConsumerGroupSettings, ShareGroupSettings, share_partitions::SHARE_GROUP_CONFIGS,
+    telemetry::compile,
+};
 
 const ASSIGNED_AT_ONCE: Effect =
     Effect::Without("a change is assigned with the heartbeat that brings it");
 const NO_SHARE_INTERVAL: Effect = Effect::Without("share groups do without it");
 const NO_STREAMS_GROUPS: Effect = Effect::Without("streams groups are not there yet");
-const NO_TELEMETRY: Effect = Effect::Without("client metrics are not collected yet");
 
 const fn group(
     name: &'static str,
@@ -63,9 +65,9 @@ pub static GROUP_ROWS: &[Row] = &[
 /// The settings of a subscription of client metrics, sorted by name. Kafka takes no APPEND and SUBTRACT of its lists.
 #[rustfmt::skip]
 pub static CLIENT_METRICS_ROWS: &[Row] = &[
-    group("interval.ms", ConfigType::Int, "300000", Check::Any, NO_TELEMETRY, "How often metrics are pushed."),
-    group("match", ConfigType::List, "", Check::Any, NO_TELEMETRY, "Which clients push: NAME=PATTERN."),
-    group("metrics", ConfigType::List, "", Check::Any, NO_TELEMETRY, "Prefixes of the metrics that are pushed."),
+    group("interval.ms", ConfigType::Int, "300000", Check::Any, Effect::Effective, "How often metrics are pushed."),
+    group("match", ConfigType::List, "", Check::Any, Effect::Effective, "Which clients push: NAME=PATTERN."),
+    group("metrics", ConfigType::List, "", Check::Any, Effect::Effective, "Prefixes of the metrics that are pushed."),
 ];
 
 /// The row of a name in one of these tables.
@@ -229,16 +231,6 @@ pub(crate) fn share_settings(
     Ok(any.then_some(settings))
 }
 
-/// Names that a client may be matched by (KIP-714).
-const MATCHED: [&str; 6] = [
-    "client_instance_id",
-    "client_id",
-    "client_software_name",
-    "client_software_version",
-    "client_source_address",
-    "client_source_port",
-];
-
 /// Checks all settings of a subscription.
 pub(crate) fn check_client_metrics(given: &Given) -> Result<(), Refusal> {
     for (name, value) in given {
@@ -259,15 +251,10 @@ pub(crate) fn check_client_metrics(given: &Given) -> Result<(), Refusal> {
             return Err((ErrorCode::INVALID_REQUEST, why));
         }
         if row.name == "match" {
-            for pattern in words(value) {
-                let is_known = pattern.split_once('=').is_some_and(|(name, p)| {
-                    MATCHED.contains(&name.trim()) && !p.trim().is_empty()
-                });
-                if !is_known {
-                    let why = format!("Illegal client matching pattern: {pattern}");
-                    return Err((ErrorCode::INVALID_CONFIG, why));
-                }
-            }
+            compile(value).map_err(|pattern| {
+                let why = format!("Illegal client matching pattern: {pattern}");
+                (ErrorCode::INVALID_CONFIG, why)
+            })?;
         }
     }
     Ok(())

@@ -251,22 +251,30 @@ fn text(check: Check, value: &str) -> Result<(), String> {
         Check::OneOf(allowed) if !allowed.contains(&value) => {
             Err(format!("String must be one of: {}", list(allowed)))
         }
-        Check::AnyCaseOf(allowed) if !allowed.iter().any(|a| a.eq_ignore_ascii_case(value)) => Err(
-            format!("String must be one of (case insensitive): {}", list(allowed)),
-        ),
+        Check::AnyCaseOf(allowed) if !allowed.iter().any(|a| a.eq_ignore_ascii_case(value)) => {
+            Err(format!(
+                "String must be one of (case insensitive): {}",
+                list(allowed)
+            ))
+        }
         Check::ListOf(allowed) => match words(value).find(|word| !allowed.contains(word)) {
             Some(_) => Err(format!("String must be one of: {}", list(allowed))),
             None => Ok(()),
         },
         Check::Replicas => {
             let number = |text: &str| text.parse::<i32>().is_ok_and(|n| n >= 0);
-            let replica = |word: &str| word.split_once(':').is_some_and(|(p, b)| number(p) && number(b));
+            let replica = |word: &str| {
+                word.split_once(':')
+                    .is_some_and(|(p, b)| number(p) && number(b))
+            };
             if value == "*" || words(value).all(replica) {
                 Ok(())
             } else {
-                Err("It must be the literal '*' or a list of replicas in the following format: \
+                Err(
+                    "It must be the literal '*' or a list of replicas in the following format: \
                      [partitionId]:[brokerId],[partitionId]:[brokerId],..."
-                    .to_string())
+                        .to_string(),
+                )
             }
         }
         Check::ShareOffsetReset => match value.split_once(':') {

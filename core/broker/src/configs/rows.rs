@@ -32,7 +32,6 @@ mod why {
     pub const NO_CODEC: &str = "the coordinator's batches are not compressed";
     pub const WITH_RETENTION: &str = "it is done with log.retention.check.interval.ms";
     pub const NO_QUEUE: &str = "requests don't wait in a queue";
-    pub const NO_TELEMETRY: &str = "client metrics are not collected yet";
     pub const ALWAYS_VERIFIED: &str = "it always is";
     pub const NO_TWO_PHASE: &str = "the versions that know it are not served";
     pub const NOTHING_UNSTABLE: &str = "no version under development is served";
@@ -59,6 +58,7 @@ pub static BROKER_ROWS: &[Row] = &[
     Row::new("broker.rack", ConfigType::String, None, Check::Any, Update::ReadOnly, Effect::Effective, "Rack of this broker, as Metadata tells it."),
     Row::new("broker.session.timeout.ms", ConfigType::Int, Some("9000"), Check::Any, Update::ReadOnly, Effect::Without(why::NO_QUORUM), "After which silence the controller gives a broker up."),
     Row::new("client.quota.callback.class", ConfigType::Class, None, Check::Any, Update::ReadOnly, Effect::Refused(why::NO_CLASSES), "Class that decides quotas."),
+    Row::new("client.telemetry.enable", ConfigType::Boolean, Some("false"), Check::Any, Update::ReadOnly, Effect::Effective, "Ottla's own. Whether clients are asked for their metrics (KIP-714) and what they push is told where the broker's metrics are; ottla serve --metrics turns it on unless it is set. Kafka does with a plugin among metric.reporters.").kafkas(None),
     Row::new("compression.gzip.level", ConfigType::Int, Some("-1"), Check::GzipLevel, Update::ClusterWide, Effect::Effective, "Default of the topics' compression.gzip.level."),
     Row::new("compression.lz4.level", ConfigType::Int, Some("9"), Check::Between(1, 17), Update::ClusterWide, Effect::Without(why::ONE_LZ4_LEVEL), "Default of the topics' compression.lz4.level."),
     Row::new("compression.type", ConfigType::String, Some("producer"), Check::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Update::ClusterWide, Effect::Effective, "Default of the topics' compression.type."),
@@ -393,7 +393,7 @@ pub static BROKER_ROWS: &[Row] = &[
     Row::new("ssl.truststore.password", ConfigType::Password, None, Check::Any, Update::ReadOnly, Effect::Refused(why::NO_SECURITY), "Of TLS."),
     Row::new("ssl.truststore.type", ConfigType::String, Some("JKS"), Check::Any, Update::ReadOnly, Effect::Refused(why::NO_SECURITY), "Of TLS."),
     Row::new("super.users", ConfigType::String, Some(""), Check::Any, Update::ReadOnly, Effect::Refused(why::NO_SECURITY), "Users that may do everything.").internal(),
-    Row::new("telemetry.max.bytes", ConfigType::Int, Some("1048576"), Check::AtLeast(1), Update::ReadOnly, Effect::Without(why::NO_TELEMETRY), "Largest push of client metrics."),
+    Row::new("telemetry.max.bytes", ConfigType::Int, Some("1048576"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Largest push of client metrics, compressed."),
     Row::new("transaction.abort.timed.out.transaction.cleanup.interval.ms", ConfigType::Int, Some("10000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "How often overdue transactions are looked for."),
     Row::new("transaction.max.timeout.ms", ConfigType::Int, Some("900000"), Check::AtLeast(1), Update::ReadOnly, Effect::Effective, "Longest transaction.timeout.ms of a producer."),
     Row::new("transaction.partition.verification.enable", ConfigType::Boolean, Some("true"), Check::Any, Update::ClusterWide, Effect::Without(why::ALWAYS_VERIFIED), "Whether a partition is checked to belong to a transaction before the first write."),

@@ -389,7 +389,8 @@ impl EventLoop {
         let mail = self.share().mail.clone();
         // As Java writes an address, which is what Kafka shows.
         let host = format!("/{}", peer.ip().to_canonical());
-        let id = self.serving.broker.accept(&host, endpoint, |conn| {
+        let broker = &self.serving.broker;
+        let id = broker.accept(&host, Some(peer.port()), endpoint, |conn| {
             Arc::new(ConnectionMailbox { conn, mail })
         });
         add(&self.counters().accepted, 1);

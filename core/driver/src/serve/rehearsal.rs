@@ -30,6 +30,7 @@ pub fn rehearse(
     let config = BrokerConfig {
         durability,
         max_decompressed_bytes: 1 << 20,
+        client_telemetry: true,
         ..BrokerConfig::default()
     };
     let mut now = Now::new(1_000_000, 1_700_000_000_000);

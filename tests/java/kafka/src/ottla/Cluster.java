@@ -5,17 +5,24 @@ import static ottla.World.check;
 import static ottla.World.equal;
 import static ottla.World.fails;
 
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.DescribeClusterOptions;
 import org.apache.kafka.clients.admin.LogDirDescription;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
+import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionReplica;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.ElectionNotNeededException;
 import org.apache.kafka.common.errors.InvalidReplicaAssignmentException;
 import org.apache.kafka.common.errors.NoReassignmentInProgressException;
@@ -84,11 +91,66 @@ final class Cluster {
         }
     }
 
-    /** Without a receiver of metrics, a broker has nothing to ask of clients; they work on. */
+    /** Clients push what a subscription asks for, and the broker's page shows it; a broker without a receiver leaves them in peace. */
     private static void telemetry(World world) throws Exception {
         String topic = world.topic("telemetry", 1);
-        try (var producer = world.producer("enable.metrics.push", "true")) {
-            producer.send(new org.apache.kafka.clients.producer.ProducerRecord<>(topic, "v")).get();
+        if (world.metrics.isEmpty()) {
+            try (var producer = world.producer("enable.metrics.push", "true")) {
+                producer.send(new ProducerRecord<>(topic, "v")).get();
+            }
+            return;
+        }
+        ConfigResource subscription = new ConfigResource(ConfigResource.Type.CLIENT_METRICS, "java");
+        Map<String, String> settings = Map.of("interval.ms", "500",
+            "metrics", "org.apache.kafka.producer.,org.apache.kafka.consumer.connection.",
+            "match", "client_id=telemetry-.*,client_software_name=apache-kafka-java,client_source_address=127\\.0\\.0\\.1");
+        world.admin.incrementalAlterConfigs(Map.of(subscription, settings.entrySet().stream()
+            .map(of -> new AlterConfigOp(new ConfigEntry(of.getKey(), of.getValue()), AlterConfigOp.OpType.SET)).toList())).all().get();
+        String created = "connection_creation_total";
+        for (String codec : List.of("none", "gzip")) {
+            try (var producer = world.producer("client.id", "telemetry-" + codec, "compression.type", codec)) {
+                String id = producer.clientInstanceId(Duration.ofSeconds(10)).toString();
+                producer.send(new ProducerRecord<>(topic, "v")).get();
+                // The value of a counter is the sum of what was pushed, however often.
+                for (String metric : List.of(created, "node_request_latency_max", "record_queue_time_avg")) {
+                    World.eventually(metric, () -> shown(world, "kafka_client_producer_" + metric, id, "telemetry-" + codec), value -> value >= 0);
+                }
+                double connections = shown(world, "kafka_client_producer_" + created, id, "telemetry-" + codec);
+                check(connections >= 1 && connections <= 3, "connections: " + connections);
+            }
+        }
+        try (var consumer = world.consumer("client.id", "telemetry-consumer", "group.id", "telemetry")) {
+            consumer.subscribe(List.of(topic));
+            World.read(consumer, 2);
+            String id = consumer.clientInstanceId(Duration.ofSeconds(10)).toString();
+            World.eventually("the consumer's", () -> {
+                consumer.poll(Duration.ofMillis(50));
+                return shown(world, "kafka_client_consumer_" + created, id, "telemetry-consumer");
+            }, value -> value >= 1);
+            check(!page(world).contains("kafka_client_consumer_fetch"), "nobody asked for those");
+        }
+        try (var other = world.producer("client.id", "not-telemetry")) {
+            String id = other.clientInstanceId(Duration.ofSeconds(10)).toString();
+            other.send(new ProducerRecord<>(topic, "v")).get();
+            Thread.sleep(1500);
+            check(!page(world).contains(id), "this one isn't matched");
+        }
+        world.admin.incrementalAlterConfigs(Map.of(subscription, settings.keySet().stream()
+            .map(name -> new AlterConfigOp(new ConfigEntry(name, ""), AlterConfigOp.OpType.DELETE)).toList())).all().get();
+    }
+
+    /** The value of a metric of one client on the broker's page; -1 if it isn't there. */
+    private static double shown(World world, String metric, String id, String clientId) throws Exception {
+        String begin = metric + "{client_instance_id=\"" + id + "\",client_id=\"" + clientId + "\"";
+        return page(world).lines().filter(line -> line.startsWith(begin))
+            .mapToDouble(line -> Double.parseDouble(line.substring(line.lastIndexOf(' ') + 1)))
+            // Of a node that was asked nothing there is no latency.
+            .filter(value -> !Double.isNaN(value)).max().orElse(-1);
+    }
+
+    private static String page(World world) throws Exception {
+        try (var in = URI.create("http://" + world.metrics + "/metrics").toURL().openStream()) {
+            return new String(in.readAllBytes(), StandardCharsets.UTF_8);
         }
     }
 }

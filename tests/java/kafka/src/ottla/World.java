@@ -31,6 +31,9 @@ final class World {
     /** One for all cases: they name the topics and groups that they ask about. */
     final Admin admin;
 
+    /** Where the broker tells its metrics, and those of its clients; empty if it doesn't. */
+    final String metrics = java.util.Optional.ofNullable(System.getenv("OTTLA_METRICS")).orElse("");
+
     /** For files of the cases. */
     final Path files;
 
