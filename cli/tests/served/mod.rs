@@ -98,6 +98,7 @@ impl Served {
     }
 
     /// Ends it as `kill -9` does, at once.
+    #[allow(dead_code)] // not every test does
     pub fn kill(mut self) {
         use std::os::unix::process::ExitStatusExt;
         self.child.kill().unwrap();

@@ -402,7 +402,7 @@ def broker_kill():
     group = ("-X", "auto.offset.reset=earliest", "-G", topic("kill"), name)
     quick = ("-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=300", "-X", "auto.commit.interval.ms=100")
     patient = ("-X", "reconnect.backoff.max.ms=1000")
-    reader = command("-u", "-f", "%s\\n", *quick, *patient, *group)
+    reader = command("-u", "-E", "-f", "%s\\n", *quick, *patient, *group)
     member = subprocess.Popen(reader, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     got = []
     threading.Thread(target=lambda: got.extend(line.strip() for line in member.stdout), daemon=True).start()
