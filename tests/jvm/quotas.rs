@@ -86,15 +86,26 @@ pub fn told(jvm: &Jvm, bootstrap: &str) -> Outcome<Vec<String>> {
     let mut lines = Vec::new();
     for of in [
         &["--entity-type", "clients"][..],
-        &["--entity-type", "users"],
+        // Without the last it asks for SCRAM users, too.
+        &["--entity-type", "users", "--entity-default"],
         &["--entity-type", "users", "--entity-type", "clients"],
         &["--entity-type", "ips"],
     ] {
         let said = tool(jvm, bootstrap, "--describe", of)?;
-        lines.extend(said.lines().map(str::to_owned));
+        lines.extend(said.lines().map(in_order));
     }
     lines.sort();
     Ok(lines)
+}
+
+/// A line with its quotas in order: Kafka has them in a hash map.
+fn in_order(line: &str) -> String {
+    let Some((of, given)) = line.split_once(" are ") else {
+        return line.to_owned();
+    };
+    let mut given: Vec<&str> = given.split(", ").collect();
+    given.sort_unstable();
+    format!("{of} are {}", given.join(", "))
 }
 
 /// Sets them on Ottla's broker. What the tool tells of them then.

@@ -10,13 +10,18 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterClientQuotasOptions;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.AlterConfigOp.OpType;
 import org.apache.kafka.clients.admin.AlterConfigsOptions;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.CreateTopicsOptions;
 import org.apache.kafka.clients.admin.DescribeConfigsOptions;
+import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -25,6 +30,8 @@ import org.apache.kafka.common.MetricName;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidRequestException;
+import org.apache.kafka.common.errors.ThrottlingQuotaExceededException;
+import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.quota.ClientQuotaAlteration;
 import org.apache.kafka.common.quota.ClientQuotaEntity;
@@ -44,6 +51,7 @@ final class Settings {
         cases.add(new Case("quotas: altered and described", Settings::quotas));
         cases.add(new Case("quotas: a producer is throttled", Settings::throttled));
         cases.add(new Case("quotas: a consumer is throttled", Settings::throttledConsumer));
+        cases.add(new Case("quotas: what is only validated counts, and what is created by the way", Settings::mutations));
         cases.add(new Case("quotas: whose requests take too long is throttled", Settings::throttledTime));
     }
 
@@ -247,5 +255,37 @@ final class Settings {
             check(ms <= 1000, "longer than a window: " + ms);
         }
         quota(world, entity, "request_percentage", null);
+    }
+
+    private static void mutations(World world) throws Exception {
+        ClientQuotaEntity entity = new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, "mutations"));
+        quota(world, entity, "controller_mutation_rate", 1.0);
+        NewTopic many = new NewTopic("mutations-many", Optional.of(60), Optional.empty());
+        NewTopic one = new NewTopic("mutations-one", Optional.of(1), Optional.empty());
+        CreateTopicsOptions validate = new CreateTopicsOptions().validateOnly(true).retryOnQuotaViolation(false);
+        try (Admin admin = Admin.create(world.with("client.id", "mutations"))) {
+            eventually("refused after validating", () -> {
+                try {
+                    admin.createTopics(List.of(many), validate).all().get();
+                    return false;
+                } catch (ExecutionException error) {
+                    return error.getCause() instanceof ThrottlingQuotaExceededException;
+                }
+            }, refused -> refused);
+        }
+        // Another connection: that one waits until it may go on.
+        try (Admin admin = Admin.create(world.with("client.id", "mutations"))) {
+            fails(ThrottlingQuotaExceededException.class, () ->
+                admin.createTopics(List.of(one), new CreateTopicsOptions().retryOnQuotaViolation(false)).all().get());
+        }
+        try (KafkaConsumer<String, String> consumer = world.consumer("client.id", "mutations", "default.api.timeout.ms", "1500")) {
+            try {
+                equal(List.of(), consumer.partitionsFor("mutations-by-the-way"), "partitions");
+            } catch (TimeoutException late) {
+                // It asks until its time is over.
+            }
+        }
+        check(!world.admin.listTopics().names().get().contains("mutations-by-the-way"), "the topic was created");
+        quota(world, entity, "controller_mutation_rate", null);
     }
 }
