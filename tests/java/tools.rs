@@ -139,6 +139,16 @@ impl Normal {
             // How wide a column is depends on the longest id in it.
             (r"-{4,}", "----"),
             (r"[ \t]+", " "),
+            // A producer that asks twice for its id leaves one out: in the columns of kafka-transactions.
+            (
+                r"^(\S+ \d+) \d+ (Ongoing|Empty|Prepare\w+|Complete\w+) *$",
+                "$1 N $2",
+            ),
+            (
+                r"^(\d+ \S+) \d+ (\d+ (Ongoing|Empty|Prepare\w+|Complete\w+) )",
+                "$1 N $2",
+            ),
+            (r"^\d+ (\d+ -?\d+ -?\d+ TIME )", "N $1"),
         ];
         let compiled = rules.map(|(rule, with)| {
             (

@@ -116,6 +116,11 @@ fn ask_change(s: &mut Session, v: i16, what: &str, kind: i8, name: &str, changes
     s.ask(what, v, Request::IncrementalAlterConfigs(request));
 }
 
+/// A JVM Kafka's broker hears of a change from its controller a moment after it was answered.
+fn moment() {
+    std::thread::sleep(std::time::Duration::from_millis(300));
+}
+
 fn incremental(s: &mut Session, v: i16) {
     let name = format!("change-{v}");
     make_topic(s, &name, 1, &[]);
@@ -135,7 +140,7 @@ fn incremental(s: &mut Session, v: i16) {
         &name,
         &[("cleanup.policy", 2, Some("compact"))],
     );
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    moment();
     let list = Some(&["cleanup.policy"][..]);
     ask_describe(s, 4, "after append", TOPIC, &name, list);
     ask_change(
@@ -209,6 +214,7 @@ fn incremental(s: &mut Session, v: i16) {
         &[("log.retention.ms", 0, Some("1"))],
     );
     ask_change(s, v, "no such type", 99, "x", &[("a", 0, Some("1"))]);
+    moment();
     ask_describe(
         s,
         4,
@@ -218,6 +224,7 @@ fn incremental(s: &mut Session, v: i16) {
         Some(&["retention.ms", "cleanup.policy"]),
     );
     ask_change(s, v, "delete", TOPIC, &name, &[("retention.ms", 1, None)]);
+    moment();
     ask_describe(
         s,
         4,
@@ -257,6 +264,7 @@ fn alter(s: &mut Session, v: i16) {
         &[("segment.bytes", Some("2000000"))],
     );
     ask("set", &name, &[("segment.bytes", Some("2000000"))]);
+    moment();
     ask_describe(
         s,
         4,
