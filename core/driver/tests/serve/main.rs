@@ -1,243 +1,25 @@
 //! The broker on TCP, from the other end of a socket: order, bounds, and clients that don't behave.
 
-use bytes::Bytes;
+mod client;
+mod quotas;
+
+use client::{
+    Client, FETCH, METADATA, PATIENCE, PRODUCE, all_is_answered, batch, fetch, memory, metadata,
+    offset_of, produce, serve, serve_at, two_loops, values_of, wait_until,
+};
 use ottla_broker::{BrokerConfig, Durability};
 use ottla_driver::{EmbeddedBroker, Listener, Place, ServeError, Server, ServerConfig};
 use ottla_protocol::{
-    ApiKey, ErrorCode, Records, Request, RequestHeader, Response, Str,
-    frame::{decode_response, encode_request},
-    messages::{
-        ApiVersionsRequest, MetadataRequest,
-        alter_client_quotas::{
-            AlterClientQuotasRequest, OpData, RequestEntityData, RequestEntryData,
-        },
-        create_topics::{CreatableTopic, CreateTopicsRequest},
-        fetch::{FetchPartition, FetchRequest, FetchTopic},
-        find_coordinator::FindCoordinatorRequest,
-        metadata::MetadataRequestTopic,
-        produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
-    },
+    ApiKey, ErrorCode, Request, Response,
+    frame::decode_response,
+    messages::{ApiVersionsRequest, find_coordinator::FindCoordinatorRequest},
 };
-use ottla_record::{BatchBuilder, Batches, FinishOptions, Limits};
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
-
-const PRODUCE: i16 = 9;
-const FETCH: i16 = 11;
-const METADATA: i16 = 9;
-/// Long enough for anything that should happen at once.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn memory() -> Place {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    Place::Memory(format!("serve-{}", NEXT.fetch_add(1, Relaxed)))
-}
-
-fn serve_at(place: &Place, config: ServerConfig) -> Server {
-    let broker = EmbeddedBroker::open(place, BrokerConfig::default()).unwrap();
-    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    Server::start(broker, &[Listener::from(any)], config).unwrap()
-}
-
-fn serve(config: ServerConfig) -> Server {
-    serve_at(&memory(), config)
-}
-
-fn two_loops() -> ServerConfig {
-    ServerConfig {
-        threads: 2,
-        ..ServerConfig::default()
-    }
-}
-
-/// One connection.
-struct Client {
-    stream: TcpStream,
-    next_id: i32,
-}
-
-impl Client {
-    fn to(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.local_addrs()[0]).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, next_id: 0 }
-    }
-
-    fn frame(&self, id: i32, version: i16, request: &Request) -> Vec<u8> {
-        let header = RequestHeader {
-            request_api_key: request.api_key() as i16,
-            request_api_version: version,
-            correlation_id: id,
-            client_id: Some(Str::from_static("test")),
-        };
-        encode_request(&header, request).unwrap().concat()
-    }
-
-    fn send(&mut self, version: i16, request: &Request) -> i32 {
-        self.next_id += 1;
-        let frame = self.frame(self.next_id, version, request);
-        self.stream.write_all(&frame).unwrap();
-        self.next_id
-    }
-
-    fn read_frame(&mut self) -> Bytes {
-        self.try_read_frame().unwrap()
-    }
-
-    fn try_read_frame(&mut self) -> std::io::Result<Bytes> {
-        let mut size = [0; 4];
-        self.stream.read_exact(&mut size)?;
-        let mut frame = vec![0; i32::from_be_bytes(size) as usize];
-        self.stream.read_exact(&mut frame)?;
-        Ok(frame.into())
-    }
-
-    fn receive(&mut self, key: ApiKey, version: i16) -> (i32, Response) {
-        let frame = self.read_frame();
-        decode_response(key, version, frame).unwrap()
-    }
-
-    fn ask(&mut self, version: i16, request: &Request) -> Response {
-        let id = self.send(version, request);
-        let (answered, response) = self.receive(request.api_key(), version);
-        assert_eq!(answered, id);
-        response
-    }
-
-    fn create(&mut self, topic: &str) {
-        let request = Request::CreateTopics(CreateTopicsRequest {
-            topics: vec![CreatableTopic {
-                name: topic.into(),
-                num_partitions: 1,
-                replication_factor: 1,
-                ..Default::default()
-            }],
-            timeout_ms: 10_000,
-            ..Default::default()
-        });
-        let Response::CreateTopics(answer) = self.ask(5, &request) else {
-            panic!()
-        };
-        assert_eq!(answer.topics[0].error_code, ErrorCode::NONE);
-    }
-
-    /// Whether the server closes the connection, having sent no more.
-    fn is_closed(&mut self) -> bool {
-        let mut rest = [0; 1];
-        match self.stream.read(&mut rest) {
-            Ok(n) => n == 0,
-            Err(error) => {
-                assert_ne!(error.kind(), ErrorKind::WouldBlock, "it is open");
-                true
-            }
-        }
-    }
-}
-
-fn batch(values: &[&[u8]]) -> Records {
-    let mut builder = BatchBuilder::new(1024);
-    for value in values {
-        builder
-            .append(1_700_000_000_000, None, Some(value), &[])
-            .unwrap();
-    }
-    let finished = builder.finish(&FinishOptions::default()).unwrap();
-    finished.encoded.into()
-}
-
-fn produce(topic: &str, acks: i16, records: Records) -> Request {
-    Request::Produce(ProduceRequest {
-        acks,
-        timeout_ms: 10_000,
-        topic_data: vec![TopicProduceData {
-            name: topic.into(),
-            partition_data: vec![PartitionProduceData { index: 0, records }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    })
-}
-
-fn fetch(topic: &str, offset: i64, max_wait_ms: i32) -> Request {
-    Request::Fetch(FetchRequest {
-        replica_id: -1,
-        max_wait_ms,
-        min_bytes: 1,
-        max_bytes: 50 << 20,
-        session_epoch: -1,
-        topics: vec![FetchTopic {
-            topic: topic.into(),
-            partitions: vec![FetchPartition {
-                partition: 0,
-                fetch_offset: offset,
-                partition_max_bytes: 50 << 20,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    })
-}
-
-fn metadata(topic: &str) -> Request {
-    Request::Metadata(MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some(topic.into()),
-            ..Default::default()
-        }]),
-        ..Default::default()
-    })
-}
-
-fn offset_of(response: &Response) -> Result<i64, ErrorCode> {
-    let Response::Produce(produced) = response else {
-        panic!("{response:?}")
-    };
-    let answer = &produced.responses[0].partition_responses[0];
-    match answer.error_code {
-        ErrorCode::NONE => Ok(answer.base_offset),
-        code => Err(code),
-    }
-}
-
-fn values_of(response: Response) -> Vec<Vec<u8>> {
-    let Response::Fetch(fetched) = response else {
-        panic!("{response:?}")
-    };
-    let mut values = Vec::new();
-    for partition in fetched.responses.into_iter().flat_map(|t| t.partitions) {
-        assert_eq!(partition.error_code, ErrorCode::NONE);
-        for batch in Batches::new(partition.records.into_chunks()) {
-            let mut records = batch.unwrap().records(Limits::default()).unwrap();
-            while let Some(record) = records.next_record() {
-                values.push(record.unwrap().value.unwrap().to_vec());
-            }
-        }
-    }
-    values
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < until, "{what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// An answer is counted right after it is written.
-fn all_is_answered(server: &Server) {
-    wait_until("nothing is held", || {
-        let counters = server.counters();
-        counters.request_bytes_held == 0 && counters.answer_bytes_held == 0
-    });
-}
 
 #[test]
 fn answers_come_in_the_order_of_the_requests() {
@@ -764,7 +546,7 @@ fn clients_are_told_the_listener_they_came_to() {
     ];
     for (address, (host, port)) in server.local_addrs().iter().zip(expected) {
         let stream = TcpStream::connect(address).unwrap();
-        let mut client = Client { stream, next_id: 0 };
+        let mut client = Client::over(stream);
         let Response::Metadata(answer) = client.ask(METADATA, &metadata("t")) else {
             panic!()
         };
@@ -815,7 +597,7 @@ fn many_connections_at_once() {
         .map(|_| {
             let stream = TcpStream::connect(server.local_addrs()[0]).unwrap();
             thread::spawn(move || {
-                let mut client = Client { stream, next_id: 0 };
+                let mut client = Client::over(stream);
                 let mut offsets = Vec::new();
                 for _ in 0..200 {
                     let request = produce("t", 1, batch(&[b"value"]));
@@ -853,149 +635,4 @@ fn durability_is_that_of_the_broker() {
     let server = serve_at(&place, two_loops());
     let read = values_of(Client::to(&server).ask(FETCH, &fetch("t", 0, 0)));
     assert_eq!(read, [b"kept"]);
-}
-
-/// Sets a quota, or removes it.
-fn quota(entity_type: &str, name: &str, key: &str, value: Option<f64>) -> Request {
-    Request::AlterClientQuotas(AlterClientQuotasRequest {
-        entries: vec![RequestEntryData {
-            entity: vec![RequestEntityData {
-                entity_type: entity_type.into(),
-                entity_name: Some(name.into()),
-            }],
-            ops: vec![OpData {
-                key: key.into(),
-                value: value.unwrap_or_default(),
-                remove: value.is_none(),
-            }],
-        }],
-        validate_only: false,
-    })
-}
-
-#[test]
-fn a_client_beyond_its_quota_is_answered_at_once_and_not_read_for_a_while() {
-    let server = serve(two_loops());
-    let mut client = Client::to(&server);
-    client.create("t");
-    let set = |value| quota("client-id", "test", "producer_byte_rate", value);
-    let Response::AlterClientQuotas(answer) = client.ask(1, &set(Some(1000.0))) else {
-        panic!()
-    };
-    assert_eq!(answer.entries[0].error_code, ErrorCode::NONE);
-    // A little more than ten seconds' worth: half a second or so to wait.
-    let started = Instant::now();
-    let records = batch(&[&[b'x'; 10_500]]);
-    let Response::Produce(answer) = client.ask(PRODUCE, &produce("t", 1, records)) else {
-        panic!()
-    };
-    let answered = started.elapsed();
-    let throttle = Duration::from_millis(u64::try_from(answer.throttle_time_ms).unwrap());
-    assert!(
-        (400..1000).contains(&answer.throttle_time_ms),
-        "{throttle:?}"
-    );
-    assert!(
-        answered < throttle,
-        "the answer itself waited: {answered:?}"
-    );
-    client.ask(METADATA, &metadata("t"));
-    assert!(started.elapsed() >= throttle, "{:?}", started.elapsed());
-    // Who has no quota waits for nothing.
-    client.ask(1, &set(None));
-    let Response::Produce(answer) = client.ask(PRODUCE, &produce("t", 1, batch(&[b"x"]))) else {
-        panic!()
-    };
-    assert_eq!(answer.throttle_time_ms, 0);
-}
-
-#[test]
-fn a_producer_without_answers_is_not_read_for_a_while() {
-    let server = serve(two_loops());
-    let mut client = Client::to(&server);
-    client.create("t");
-    client.ask(
-        1,
-        &quota("client-id", "test", "producer_byte_rate", Some(1000.0)),
-    );
-    let started = Instant::now();
-    client.send(PRODUCE, &produce("t", 0, batch(&[&[b'x'; 10_500]])));
-    client.ask(METADATA, &metadata("t"));
-    // Half a second or so, as with an answer that would say so.
-    let waited = started.elapsed();
-    assert!(waited >= Duration::from_millis(400), "{waited:?}");
-    assert_eq!(
-        values_of(Client::to(&server).ask(FETCH, &fetch("t", 0, 0))).len(),
-        1
-    );
-}
-
-#[test]
-fn a_client_whose_requests_take_too_long_is_told_to_wait() {
-    let server = serve(two_loops());
-    let mut client = Client::to(&server);
-    client.create("t");
-    // A hundredth of a percent is a millisecond in ten seconds.
-    let request_percentage = |value| quota("client-id", "test", "request_percentage", value);
-    client.ask(1, &request_percentage(Some(0.01)));
-    let mut told = 0;
-    let started = Instant::now();
-    while told == 0 && started.elapsed() < PATIENCE {
-        let Response::Metadata(answer) = client.ask(METADATA, &metadata("t")) else {
-            panic!()
-        };
-        told = answer.throttle_time_ms;
-    }
-    assert!((1..=1000).contains(&told), "a window at most: {told}");
-    let started = Instant::now();
-    client.ask(1, &request_percentage(None));
-    assert!(
-        started.elapsed() >= Duration::from_millis(told as u64 - 1),
-        "{told}"
-    );
-    let metadata_counters = server
-        .counters()
-        .apis
-        .into_iter()
-        .find(|api| api.key == ApiKey::Metadata);
-    assert_eq!(metadata_counters.unwrap().throttle_ms, told as u64);
-    let Response::Metadata(answer) = client.ask(METADATA, &metadata("t")) else {
-        panic!()
-    };
-    assert_eq!(answer.throttle_time_ms, 0);
-}
-
-#[test]
-fn who_connects_too_often_is_closed_after_a_while() {
-    let server = serve(two_loops());
-    let mut client = Client::to(&server);
-    client.create("t");
-    client.ask(
-        1,
-        &quota("ip", "127.0.0.1", "connection_creation_rate", Some(1.0)),
-    );
-    // Ten in ten seconds.
-    let mut others: Vec<Client> = (0..10).map(|_| Client::to(&server)).collect();
-    for other in &mut others {
-        other.ask(METADATA, &metadata("t"));
-    }
-    let started = Instant::now();
-    let mut too_many = Client::to(&server);
-    assert!(too_many.is_closed());
-    let waited = started.elapsed();
-    assert!(waited >= Duration::from_millis(300), "{waited:?}");
-    let counters = server.counters();
-    assert_eq!(
-        (
-            counters.connections_throttled,
-            counters.connections_accepted
-        ),
-        (1, 11)
-    );
-    // Who is here is served, and who comes without the quota.
-    client.ask(
-        1,
-        &quota("ip", "127.0.0.1", "connection_creation_rate", None),
-    );
-    Client::to(&server).ask(METADATA, &metadata("t"));
 }

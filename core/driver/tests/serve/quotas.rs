@@ -1,0 +1,158 @@
+//! Clients beyond their quota.
+
+use crate::client::{
+    Client, FETCH, METADATA, PATIENCE, PRODUCE, batch, fetch, metadata, produce, serve, two_loops,
+    values_of,
+};
+use ottla_protocol::{
+    ApiKey, ErrorCode, Request, Response,
+    messages::alter_client_quotas::{
+        AlterClientQuotasRequest, OpData, RequestEntityData, RequestEntryData,
+    },
+};
+use std::time::{Duration, Instant};
+
+/// Sets a quota, or removes it.
+fn quota(entity_type: &str, name: &str, key: &str, value: Option<f64>) -> Request {
+    Request::AlterClientQuotas(AlterClientQuotasRequest {
+        entries: vec![RequestEntryData {
+            entity: vec![RequestEntityData {
+                entity_type: entity_type.into(),
+                entity_name: Some(name.into()),
+            }],
+            ops: vec![OpData {
+                key: key.into(),
+                value: value.unwrap_or_default(),
+                remove: value.is_none(),
+            }],
+        }],
+        validate_only: false,
+    })
+}
+
+#[test]
+fn a_client_beyond_its_quota_is_answered_at_once_and_not_read_for_a_while() {
+    let server = serve(two_loops());
+    let mut client = Client::to(&server);
+    client.create("t");
+    let set = |value| quota("client-id", "test", "producer_byte_rate", value);
+    let Response::AlterClientQuotas(answer) = client.ask(1, &set(Some(1000.0))) else {
+        panic!()
+    };
+    assert_eq!(answer.entries[0].error_code, ErrorCode::NONE);
+    // A little more than ten seconds' worth: half a second or so to wait.
+    let started = Instant::now();
+    let records = batch(&[&[b'x'; 10_500]]);
+    let Response::Produce(answer) = client.ask(PRODUCE, &produce("t", 1, records)) else {
+        panic!()
+    };
+    let answered = started.elapsed();
+    let throttle = Duration::from_millis(u64::try_from(answer.throttle_time_ms).unwrap());
+    assert!(
+        (400..1000).contains(&answer.throttle_time_ms),
+        "{throttle:?}"
+    );
+    assert!(
+        answered < throttle,
+        "the answer itself waited: {answered:?}"
+    );
+    client.ask(METADATA, &metadata("t"));
+    assert!(started.elapsed() >= throttle, "{:?}", started.elapsed());
+    // Who has no quota waits for nothing.
+    client.ask(1, &set(None));
+    let Response::Produce(answer) = client.ask(PRODUCE, &produce("t", 1, batch(&[b"x"]))) else {
+        panic!()
+    };
+    assert_eq!(answer.throttle_time_ms, 0);
+}
+
+#[test]
+fn a_producer_without_answers_is_not_read_for_a_while() {
+    let server = serve(two_loops());
+    let mut client = Client::to(&server);
+    client.create("t");
+    client.ask(
+        1,
+        &quota("client-id", "test", "producer_byte_rate", Some(1000.0)),
+    );
+    let started = Instant::now();
+    client.send(PRODUCE, &produce("t", 0, batch(&[&[b'x'; 10_500]])));
+    client.ask(METADATA, &metadata("t"));
+    // Half a second or so, as with an answer that would say so.
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_millis(400), "{waited:?}");
+    assert_eq!(
+        values_of(Client::to(&server).ask(FETCH, &fetch("t", 0, 0))).len(),
+        1
+    );
+}
+
+#[test]
+fn a_client_whose_requests_take_too_long_is_told_to_wait() {
+    let server = serve(two_loops());
+    let mut client = Client::to(&server);
+    client.create("t");
+    // A hundredth of a percent is a millisecond in ten seconds.
+    let request_percentage = |value| quota("client-id", "test", "request_percentage", value);
+    client.ask(1, &request_percentage(Some(0.01)));
+    let mut told = 0;
+    let started = Instant::now();
+    while told == 0 && started.elapsed() < PATIENCE {
+        let Response::Metadata(answer) = client.ask(METADATA, &metadata("t")) else {
+            panic!()
+        };
+        told = answer.throttle_time_ms;
+    }
+    assert!((1..=1000).contains(&told), "a window at most: {told}");
+    let started = Instant::now();
+    client.ask(1, &request_percentage(None));
+    assert!(
+        started.elapsed() >= Duration::from_millis(told as u64 - 1),
+        "{told}"
+    );
+    let metadata_counters = server
+        .counters()
+        .apis
+        .into_iter()
+        .find(|api| api.key == ApiKey::Metadata);
+    assert_eq!(metadata_counters.unwrap().throttle_ms, told as u64);
+    let Response::Metadata(answer) = client.ask(METADATA, &metadata("t")) else {
+        panic!()
+    };
+    assert_eq!(answer.throttle_time_ms, 0);
+}
+
+#[test]
+fn who_connects_too_often_is_closed_after_a_while() {
+    let server = serve(two_loops());
+    let mut client = Client::to(&server);
+    client.create("t");
+    client.ask(
+        1,
+        &quota("ip", "127.0.0.1", "connection_creation_rate", Some(1.0)),
+    );
+    // Ten in ten seconds.
+    let mut others: Vec<Client> = (0..10).map(|_| Client::to(&server)).collect();
+    for other in &mut others {
+        other.ask(METADATA, &metadata("t"));
+    }
+    let started = Instant::now();
+    let mut too_many = Client::to(&server);
+    assert!(too_many.is_closed());
+    let waited = started.elapsed();
+    assert!(waited >= Duration::from_millis(300), "{waited:?}");
+    let counters = server.counters();
+    assert_eq!(
+        (
+            counters.connections_throttled,
+            counters.connections_accepted
+        ),
+        (1, 11)
+    );
+    // Who is here is served, and who comes without the quota.
+    client.ask(
+        1,
+        &quota("ip", "127.0.0.1", "connection_creation_rate", None),
+    );
+    Client::to(&server).ask(METADATA, &metadata("t"));
+}
