@@ -126,7 +126,7 @@ pub(super) const ROWS: &[P] = &[
         .doc("Shared libraries to load."),
     P::function("interceptors").doc("Interceptors."),
     P::boolean("enable.metrics.push", "true")
-        .kept("embedded brokers ask for no metrics")
+        .kept("the client has no metrics to push yet")
         .doc("Whether the client pushes metrics that the broker asks for (KIP-714)."),
     P::text("client.software.name", "ottla").hidden().doc("Name of the client's software, told to brokers. Bindings set it."),
     P::text("client.software.version", env!("CARGO_PKG_VERSION")).hidden().doc("Version of the client's software, told to brokers."),
