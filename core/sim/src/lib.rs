@@ -5,9 +5,11 @@
 mod actors;
 mod checker;
 mod compaction;
+mod membership;
 mod network;
 mod planted;
 mod random;
+mod sharing;
 mod storage;
 mod trace;
 mod transactions;

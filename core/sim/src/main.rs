@@ -24,6 +24,8 @@ struct Totals {
     records: u64,
     acknowledged: u64,
     transactions: u64,
+    assignments: u64,
+    deliveries: u64,
     crashes: u64,
     faults: u64,
     steps: u64,
@@ -35,6 +37,8 @@ impl Totals {
         self.records += outcome.records;
         self.acknowledged += outcome.acknowledged;
         self.transactions += outcome.transactions;
+        self.assignments += outcome.assignments;
+        self.deliveries += outcome.deliveries;
         self.crashes += outcome.crashes;
         self.faults += outcome.faults;
         self.steps += outcome.steps;
@@ -108,10 +112,12 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{seeds} seeds: {} records ({} acknowledged), {} committed transactions, {} crashes and restarts, {} storage faults, {} steps, {:.0} s simulated in {:.1} s",
+        "{seeds} seeds: {} records ({} acknowledged), {} committed transactions, {} assignments of the scripted groups, {} deliveries to share groups, {} crashes and restarts, {} storage faults, {} steps, {:.0} s simulated in {:.1} s",
         totals.records,
         totals.acknowledged,
         totals.transactions,
+        totals.assignments,
+        totals.deliveries,
         totals.crashes,
         totals.faults,
         totals.steps,

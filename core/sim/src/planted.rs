@@ -35,11 +35,25 @@ pub enum Bug {
     UncommittedRead,
     /// The offsets of a transaction count before it is committed.
     OffsetsAtOnce,
+    /// A member that says that it is alive counts as one that has given everything up.
+    HandedOverEarly,
+    /// Whoever commits, it counts as if the newest member had.
+    FencedCommits,
+    /// Some commits of a group are kept as a lower offset.
+    CommitsBehind,
+    /// The end of what share groups have written is gone after a crash.
+    SharesForgotten,
+    /// The lock of a shared record ends much too soon.
+    AcquiredByTwo,
+    /// Each delivery of a shared record looks like the first.
+    DeliveriesUncounted,
+    /// Nobody is told of some shared records that were acquired.
+    SharesSkipped,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::LyingSync,
         Self::AckBeforeSync,
         Self::DropsSynced,
@@ -56,5 +70,12 @@ impl Bug {
         Self::EndTxnUnfenced,
         Self::UncommittedRead,
         Self::OffsetsAtOnce,
+        Self::HandedOverEarly,
+        Self::FencedCommits,
+        Self::CommitsBehind,
+        Self::SharesForgotten,
+        Self::AcquiredByTwo,
+        Self::DeliveriesUncounted,
+        Self::SharesSkipped,
     ];
 }

@@ -187,10 +187,11 @@ impl Disk {
         for file in &mut self.files {
             file.crash(&mut self.random);
         }
-        if self.planted == Some(Bug::DropsSynced) {
+        if let Some(bug @ (Bug::DropsSynced | Bug::SharesForgotten)) = self.planted {
             for (name, node) in &names {
                 if let Node::File(file) = node
                     && name.ends_with(".log")
+                    && (bug == Bug::DropsSynced || name.contains("__share_group_state"))
                 {
                     let file = &mut self.files[*file];
                     let len = file.data.len() - file.data.len().min(150);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ottla_broker::{
     Broker, BrokerConfig, CompactionId, CompactionJob, ConnId as BrokerConn, Durability,
-    Output as BrokerOutput, RequestEnvelope, SyncId,
+    Output as BrokerOutput, RequestEnvelope, ShareOffsetReset, SyncId,
 };
 use ottla_client::{
     Client, ConnId, ErrCode, Event, KafkaError, Output,
@@ -49,6 +49,10 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Transactions whose commit was confirmed.
     pub transactions: u64,
+    /// Times that a member of a scripted group was told of a partition.
+    pub assignments: u64,
+    /// Deliveries to members of share groups.
+    pub deliveries: u64,
     /// Stops of the broker: power cuts, kills and clean ones.
     pub crashes: u64,
     /// Appends and syncs that failed.
@@ -86,6 +90,8 @@ enum What {
     Restart(usize),
     /// A script of [`transactions`] goes on; its timer's number.
     Script(usize, u64),
+    /// One of [`players`] goes on; its timer's number.
+    Player(usize, u64),
     Drop,
     EndOfChaos,
 }
@@ -127,6 +133,7 @@ struct World {
     groups: usize,
     checker: Checker,
     transactions: transactions::Transactions,
+    players: players::Players,
     trace: Trace,
     chaos: bool,
     /// Of a thousand appends and syncs fail, while there is chaos.
@@ -152,6 +159,8 @@ pub fn run(seed: u64, options: Options) -> Outcome {
         records: world.checker.records(),
         acknowledged: world.checker.acknowledged(),
         transactions: world.transactions.ledger.committed(),
+        assignments: world.players.membership.as_ref().map_or(0, |it| it.given),
+        deliveries: world.players.sharing.as_ref().map_or(0, |it| it.delivered),
         crashes: world.crashes,
         faults: world.storage.faults(),
         steps: world.steps,
@@ -170,6 +179,9 @@ macro_rules! trace {
 mod broker;
 mod clients;
 mod connections;
+mod members;
+mod players;
+mod sharers;
 mod transactions;
 
 impl World {
@@ -211,6 +223,7 @@ impl World {
             groups: 1,
             checker,
             transactions: transactions::Transactions::new(seed),
+            players: players::Players::new(seed),
             trace: Trace::new(options.trace),
             chaos: true,
             failing: if random.chance(300) {
@@ -306,6 +319,7 @@ impl World {
             self.after(when, What::Drop);
         }
         self.prepare_transactions();
+        self.prepare_players();
         self.after(0, What::Open);
         self.after(CHAOS_US, What::EndOfChaos);
     }
@@ -324,6 +338,7 @@ impl World {
             self.halt(index);
         }
         self.end_transactions();
+        self.end_players();
         self.stop(Stop::Power);
         let config = actors::consumer(&mut self.random);
         let config = ottla_client::ClientConfig {
@@ -338,9 +353,12 @@ impl World {
         self.actors.push(Actor::new(config, program));
         self.after(1000, What::Restart(last));
         self.read_transactions();
+        self.read_players();
         let places: usize = self.topics.iter().map(|(_, count)| *count as usize).sum();
         self.play_until(|world| {
-            world.actors[last].ends.len() == places && world.transactions.has_settled()
+            world.actors[last].ends.len() == places
+                && world.transactions.has_settled()
+                && world.players.has_settled(world.now_us)
         });
         if !self.broken {
             for what in self.transactions.ledger.conclude() {
@@ -355,6 +373,7 @@ impl World {
             && self.syncs_under_way == 0
             && self.checker.all_reported()
             && self.transactions.has_settled()
+            && self.players.has_settled(self.now_us)
             && self.actors.iter().all(|actor| match actor.program {
                 Program::Producer { left, .. } => left == 0,
                 _ => true,
@@ -418,6 +437,7 @@ impl World {
             self.with_client(index, |client, now| client.handle_timeout(now));
         }
         self.notice_faults();
+        self.notice_players();
     }
 
     /// After a storage fault the broker is opened anew, soon.
@@ -442,6 +462,9 @@ impl World {
                     return;
                 };
                 let (actor, of_client) = (connection.actor, connection.of_client);
+                if let Some(player) = actor.checked_sub(players::PLAYERS) {
+                    return self.player_hears(player, correlation_id, response);
+                }
                 if let Some(script) = actor.checked_sub(transactions::SCRIPTED) {
                     return self.script_hears(script, correlation_id, response);
                 }
@@ -452,6 +475,9 @@ impl World {
                 }
             }
             What::HungUp(conn) => {
+                if let Some(sharing) = &mut self.players.sharing {
+                    sharing.hung_up(conn.0);
+                }
                 if let Some(broker) = &mut self.broker {
                     broker.handle_disconnect(now, conn);
                 }
@@ -492,6 +518,7 @@ impl World {
             What::Produce(index) => self.produce(index),
             What::Restart(index) => self.restart(index),
             What::Script(index, timer) => self.script_goes_on(index, timer),
+            What::Player(index, timer) => self.player_goes_on(index, timer),
             What::Drop => {
                 let count = self.connections.len() as u64;
                 let pick = self.random.below(count) as usize;
@@ -504,6 +531,7 @@ impl World {
                 self.chaos = false;
                 let stop = self.any_stop();
                 self.stop(stop);
+                self.calm_players();
             }
         }
     }

@@ -110,9 +110,21 @@ pub(super) struct Group {
     pub consumer: Option<Box<ConsumerGroup>>,
     /// There may be a group metadata record in the log.
     pub persisted: bool,
+    /// How the log leaves it, while it is replayed.
+    pub replayed: Replayed,
     /// The earliest time for which the coordinator's timers know this group.
     pub timer_us: Option<u64>,
     next_joined: u64,
+}
+
+/// How the log leaves a group, while it is replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replayed {
+    AsWritten,
+    /// It was a consumer group; if it is a classic one now, that comes next.
+    WasConsumer,
+    /// It has become a classic group with the members it had, which had yet to rebalance.
+    MustRebalance,
 }
 
 impl Group {
@@ -140,6 +152,7 @@ impl Group {
             offsets: Offsets::default(),
             consumer: None,
             persisted: false,
+            replayed: Replayed::AsWritten,
             timer_us: None,
             next_joined: 0,
         }

@@ -6,7 +6,7 @@ use ottla_record::Now;
 
 use super::{
     GroupCoordinator, consumer,
-    group::{Group, GroupState},
+    group::{Group, GroupState, Replayed},
     rebalance::prepare,
     records::{self, GroupRecord, StoredGroup},
 };
@@ -62,7 +62,8 @@ impl GroupCoordinator {
     }
 
     /// All records were replayed: sessions of the loaded members start now. A group that is larger than
-    /// `group.max.size` allows now rebalances. Offsets of topics that are gone go too: the broker may have ended between
+    /// `group.max.size` allows now rebalances, as does one that
+    /// was a consumer group and ended before it did. Offsets of topics that are gone go too: the broker may have ended between
     /// the deletion of a topic and that of its offsets.
     pub fn replay_finished(&mut self, now: Now, topic_exists: impl Fn(&str) -> bool) {
         let groups = self.groups.values();
@@ -83,7 +84,12 @@ impl GroupCoordinator {
                 }
                 group.members_mut().for_each(|m| m.heard_of(now));
                 let max_size = out.config.max_size.max(0) as usize;
-                if group.state() == GroupState::Stable && group.members().len() > max_size {
+                // What members of the newer protocol had, who have gone, is nobody's yet.
+                let unfinished = group.replayed == Replayed::MustRebalance;
+                group.replayed = Replayed::AsWritten;
+                if group.state() == GroupState::Stable
+                    && (unfinished || group.members().len() > max_size)
+                {
                     prepare(group, out, now);
                 }
             });
@@ -105,8 +111,12 @@ impl GroupCoordinator {
 /// Puts the stored membership in the place of the present one. Only what the chosen protocol needs was stored.
 fn restore(group: &mut Group, stored: StoredGroup) {
     let offsets = core::mem::take(&mut group.offsets);
+    let was_consumer = group.replayed == Replayed::WasConsumer;
     *group = Group::new(group.id.clone(), group.incarnation);
     group.offsets = offsets;
+    if was_consumer {
+        group.replayed = Replayed::MustRebalance;
+    }
     for member in stored.members {
         group.add(member, &stored.protocol_type);
     }

@@ -74,6 +74,8 @@ pub(super) struct ShareGroup {
     pub metadata_hash: i64,
     /// The group epoch that the target is of.
     pub target_epoch: i32,
+    /// When the target was computed, milliseconds; 0 where that is not known.
+    pub target_ms: i64,
     pub target: BTreeMap<Str, Assignment>,
     pub members: BTreeMap<Str, ShareMember>,
     /// The partitions that the group has state of, by topic.
@@ -97,6 +99,7 @@ impl ShareGroup {
             epoch: 1,
             metadata_hash: 0,
             target_epoch: 0,
+            target_ms: 0,
             target: BTreeMap::new(),
             members: BTreeMap::new(),
             known: BTreeMap::new(),

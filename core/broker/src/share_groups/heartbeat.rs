@@ -181,7 +181,7 @@ impl ShareGroups {
             });
         }
         self.arm(&id);
-        if records.is_empty() {
+        if records.is_empty() && !self.unwritten.contains_key(&id) {
             self.respond_after_writes(&id, context.reply, response);
         } else {
             self.write(&id, records, Then::Respond(context.reply, response));
@@ -341,7 +341,8 @@ fn retarget(
     }
     group.target = target;
     group.target_epoch = group.epoch;
-    records.push(records::target_epoch(group, wall_ms));
+    group.target_ms = wall_ms;
+    records.push(records::target_epoch(group));
 }
 
 fn answered(assignment: &Assignment) -> AssignmentAnswer {
@@ -353,4 +354,108 @@ fn answered(assignment: &Assignment) -> AssignmentAnswer {
         })
         .collect();
     AssignmentAnswer { topic_partitions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Endpoint,
+        context::{ConnId, ReplyTo},
+    };
+
+    const T: Uuid = Uuid([7; 16]);
+
+    fn join(groups: &mut ShareGroups, member: &str) {
+        let reply = ReplyTo {
+            conn: ConnId(1),
+            correlation_id: 1,
+            api_version: 1,
+        };
+        let context = RequestContext {
+            reply,
+            api_version: 1,
+            client_id: None,
+            client_host: "/127.0.0.1".into(),
+            endpoint: Endpoint {
+                host: "localhost".into(),
+                port: 9092,
+            },
+        };
+        let request = ShareGroupHeartbeatRequest {
+            group_id: "g".into(),
+            member_id: member.into(),
+            subscribed_topic_names: Some(alloc::vec!["t".into()]),
+            ..Default::default()
+        };
+        let topic = |_: &str| {
+            Some(TopicSeen {
+                id: T,
+                partitions: 2,
+            })
+        };
+        let (now, config) = (Now::new(0, 0), ShareConfig::default());
+        groups.heartbeat(now, &context, &request, &config, false, &topic);
+    }
+
+    /// The answers, and the records of the appends, each of which ends with `result`.
+    fn settle(
+        groups: &mut ShareGroups,
+        result: Result<(), ErrorCode>,
+    ) -> (Vec<ErrorCode>, Vec<CoordinatorRecord>) {
+        let (mut answers, mut written) = (Vec::new(), Vec::new());
+        while let Some(output) = groups.poll_output() {
+            match output {
+                ShareGroupOutput::Append { records, token, .. } => {
+                    written.extend(records);
+                    groups.handle_appended(token, result);
+                }
+                ShareGroupOutput::Respond {
+                    response: Response::ShareGroupHeartbeat(answer),
+                    ..
+                } => answers.push(answer.error_code),
+                _ => {}
+            }
+        }
+        (answers, written)
+    }
+
+    #[test]
+    fn what_could_not_be_written_goes_out_with_the_next_answer() {
+        let mut groups = ShareGroups::default();
+        join(&mut groups, "a");
+        join(&mut groups, "b");
+        let failed = Err(ErrorCode::NOT_ENOUGH_REPLICAS);
+        let (answers, lost) = settle(&mut groups, failed);
+        assert_eq!(answers, [ErrorCode::COORDINATOR_NOT_AVAILABLE; 2]);
+        // It joins again as it is: nothing changes, but nothing of it is in the log.
+        join(&mut groups, "a");
+        let (answers, written) = settle(&mut groups, Ok(()));
+        assert_eq!(answers, [ErrorCode::NONE]);
+        for record in &lost {
+            assert!(written.iter().any(|it| it.key == record.key), "{record:?}");
+        }
+        let mut replayed = ShareGroups::default();
+        for record in written {
+            replayed.replay(&record.key, record.value.as_deref());
+        }
+        let [before, after] = [&groups, &replayed].map(|it| &it.groups[&Str::from("g")]);
+        assert_eq!((before.epoch, &before.known), (after.epoch, &after.known));
+        assert_eq!(before.target, after.target);
+        assert_eq!(before.members.len(), after.members.len());
+        // And only once.
+        join(&mut groups, "a");
+        let (answers, written) = settle(&mut groups, Ok(()));
+        assert_eq!((answers.len(), written.len()), (1, 0));
+    }
+
+    #[test]
+    fn an_answer_that_waits_for_a_write_shares_its_fate() {
+        let mut groups = ShareGroups::default();
+        join(&mut groups, "a");
+        // Nothing new, but what it tells of is still on its way.
+        join(&mut groups, "a");
+        let (answers, _) = settle(&mut groups, Err(ErrorCode::NOT_ENOUGH_REPLICAS));
+        assert_eq!(answers, [ErrorCode::COORDINATOR_NOT_AVAILABLE; 2]);
+    }
 }

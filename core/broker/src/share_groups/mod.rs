@@ -22,6 +22,7 @@ use alloc::{
     vec::Vec,
 };
 
+use bytes::Bytes;
 use ottla_protocol::{ErrorCode, Response, Str, Uuid};
 
 use crate::{
@@ -71,6 +72,8 @@ enum Then {
 struct Write {
     group: Str,
     then: Then,
+    /// Of its records.
+    keys: Vec<Bytes>,
     /// Answers that tell of what was written.
     answers: Vec<(ReplyTo, Response)>,
 }
@@ -83,6 +86,9 @@ pub(crate) struct ShareGroups {
     settings: BTreeMap<Str, ShareGroupSettings>,
     outputs: VecDeque<ShareGroupOutput>,
     writes: BTreeMap<u64, Write>,
+    /// Keys of records that could not be written, by group: in the log they may be missing or out of date. They go out with the
+    /// group's next write.
+    unwritten: BTreeMap<Str, BTreeSet<Bytes>>,
     next: u64,
     /// When to look at which group; see [`ShareGroup::timer_us`].
     timers: BTreeSet<(u64, Str)>,
@@ -115,11 +121,17 @@ impl ShareGroups {
             .push_back(ShareGroupOutput::Respond { to, response });
     }
 
-    fn write(&mut self, group: &Str, records: Vec<CoordinatorRecord>, then: Then) {
+    fn write(&mut self, group: &Str, mut records: Vec<CoordinatorRecord>, then: Then) {
+        if let Some(keys) = self.unwritten.remove(group) {
+            let mut made_good = self.make_good(group, keys);
+            made_good.append(&mut records);
+            records = made_good;
+        }
         self.next += 1;
         let write = Write {
             group: group.clone(),
             then,
+            keys: records.iter().map(|record| record.key.clone()).collect(),
             answers: Vec::new(),
         };
         self.writes.insert(self.next, write);
@@ -128,6 +140,15 @@ impl ShareGroups {
             records,
             token: ShareGroupToken(self.next),
         });
+    }
+
+    /// The records of these keys, as the group is now; tombstones for what there is no more.
+    fn make_good(&self, group: &Str, mut keys: BTreeSet<Bytes>) -> Vec<CoordinatorRecord> {
+        let group = self.groups.get(group);
+        let mut made_good = group.map(records::whole).unwrap_or_default();
+        made_good.retain(|record| keys.remove(&record.key));
+        let gone = keys.into_iter().map(|key| CoordinatorRecord { key, value: None });
+        gone.chain(made_good).collect()
     }
 
     /// Answers once all that was written of the group so far is committed or has failed: at once, if nothing is under way.
@@ -144,6 +165,10 @@ impl ShareGroups {
         let Some(write) = self.writes.remove(&token.0) else {
             return;
         };
+        if result.is_err() {
+            let unwritten = self.unwritten.entry(write.group).or_default();
+            unwritten.extend(write.keys);
+        }
         match write.then {
             Then::Nothing => {}
             Then::Respond(to, mut response) => {
@@ -156,7 +181,10 @@ impl ShareGroups {
                 self.deletion_written(number, &group, result.map_err(membership_error));
             }
         }
-        for (to, response) in write.answers {
+        for (to, mut response) in write.answers {
+            if let Err(error) = result {
+                fail(&mut response, membership_error(error));
+            }
             self.respond(to, response);
         }
     }

@@ -88,10 +88,10 @@ fn epoch_key(group: &Str) -> Bytes {
     encoded(&key, EPOCH)
 }
 
-pub(super) fn target_epoch(group: &ShareGroup, wall_ms: i64) -> CoordinatorRecord {
+pub(super) fn target_epoch(group: &ShareGroup) -> CoordinatorRecord {
     let value = ShareGroupTargetAssignmentMetadataValue {
         assignment_epoch: group.target_epoch,
-        assignment_timestamp: wall_ms,
+        assignment_timestamp: group.target_ms,
     };
     record(target_epoch_key(&group.id), Some(encoded(&value, VALUE)))
 }
@@ -198,6 +198,19 @@ pub(super) fn member_tombstones(group: &Str, member: &Str) -> [CoordinatorRecord
         record(target_member_key(group, member), None),
         record(member_key(group, member), None),
     ]
+}
+
+/// All there is to say of a group.
+pub(super) fn whole(group: &ShareGroup) -> Vec<CoordinatorRecord> {
+    let mut all: Vec<CoordinatorRecord> = Vec::new();
+    all.extend(group.members.values().map(|it| member(&group.id, it)));
+    all.extend([epoch(group), state_partitions(group)]);
+    let target = group.target.iter();
+    all.extend(target.map(|(id, assignment)| target_member(&group.id, id, assignment)));
+    all.push(target_epoch(group));
+    let members = group.members.values();
+    all.extend(members.map(|it| current_member(&group.id, it)));
+    all
 }
 
 /// Forgets a group without members, in Kafka's order.

@@ -39,6 +39,12 @@ impl World {
         trace!(self, "broker stops: {stop:?}");
         self.crashes += 1;
         self.storage.set_failing(0);
+        if let Some(it) = &mut self.players.membership {
+            it.broker_stopped();
+        }
+        if let Some(it) = &mut self.players.sharing {
+            it.broker_stopped(self.now_us);
+        }
         if stop == Stop::Clean {
             // A partition that failed keeps it from being clean; that is for the next opening.
             let _ = broker.close(self.now());

@@ -54,6 +54,9 @@ impl World {
     }
 
     pub(super) fn hang_up_on(&mut self, actor: usize, life: u64, conn: ConnId) {
+        if let Some(player) = actor.checked_sub(super::players::PLAYERS) {
+            return self.player_hears_of_cut(player, life);
+        }
         if let Some(script) = actor.checked_sub(super::transactions::SCRIPTED) {
             return self.script_hears_of_cut(script, life);
         }
@@ -132,11 +135,19 @@ impl World {
         }
     }
 
-    pub(super) fn arrive(&mut self, conn: BrokerConn, envelope: RequestEnvelope) {
+    pub(super) fn arrive(&mut self, conn: BrokerConn, mut envelope: RequestEnvelope) {
         let now = self.now();
         let Some(broker) = &mut self.broker else {
             return;
         };
+        let call = (conn.0, envelope.correlation_id);
+        if let Some(it) = &mut self.players.membership {
+            it.arrived(now.mono_us, call, &envelope.request);
+        }
+        if let Some(it) = &mut self.players.sharing {
+            it.arrived(now.mono_us, call, &envelope.request);
+        }
+        self.players.plant_request(self.planted, &mut envelope);
         self.trace.line(
             self.now_us,
             format_args!(
@@ -159,6 +170,14 @@ impl World {
         api_version: i16,
         mut response: Response,
     ) {
+        super::players::plant_response(self.planted, &mut response);
+        let call = (conn.0, correlation_id);
+        if let Some(it) = &mut self.players.membership {
+            it.answered(self.now_us, call, &response);
+        }
+        if let Some(it) = &mut self.players.sharing {
+            it.answered(self.now_us, call, &response);
+        }
         let scripted = (self.connections.get(&conn))
             .is_some_and(|it| it.actor >= super::transactions::SCRIPTED);
         if self.random.chance(self.recode) || scripted {
@@ -220,8 +239,25 @@ struct Asked<'a>(&'a Request);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Request::Produce(produce) = self.0 else {
-            return Ok(());
+        let produce = match self.0 {
+            Request::Produce(produce) => produce,
+            Request::ConsumerGroupHeartbeat(it) => {
+                let (id, epoch) = (&it.member_id, it.member_epoch);
+                let topics = it.topic_partitions.as_ref();
+                let owns = topics.map(|it| it.iter().map(|it| &it.partitions).collect::<Vec<_>>());
+                return write!(f, " {id} epoch {epoch} owns {owns:?}");
+            }
+            Request::JoinGroup(it) => return write!(f, " {}", it.member_id),
+            Request::SyncGroup(it) => return write!(f, " {} {}", it.member_id, it.generation_id),
+            Request::Heartbeat(it) => return write!(f, " {} {}", it.member_id, it.generation_id),
+            Request::OffsetCommit(it) => {
+                let epoch = it.generation_id_or_member_epoch;
+                let partitions = it.topics.iter().flat_map(|it| &it.partitions);
+                let offsets = partitions.map(|it| (it.partition_index, it.committed_offset));
+                let offsets: Vec<(i32, i64)> = offsets.collect();
+                return write!(f, " {} epoch {epoch} {offsets:?}", it.member_id);
+            }
+            _ => return Ok(()),
         };
         for topic in &produce.topic_data {
             for data in &topic.partition_data {
@@ -272,6 +308,32 @@ fn summary(response: &Response) -> String {
                 })
             });
             parts.collect::<Vec<_>>().join(" ")
+        }
+        Response::ConsumerGroupHeartbeat(it) => {
+            let topics = it.assignment.as_ref().map(|it| it.topic_partitions.iter());
+            let told = topics.map(|it| it.map(|it| &it.partitions).collect::<Vec<_>>());
+            format!("epoch {} {told:?}:{}", it.member_epoch, it.error_code.0)
+        }
+        Response::JoinGroup(it) => {
+            format!("{} {}:{}", it.member_id, it.generation_id, it.error_code.0)
+        }
+        Response::SyncGroup(it) => format!("{:?}:{}", it.assignment, it.error_code.0),
+        Response::Heartbeat(it) => format!(":{}", it.error_code.0),
+        Response::OffsetCommit(it) => {
+            let partitions = it.topics.iter().flat_map(|it| &it.partitions);
+            let errors = partitions.map(|it| format!("{}:{}", it.partition_index, it.error_code.0));
+            errors.collect::<Vec<_>>().join(" ")
+        }
+        Response::ShareFetch(it) => {
+            let partitions = it.responses.iter().flat_map(|it| &it.partitions);
+            let runs = partitions.flat_map(|it| {
+                let run = |run: &ottla_protocol::messages::share_fetch::AcquiredRecords| {
+                    let (first, last) = (run.first_offset, run.last_offset);
+                    format!("{}@{first}-{last}x{}", it.partition_index, run.delivery_count)
+                };
+                it.acquired_records.iter().map(run).collect::<Vec<_>>()
+            });
+            format!("{}:{}", runs.collect::<Vec<_>>().join(" "), it.error_code.0)
         }
         _ => String::new(),
     }

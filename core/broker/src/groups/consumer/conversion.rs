@@ -8,6 +8,7 @@ use ottla_protocol::{
     messages::{
         ConsumerProtocolAssignment, ConsumerProtocolSubscription,
         consumer_protocol_assignment::TopicPartition,
+        consumer_protocol_subscription::TopicPartition as OwnedPartition,
     },
 };
 use ottla_record::Now;
@@ -15,7 +16,7 @@ use ottla_record::Now;
 use super::{
     Refusal,
     records::{RecordKey, all_keys, tombstones},
-    state::{ClassicProtocol, ConsumerGroup, Member, MemberState, Owned},
+    state::{ClassicProtocol, ConsumerGroup, Member, MemberState, Owned, Partitions},
     topics::Topics,
 };
 use crate::groups::{
@@ -52,6 +53,7 @@ pub(super) fn upgrade(group: &mut Group, out: &mut Outbox, now: Now) -> Result<(
         return refuse("the group size exceeds the consumer group maximum size");
     }
     let mut members = Vec::with_capacity(group.members().len());
+    let mut claims = Vec::with_capacity(group.members().len());
     for m in group.members() {
         let protocol = group.protocol.as_deref();
         let metadata = protocol
@@ -73,6 +75,7 @@ pub(super) fn upgrade(group: &mut Group, out: &mut Outbox, now: Now) -> Result<(
                 owned.entry(topic.id).or_default().extend(epochs);
             }
         }
+        claims.push(subscription.owned_partitions);
         members.push(Member {
             instance_id: m.instance_id.clone(),
             rack_id: subscription.rack_id,
@@ -91,6 +94,7 @@ pub(super) fn upgrade(group: &mut Group, out: &mut Outbox, now: Now) -> Result<(
             ..Member::new(m.id.clone())
         });
     }
+    keep_claims(&mut members, &claims, &out.topics);
     for m in group.members_mut() {
         if let Some(reply) = m.awaiting_join.take() {
             refuse_join(out, reply, m.id.clone(), ErrorCode::REBALANCE_IN_PROGRESS);
@@ -122,6 +126,30 @@ pub(super) fn upgrade(group: &mut Group, out: &mut Outbox, now: Now) -> Result<(
     }
     group.begin_consumer(Box::new(consumer));
     Ok(())
+}
+
+/// What a cooperative member had when it joined, and was assigned to nobody, it has yet to give up: it says so with its next
+/// join. (Kafka takes such a partition for free, so that two can have it for a moment.)
+fn keep_claims(members: &mut [Member], claims: &[Vec<OwnedPartition>], topics: &Topics) {
+    let mut taken = Partitions::new();
+    for (topic, partitions) in members.iter().flat_map(|m| &m.assigned) {
+        taken.entry(*topic).or_default().extend(partitions.keys());
+    }
+    for (member, claims) in members.iter_mut().zip(claims) {
+        for claim in claims {
+            let Some(topic) = topics.by_name(&claim.topic) else {
+                continue;
+            };
+            let taken = taken.entry(topic.id).or_default();
+            for partition in &claim.partitions {
+                if taken.insert(*partition) {
+                    let pending = member.pending_revocation.entry(topic.id).or_default();
+                    pending.insert(*partition, member.epoch);
+                    member.state = MemberState::UnrevokedPartitions;
+                }
+            }
+        }
+    }
 }
 
 /// A consumer group without members becomes a classic one.
@@ -223,7 +251,6 @@ mod tests {
         testing::{Harness, JOIN, config, join_request},
     };
     use ottla_protocol::messages::{
-        consumer_protocol_subscription::TopicPartition as OwnedPartition,
         join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
         sync_group::{SyncGroupRequest, SyncGroupRequestAssignment},
     };
@@ -382,15 +409,44 @@ mod tests {
         );
         h.restart();
         assert_eq!(h.described().error_code, ErrorCode::GROUP_ID_NOT_FOUND);
-        assert_eq!(h.heartbeat(GROUP, generation, &id), ErrorCode::NONE);
-        let joined = h.join_now(
-            JOIN,
-            JoinGroupRequest {
-                session_timeout_ms: 10_001,
-                ..classic(&id, &kept)
-            },
+        assert_eq!(
+            h.heartbeat(GROUP, generation, &id),
+            ErrorCode::REBALANCE_IN_PROGRESS,
+            "what the other one had is nobody's yet"
         );
+        let joined = h.join_now(JOIN, classic(&id, &kept));
         assert_eq!((joined.error_code, &joined.leader), (ErrorCode::NONE, &id));
+    }
+
+    #[test]
+    fn what_a_cooperative_member_has_yet_to_give_up_is_not_free() {
+        let mut h = Harness::new(config());
+        let id = classic_group(&mut h);
+        // The leader takes one away, for somebody who doesn't come after all.
+        let joined = h.join_now(JOIN, classic(&id, &[0, 1]));
+        let request = SyncGroupRequest {
+            group_id: GROUP.into(),
+            generation_id: joined.generation_id,
+            member_id: id.clone(),
+            assignments: alloc::vec![SyncGroupRequestAssignment {
+                member_id: id.clone(),
+                assignment: assignment(&[0]),
+            }],
+            ..Default::default()
+        };
+        let sync = h.request(5, |c, now, context| c.sync(now, context, request));
+        assert_eq!(read(&h.synced(sync).unwrap().assignment), [0]);
+        let mut a = Client::new("a", &["t"]);
+        a.go(&mut h);
+        h.restart();
+        a.go(&mut h);
+        assert_eq!(a.has.len(), 0, "it has not said yet that it gave it up");
+        let error = h.heartbeat(GROUP, joined.generation_id, &id);
+        assert_eq!(error, ErrorCode::REBALANCE_IN_PROGRESS);
+        let joined = h.join_now(JOIN, classic(&id, &[0]));
+        assert_eq!(synced(&mut h, &joined), [0]);
+        a.go(&mut h);
+        assert_eq!(a.has.iter().map(|(_, p)| *p).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

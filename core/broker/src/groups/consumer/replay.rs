@@ -7,7 +7,10 @@ use super::{
     records::{RecordKey, Stored},
     state::{ClassicWait, ConsumerGroup, Member, MemberState, Owned},
 };
-use crate::groups::{GroupCoordinator, group::Group};
+use crate::groups::{
+    GroupCoordinator,
+    group::{Group, Replayed},
+};
 
 impl GroupCoordinator {
     /// One record, in the order of the log. A value makes the group a consumer group: the latest record tells of which kind
@@ -43,6 +46,7 @@ impl GroupCoordinator {
                 let offsets = core::mem::take(&mut group.offsets);
                 *group = Group::new(group.id.clone(), group.incarnation);
                 group.offsets = offsets;
+                group.replayed = Replayed::WasConsumer;
             }
             Stored::PartitionMetadata(there) => consumer.has_partition_metadata = there,
             Stored::Member(member_id, Some(read)) => {
