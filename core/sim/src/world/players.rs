@@ -307,14 +307,14 @@ impl World {
             Some(Bug::AcquiredByTwo) => 30,
             _ => LOCK_MS,
         };
-        if random.chance(350) {
+        if random.chance(300) {
             it.partitions = random.between(2, 5) as i32;
             it.grows = random.chance(400);
             it.mixes = random.chance(600);
             it.cooperative = random.chance(500);
             it.membership = Some(Membership::new(GROUP, GROUP_TOPIC));
         }
-        if random.chance(350) {
+        if random.chance(250) {
             it.share_partitions = random.between(1, 3) as i32;
             let limit = share.group.delivery_count_limit;
             let lock_us = LOCK_MS as u64 * 1000;

@@ -185,7 +185,10 @@ impl Sharer {
 
     fn fetch(&mut self, scene: &mut Scene<'_>, mut said: Runs) -> Next {
         let begins = self.session == 0;
-        let all = begins.then(|| self.assigned.clone()).unwrap_or_default();
+        let all = match begins {
+            true => self.assigned.clone(),
+            false => BTreeSet::new(),
+        };
         let spoken_of: BTreeSet<i32> = said.keys().copied().chain(all).collect();
         let batch = |(first_offset, last_offset, acknowledge_types)| FetchedBatch {
             first_offset,
