@@ -695,6 +695,39 @@ fn aborted_data_beyond_a_full_map_is_not_seen() {
     }
 }
 
+/// A consumer skips a producer's batches from where an aborted transaction begins up to its marker. Where compaction has taken the
+/// marker it must not be told of the transaction.
+#[test]
+fn no_aborted_transaction_outlives_its_marker() {
+    let (_, mut log) = new_log(&config());
+    for (sequence, committed) in [(0, false), (1, true)] {
+        let value = if committed { "committed" } else { "aborted" };
+        append_with(
+            &mut log,
+            1,
+            &[(Some(value), Some(value))],
+            &transactional(1, sequence),
+        );
+        let marker = EndTxnMarker {
+            committed,
+            coordinator_epoch: 0,
+        };
+        log.append_marker(marker, 1, 0, 3, now(50)).unwrap();
+    }
+    assert_eq!(log.aborted_transactions(0, 4).count(), 1);
+    for at in [100, 200, 3000, 6000] {
+        append(&mut log, at, &[(Some("k"), Some("v"))]);
+        log.roll(now(at)).unwrap();
+        append(&mut log, at, &[(Some("k"), Some("v"))]);
+        compact(&mut log, 0, at);
+    }
+    let all = batches(&mut log, 0, 1 << 20);
+    let has = |offset| all.iter().any(|b| b.header().base_offset == offset);
+    assert!(!has(0) && !has(1) && has(2) && has(3));
+    let end = log.log_end_offset();
+    assert_eq!(log.aborted_transactions(0, end).count(), 0);
+}
+
 #[test]
 fn a_damaged_batch_stops_it_and_nothing_is_lost() {
     for at in [0, 17, 30, 61, 70] {

@@ -190,6 +190,15 @@ impl PartitionLog {
                     job.end.0 = -1; // its place is no more
                 }
                 let old = first..first + replacing.bases.len();
+                // With the segments go the indexes of what was aborted there, since none of it is left. A reader that is told of a
+                // transaction whose marker is gone would skip the producer's next one.
+                let base = replacing.bases[0];
+                let below = self
+                    .segments
+                    .get(old.end)
+                    .map_or(self.log_end_offset, Segment::base_offset);
+                self.aborted
+                    .retain(|row| !(base..below).contains(&row.last_offset));
                 let sealed = segment.to_sealed();
                 self.segments.splice(old, [*segment]);
                 if let Some(sealed) = sealed {
