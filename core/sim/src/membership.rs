@@ -52,13 +52,30 @@ struct Member {
 
 #[derive(Debug)]
 enum Asked {
-    Beat { member: Str, leaves: bool },
-    Join { member: Str },
-    Sync { member: Str, generation: i32 },
-    Leave { member: Str },
-    Alive { member: Str },
-    Commit { seq: u64, stale: BTreeMap<i32, String> },
-    Offsets { may_be: BTreeMap<i32, Vec<i64>> },
+    Beat {
+        member: Str,
+        leaves: bool,
+    },
+    Join {
+        member: Str,
+    },
+    Sync {
+        member: Str,
+        generation: i32,
+    },
+    Leave {
+        member: Str,
+    },
+    Alive {
+        member: Str,
+    },
+    Commit {
+        seq: u64,
+        stale: BTreeMap<i32, String>,
+    },
+    Offsets {
+        may_be: BTreeMap<i32, Vec<i64>>,
+    },
 }
 
 /// The commits of one partition that may be the one in force, in the order of their coming.
@@ -220,10 +237,10 @@ impl Membership {
             return;
         };
         match (asked, response) {
-            (Asked::Beat { member, leaves }, Response::ConsumerGroupHeartbeat(answer)) => {
-                if answer.error_code == ErrorCode::NONE {
-                    self.beaten(now_us, arrived_us, call, &member, leaves, answer);
-                }
+            (Asked::Beat { member, leaves }, Response::ConsumerGroupHeartbeat(answer))
+                if answer.error_code == ErrorCode::NONE =>
+            {
+                self.beaten(now_us, arrived_us, call, &member, leaves, answer);
             }
             (Asked::Join { member }, Response::JoinGroup(answer)) => {
                 if answer.error_code == ErrorCode::NONE {
@@ -250,11 +267,11 @@ impl Membership {
                     }
                 }
             }
-            (Asked::Alive { member }, Response::Heartbeat(answer)) => {
-                if answer.error_code == ErrorCode::NONE {
-                    let of = self.members.entry(member).or_default();
-                    of.heard_us = of.heard_us.max(arrived_us);
-                }
+            (Asked::Alive { member }, Response::Heartbeat(answer))
+                if answer.error_code == ErrorCode::NONE =>
+            {
+                let of = self.members.entry(member).or_default();
+                of.heard_us = of.heard_us.max(arrived_us);
             }
             (Asked::Leave { member }, Response::LeaveGroup(answer)) => {
                 let mut errors = answer.members.iter().map(|it| it.error_code);

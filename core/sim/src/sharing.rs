@@ -105,7 +105,10 @@ impl Sharing {
         self.life += 1;
         for record in self.records.values_mut() {
             // What was handed out for the last time, and not come back, is there again.
-            let out = record.holder.take().is_some_and(|(_, until)| until > now_us);
+            let out = record
+                .holder
+                .take()
+                .is_some_and(|(_, until)| until > now_us);
             record.exhausted &= !out;
         }
         let unseen = self.asked.values().filter(|it| it.may_hide_deliveries());
@@ -158,7 +161,12 @@ impl Sharing {
                     let batches = partition.acknowledgement_batches.iter();
                     runs.extend(batches.map(|it| {
                         let at = partition.partition_index;
-                        (at, it.first_offset, it.last_offset, &it.acknowledge_types[..])
+                        (
+                            at,
+                            it.first_offset,
+                            it.last_offset,
+                            &it.acknowledge_types[..],
+                        )
                     }));
                 }
             }
@@ -167,7 +175,12 @@ impl Sharing {
                     let batches = partition.acknowledgement_batches.iter();
                     runs.extend(batches.map(|it| {
                         let at = partition.partition_index;
-                        (at, it.first_offset, it.last_offset, &it.acknowledge_types[..])
+                        (
+                            at,
+                            it.first_offset,
+                            it.last_offset,
+                            &it.acknowledge_types[..],
+                        )
                     }));
                 }
             }

@@ -355,14 +355,22 @@ fn quotas(s: &mut Session, v: i16) {
     ask("of an address", &of_ip, &[(rate, 50.0, false)]);
     ask("too large", &of_ip, &[(rate, 3e9, false)]);
     ask("a fraction", &of_ip, &[(rate, 1.5, false)]);
-    ask("not an address's", &of_ip, &[("request_percentage", 1.0, false)]);
+    ask(
+        "not an address's",
+        &of_ip,
+        &[("request_percentage", 1.0, false)],
+    );
     ask("an address's", &of_user, &[(rate, 1.0, false)]);
     ask(
         "an address and a user",
         &[("ip", Some(&ip)), ("user", Some(&user))],
         &[(rate, 1.0, false)],
     );
-    ask("twice", &[("ip", Some(&ip)), ("ip", None)], &[(rate, 1.0, false)]);
+    ask(
+        "twice",
+        &[("ip", Some(&ip)), ("ip", None)],
+        &[(rate, 1.0, false)],
+    );
     let describe = |components: Vec<ComponentData>, strict| {
         Request::DescribeClientQuotas(DescribeClientQuotasRequest { components, strict })
     };
@@ -386,11 +394,18 @@ fn quotas(s: &mut Session, v: i16) {
         let request = describe(vec![component("ip", 0, Some(&ip))], strict);
         s.ask(&what, v, request);
     }
-    s.ask("of any address", v, describe(vec![component("ip", 1, None)], true));
+    s.ask(
+        "of any address",
+        v,
+        describe(vec![component("ip", 1, None)], true),
+    );
     s.ask(
         "an address and a user",
         v,
-        describe(vec![component("ip", 2, None), component("user", 2, None)], true),
+        describe(
+            vec![component("ip", 2, None), component("user", 2, None)],
+            true,
+        ),
     );
     s.ask(
         "bad match",

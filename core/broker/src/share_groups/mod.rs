@@ -147,7 +147,9 @@ impl ShareGroups {
         let group = self.groups.get(group);
         let mut made_good = group.map(records::whole).unwrap_or_default();
         made_good.retain(|record| keys.remove(&record.key));
-        let gone = keys.into_iter().map(|key| CoordinatorRecord { key, value: None });
+        let gone = keys
+            .into_iter()
+            .map(|key| CoordinatorRecord { key, value: None });
         gone.chain(made_good).collect()
     }
 

@@ -329,7 +329,10 @@ fn summary(response: &Response) -> String {
             let runs = partitions.flat_map(|it| {
                 let run = |run: &ottla_protocol::messages::share_fetch::AcquiredRecords| {
                     let (first, last) = (run.first_offset, run.last_offset);
-                    format!("{}@{first}-{last}x{}", it.partition_index, run.delivery_count)
+                    format!(
+                        "{}@{first}-{last}x{}",
+                        it.partition_index, run.delivery_count
+                    )
                 };
                 it.acquired_records.iter().map(run).collect::<Vec<_>>()
             });

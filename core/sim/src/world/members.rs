@@ -12,8 +12,7 @@ use ottla_protocol::{
         consumer_group_heartbeat::{
             ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, RequestTopicPartitions,
         },
-        consumer_protocol_assignment,
-        consumer_protocol_subscription,
+        consumer_protocol_assignment, consumer_protocol_subscription,
         heartbeat::HeartbeatRequest,
         join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse},
         leave_group::{LeaveGroupRequest, MemberIdentity},
@@ -72,7 +71,11 @@ fn commit(
         generation_id_or_member_epoch: epoch,
         member_id,
         topics: vec![OffsetCommitRequestTopic {
-            name: if version < 10 { GROUP_TOPIC } else { Str::new() },
+            name: if version < 10 {
+                GROUP_TOPIC
+            } else {
+                Str::new()
+            },
             topic_id: if version < 10 { Uuid::ZERO } else { topic_id },
             partitions: partitions.collect(),
         }],
@@ -223,7 +226,10 @@ impl Consumer {
         if scene.now_us > self.beat_us + INTERVAL_US {
             return self.beat(scene, false, false);
         }
-        let missing = self.has.iter().filter(|at| !self.positions.contains_key(at));
+        let missing = self
+            .has
+            .iter()
+            .filter(|at| !self.positions.contains_key(at));
         let missing: Vec<i32> = missing.copied().collect();
         if !missing.is_empty() {
             self.doing = Doing::Other;
@@ -451,7 +457,10 @@ impl Classic {
         if scene.now_us > self.beat_us + INTERVAL_US {
             return self.beat(scene);
         }
-        let missing = self.has.iter().filter(|at| !self.positions.contains_key(at));
+        let missing = self
+            .has
+            .iter()
+            .filter(|at| !self.positions.contains_key(at));
         let missing: Vec<i32> = missing.copied().collect();
         if !missing.is_empty() {
             let version = scene.any(2, 9);
@@ -480,7 +489,10 @@ impl Classic {
         };
         let subscription = ConsumerProtocolSubscription {
             topics: vec![GROUP_TOPIC],
-            owned_partitions: (!self.has.is_empty()).then_some(owned).into_iter().collect(),
+            owned_partitions: (!self.has.is_empty())
+                .then_some(owned)
+                .into_iter()
+                .collect(),
             generation_id: self.generation,
             ..Default::default()
         };

@@ -40,7 +40,8 @@ const LOCK_MS: i32 = 800;
 /// How long all may take to settle when there is no more chaos.
 const QUIET_US: u64 = 25_000_000;
 
-/// What a player does next.
+/// What a player does next. It is used up at once, so its size doesn't matter.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Next {
     Ask(i16, Request),
     Over,
@@ -52,7 +53,8 @@ pub(super) enum After {
     Over,
 }
 
-/// What else comes of its doing.
+/// What else comes of its doing. There are few at a time.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Effect {
     /// The same request comes once more, later.
     Late(i16, Request),
@@ -411,7 +413,10 @@ impl World {
     /// What the two checkers found.
     pub(super) fn notice_players(&mut self) {
         let it = &mut self.players;
-        let of_groups = it.membership.as_mut().map(|it| std::mem::take(&mut it.wrong));
+        let of_groups = it
+            .membership
+            .as_mut()
+            .map(|it| std::mem::take(&mut it.wrong));
         let of_shares = it.sharing.as_mut().map(|it| std::mem::take(&mut it.wrong));
         for what in of_groups.into_iter().chain(of_shares).flatten() {
             self.checker.violation(what);
@@ -590,9 +595,8 @@ impl World {
                 supplier.hears(&mut scene, answer)
             }
             (Role::Setup, Response::CreateTopics(answer)) => {
-                let there = |it: ErrorCode| {
-                    it == ErrorCode::NONE || it == ErrorCode::TOPIC_ALREADY_EXISTS
-                };
+                let there =
+                    |it: ErrorCode| it == ErrorCode::NONE || it == ErrorCode::TOPIC_ALREADY_EXISTS;
                 match answer.topics.iter().all(|topic| there(topic.error_code)) {
                     true => After::Over,
                     false => retry,
@@ -687,7 +691,11 @@ pub(super) fn offsets(
         member_id,
         member_epoch,
         topics: Some(vec![OffsetFetchRequestTopics {
-            name: if version < 10 { GROUP_TOPIC } else { Str::new() },
+            name: if version < 10 {
+                GROUP_TOPIC
+            } else {
+                Str::new()
+            },
             topic_id: if version < 10 { Uuid::ZERO } else { topic_id },
             partition_indexes: partitions.to_vec(),
         }]),

@@ -177,7 +177,10 @@ impl Sharer {
             member_id: Some(self.id.clone()),
             share_session_epoch: epoch,
             is_renew_ack: renews,
-            topics: (!topic.partitions.is_empty()).then_some(topic).into_iter().collect(),
+            topics: (!topic.partitions.is_empty())
+                .then_some(topic)
+                .into_iter()
+                .collect(),
         };
         let version = if renews { 2 } else { scene.any(1, 2) };
         Next::Ask(version, Request::ShareAcknowledge(request))
@@ -212,13 +215,24 @@ impl Sharer {
             group_id: Some(SHARE_GROUP),
             member_id: Some(self.id.clone()),
             share_session_epoch: self.session,
-            max_wait_ms: if self.last { 0 } else { [0, 100, 250][scene.random.below(3) as usize] },
+            max_wait_ms: if self.last {
+                0
+            } else {
+                [0, 100, 250][scene.random.below(3) as usize]
+            },
             min_bytes: 1,
             max_bytes: [400, 1 << 20][scene.random.below(2) as usize],
             max_records: scene.any(1, 12).into(),
             batch_size: scene.any(1, 6).into(),
-            share_acquire_mode: if version == 2 { scene.any(0, 1) as i8 } else { 0 },
-            topics: (!topic.partitions.is_empty()).then_some(topic).into_iter().collect(),
+            share_acquire_mode: if version == 2 {
+                scene.any(0, 1) as i8
+            } else {
+                0
+            },
+            topics: (!topic.partitions.is_empty())
+                .then_some(topic)
+                .into_iter()
+                .collect(),
             ..Default::default()
         };
         Next::Ask(version, Request::ShareFetch(request))
@@ -252,11 +266,7 @@ impl Sharer {
         })
     }
 
-    fn hears_beat(
-        &mut self,
-        scene: &mut Scene<'_>,
-        answer: &ShareGroupHeartbeatResponse,
-    ) -> After {
+    fn hears_beat(&mut self, scene: &mut Scene<'_>, answer: &ShareGroupHeartbeatResponse) -> After {
         match answer.error_code {
             _ if self.leaves => return After::Over,
             ErrorCode::NONE => {
@@ -395,7 +405,10 @@ impl Supplier {
     }
 
     pub fn hears(&mut self, scene: &mut Scene<'_>, answer: &ProduceResponse) -> After {
-        let partitions = answer.responses.iter().flat_map(|it| &it.partition_responses);
+        let partitions = answer
+            .responses
+            .iter()
+            .flat_map(|it| &it.partition_responses);
         for it in partitions {
             if it.error_code == ErrorCode::NONE
                 && let Some((_, partition, values)) = self.sends.take()
