@@ -363,12 +363,7 @@ fn quotas(s: &mut Session, v: i16) {
     ask("an address's", &of_user, &[(rate, 1.0, false)]);
     ask(
         "an address and a user",
-        &[("ip", Some(&ip)), ("user", Some(&user))],
-        &[(rate, 1.0, false)],
-    );
-    ask(
-        "twice",
-        &[("ip", Some(&ip)), ("ip", None)],
+        &[("user", Some(&user)), ("ip", Some(&ip))],
         &[(rate, 1.0, false)],
     );
     let describe = |components: Vec<ComponentData>, strict| {
