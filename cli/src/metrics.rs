@@ -3,7 +3,7 @@
 
 use ottla::{
     Broker, BrokerMetrics, ClientMetric, ClientMetricKind, ClientMetricValue, ClientMetrics,
-    PartitionMetrics, Server, ServerCounters, TelemetryMetrics,
+    PartitionMetrics, QuotaOf, Server, ServerCounters, TelemetryMetrics,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -96,6 +96,7 @@ fn text(broker: &BrokerMetrics, server: &ServerCounters, up: Duration) -> String
     for ((kind, state), count) in &broker.groups {
         page.row(&[("type", kind), ("state", state)], *count as f64);
     }
+    quotas(&mut page, broker);
     page.metric(
         "kafka_server_delayedoperationpurgatory_purgatorysize",
         "gauge",
@@ -360,6 +361,49 @@ fn partitions(page: &mut Page, broker: &BrokerMetrics) {
             let number = partition.partition.to_string();
             let labels = [("topic", &*partition.topic), ("partition", &*number)];
             page.row(&labels, value(partition));
+        }
+    }
+}
+
+/// What clients used of their quotas, by whom a quota counts together.
+fn quotas(page: &mut Page, broker: &BrokerMetrics) {
+    for (of, name, rate, help) in [
+        (
+            QuotaOf::Produce,
+            "produce",
+            "byte_rate",
+            "Bytes a second that were produced, of those who have a quota.",
+        ),
+        (
+            QuotaOf::Fetch,
+            "fetch",
+            "byte_rate",
+            "Bytes a second that were fetched, of those who have a quota.",
+        ),
+        (
+            QuotaOf::Request,
+            "request",
+            "request_time",
+            "Percent of a thread that requests took, of those who have a quota.",
+        ),
+    ] {
+        let of_it: Vec<_> = broker.quotas.iter().filter(|q| q.of == of).collect();
+        let labels = |q: &ottla::QuotaMetrics| {
+            let text = |name: &Option<ottla::Str>| name.as_deref().unwrap_or_default().to_owned();
+            (text(&q.user), text(&q.client_id))
+        };
+        page.metric(&format!("kafka_server_{name}_{rate}"), "gauge", help);
+        for quota in &of_it {
+            let (user, client_id) = labels(quota);
+            page.row(&[("user", &user), ("client_id", &client_id)], quota.rate);
+        }
+        let name = format!("kafka_server_{name}_throttle_time");
+        let help = "For how many milliseconds they were told to wait, on average.";
+        page.metric(&name, "gauge", help);
+        for quota in of_it {
+            let (user, client_id) = labels(quota);
+            let labels = [("user", &*user), ("client_id", &*client_id)];
+            page.row(&labels, quota.throttle_time_ms);
         }
     }
 }

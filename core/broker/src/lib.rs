@@ -47,7 +47,7 @@ pub use groups::{
     ConsumerAssignor, ConsumerGroupConfig, ConsumerGroupSettings, GroupConfig, MigrationPolicy,
 };
 pub use kraft::{PromoteError, Promoted, Promotion, promote};
-pub use metrics::{BrokerMetrics, PartitionMetrics};
+pub use metrics::{BrokerMetrics, PartitionMetrics, QuotaMetrics, QuotaOf};
 pub use output::{Output, RequestEnvelope, SyncId, throttle_ms};
 pub use share_partitions::{
     SHARE_GROUP_CONFIGS, ShareConfig, ShareGroupSettings, ShareOffsetReset,

@@ -40,6 +40,32 @@ pub struct PartitionMetrics {
     pub is_offline: bool,
 }
 
+/// What a quota limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QuotaOf {
+    /// `producer_byte_rate`.
+    Produce,
+    /// `consumer_byte_rate`.
+    Fetch,
+    /// `request_percentage`.
+    Request,
+}
+
+/// What clients used of a quota that they share, in the windows that it is measured over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuotaMetrics {
+    /// Which quota.
+    pub of: QuotaOf,
+    /// Of which user, if it goes by users.
+    pub user: Option<Str>,
+    /// Of which client id, if it goes by them.
+    pub client_id: Option<Str>,
+    /// Bytes a second, or percent of a thread's time.
+    pub rate: f64,
+    /// For how many milliseconds they were told to wait, on average of the answers that said so.
+    pub throttle_time_ms: f64,
+}
+
 /// The numbers of a broker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BrokerMetrics {
@@ -61,6 +87,8 @@ pub struct BrokerMetrics {
     pub telemetry: Option<TelemetryMetrics>,
     /// What clients pushed, by client instance id.
     pub clients: Vec<ClientMetrics>,
+    /// What was used of quotas, by those who share them; nothing of whom none limits.
+    pub quotas: Vec<QuotaMetrics>,
 }
 
 /// What is counted besides what the partitions count.
@@ -114,6 +142,7 @@ impl Broker {
                 .client_telemetry
                 .then(|| self.telemetry.counted()),
             clients: self.telemetry.clients(),
+            quotas: self.quotas.metrics(),
         }
     }
 }

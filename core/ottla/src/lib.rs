@@ -89,7 +89,7 @@ pub use event::{
 pub use handle::{GroupMetadata, Handle, InterruptCheck, ProduceRecord, TopicHandle};
 pub use ottla_broker::{
     BrokerMetrics, ClientMetric, ClientMetricKind, ClientMetricValue, ClientMetrics,
-    PartitionMetrics, Promoted, Promotion, TelemetryMetrics,
+    PartitionMetrics, Promoted, Promotion, QuotaMetrics, QuotaOf, TelemetryMetrics,
 };
 pub use ottla_client::{ErrCode, KafkaError, Role, Route};
 pub use ottla_driver::{Server, ServerCounters};

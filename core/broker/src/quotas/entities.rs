@@ -127,6 +127,13 @@ pub(crate) struct Sharers {
     client_id: Option<Str>,
 }
 
+impl Sharers {
+    /// The user and the client id, if they are of one.
+    pub(super) fn names(&self) -> (Option<Str>, Option<Str>) {
+        (self.user.clone(), self.client_id.clone())
+    }
+}
+
 /// The quota `key` that holds for a client, and who shares it. The first of those that Kafka looks for (`DefaultQuotaCallback`): user and
 /// client id, user and any client id, user; the same of any user; client id; any client id.
 pub(crate) fn sharers(

@@ -11,14 +11,18 @@ pub(crate) mod entities;
 mod rates;
 pub(crate) mod store;
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use core::net::IpAddr;
 
 use hashbrown::HashMap;
 use ottla_protocol::{Encoder, ErrorCode, Message, Str};
 use ottla_record::Now;
 
-use crate::{Broker, BrokerConfig, context::RequestContext};
+use crate::{
+    Broker, BrokerConfig,
+    context::RequestContext,
+    metrics::{QuotaMetrics, QuotaOf},
+};
 use entities::{Sharers, of_address, sharers};
 use rates::{Bucket, Rate, Windows};
 use store::StoredQuotas;
@@ -45,13 +49,32 @@ enum Kind {
     Time,
 }
 
+/// What some clients used of a quota together, and what they were told.
+#[derive(Debug, Default)]
+struct Meter {
+    used: Rate,
+    /// Milliseconds that they were told to wait, and how often they were.
+    throttle_ms: Rate,
+    throttles: Rate,
+}
+
+impl Meter {
+    /// They are told to wait so long, or not at all.
+    fn tell(&mut self, windows: Windows, now_ms: u64, throttle_ms: i32) {
+        if throttle_ms > 0 {
+            self.throttle_ms.record(windows, now_ms, throttle_ms.into());
+            self.throttles.record(windows, now_ms, 1.0);
+        }
+    }
+}
+
 /// The quotas, and what was used of them.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     stored: StoredQuotas,
     windows: Windows,
     controller_windows: Windows,
-    rates: HashMap<(Kind, Sharers), Rate>,
+    meters: HashMap<(Kind, Sharers), Meter>,
     buckets: HashMap<Sharers, Bucket>,
     connections: HashMap<IpAddr, Rate>,
     sweep_at: usize,
@@ -74,7 +97,7 @@ impl Quotas {
             stored: StoredQuotas::default(),
             windows: config.quota_windows.into(),
             controller_windows: config.controller_quota_windows.into(),
-            rates: HashMap::new(),
+            meters: HashMap::new(),
             buckets: HashMap::new(),
             connections: HashMap::new(),
             sweep_at: 0,
@@ -130,9 +153,11 @@ impl Quotas {
         };
         let windows = self.windows;
         let now_ms = now.mono_us / 1000;
-        let rate = self.rate(now_ms, Kind::Produced, sharers);
-        rate.record(windows, now_ms, bytes as f64);
-        rate.throttle_ms(windows, now_ms, bound)
+        let meter = self.meter(now_ms, Kind::Produced, sharers);
+        meter.used.record(windows, now_ms, bytes as f64);
+        let throttle_ms = meter.used.throttle_ms(windows, now_ms, bound);
+        meter.tell(windows, now_ms, throttle_ms);
+        throttle_ms
     }
 
     /// Whether bytes that a client fetches are limited.
@@ -157,14 +182,16 @@ impl Quotas {
         let quota = sharers(&self.stored, CONSUMER_BYTE_RATE, USER, client_id);
         if let Some((bound, sharers)) = quota {
             let windows = self.windows;
-            let rate = self.rate(now_ms, Kind::Fetched, sharers);
-            let rested = rate.is_idle(windows, now_ms);
-            rate.record(windows, now_ms, bytes as f64);
+            let meter = self.meter(now_ms, Kind::Fetched, sharers);
+            let rested = meter.used.is_idle(windows, now_ms);
+            meter.used.record(windows, now_ms, bytes as f64);
             if !rested {
-                throttle_ms = throttle_ms.max(rate.throttle_ms(windows, now_ms, bound));
+                let of_bytes_ms = meter.used.throttle_ms(windows, now_ms, bound);
+                meter.tell(windows, now_ms, of_bytes_ms);
+                throttle_ms = throttle_ms.max(of_bytes_ms);
             }
             if throttle_ms > 0 {
-                rate.record(windows, now_ms, -(bytes as f64));
+                meter.used.record(windows, now_ms, -(bytes as f64));
             }
         }
         match throttle_ms {
@@ -179,15 +206,25 @@ impl Quotas {
         if let Some((_, sharers)) = quota {
             let windows = self.windows;
             let now_ms = now.mono_us / 1000;
-            let rate = self.rate(now_ms, Kind::Time, sharers);
+            let meter = self.meter(now_ms, Kind::Time, sharers);
             // A hundred of these in a second are one thread.
-            rate.record(windows, now_ms, used_us as f64 / 10_000.0);
+            let percent = used_us as f64 / 10_000.0;
+            meter.used.record(windows, now_ms, percent);
         }
     }
 
     /// How long a client has to wait because its requests took too long: a window at most, as in Kafka.
     pub(crate) fn answer_throttle_ms(&mut self, client_id: &str) -> i32 {
-        self.time_throttle_ms(self.now_ms, client_id)
+        let now_ms = self.now_ms;
+        let throttle_ms = self.time_throttle_ms(now_ms, client_id);
+        if throttle_ms > 0
+            && let Some((_, sharers)) = sharers(&self.stored, REQUEST_PERCENTAGE, USER, client_id)
+        {
+            let windows = self.windows;
+            let meter = self.meter(now_ms, Kind::Time, sharers);
+            meter.tell(windows, now_ms, throttle_ms);
+        }
+        throttle_ms
     }
 
     fn time_throttle_ms(&mut self, now_ms: u64, client_id: &str) -> i32 {
@@ -199,8 +236,8 @@ impl Quotas {
             return 0;
         };
         let windows = self.windows;
-        let throttle_ms = match self.rates.get_mut(&(Kind::Time, sharers)) {
-            Some(rate) => rate.throttle_ms(windows, now_ms, bound),
+        let throttle_ms = match self.meters.get_mut(&(Kind::Time, sharers)) {
+            Some(meter) => meter.used.throttle_ms(windows, now_ms, bound),
             None => 0,
         };
         self.at_most_a_window(throttle_ms)
@@ -232,25 +269,56 @@ impl Quotas {
         throttle_ms.min(i32::try_from(self.windows.ms).unwrap_or(i32::MAX))
     }
 
-    fn rate(&mut self, now_ms: u64, kind: Kind, sharers: Sharers) -> &mut Rate {
+    fn meter(&mut self, now_ms: u64, kind: Kind, sharers: Sharers) -> &mut Meter {
         self.sweep(now_ms);
-        self.rates.entry((kind, sharers)).or_default()
+        self.meters.entry((kind, sharers)).or_default()
+    }
+
+    /// What there is to measure, as of the last input, in order.
+    pub(crate) fn metrics(&self) -> Vec<QuotaMetrics> {
+        let (windows, now_ms) = (self.windows, self.now_ms);
+        let seconds = windows.all_ms() as f64 / 1000.0;
+        let mut all: Vec<QuotaMetrics> = self
+            .meters
+            .iter()
+            .map(|((kind, sharers), meter)| {
+                let throttles = meter.throttles.used(windows, now_ms);
+                let throttle_ms = meter.throttle_ms.used(windows, now_ms);
+                let (user, client_id) = sharers.names();
+                QuotaMetrics {
+                    of: match kind {
+                        Kind::Produced => QuotaOf::Produce,
+                        Kind::Fetched => QuotaOf::Fetch,
+                        Kind::Time => QuotaOf::Request,
+                    },
+                    user,
+                    client_id,
+                    rate: meter.used.used(windows, now_ms) / seconds,
+                    throttle_time_ms: throttle_ms / throttles.max(1.0),
+                }
+            })
+            .collect();
+        all.sort_unstable_by(|a, b| {
+            (a.of, &a.user, &a.client_id).cmp(&(b.of, &b.user, &b.client_id))
+        });
+        all
     }
 
     /// Forgets meters that nobody used for a while: there may be as many as there are names of clients.
     fn sweep(&mut self, now_ms: u64) {
-        let meters = self.rates.len() + self.buckets.len() + self.connections.len();
+        let meters = self.meters.len() + self.buckets.len() + self.connections.len();
         if meters < self.sweep_at.max(FIRST_SWEEP) {
             return;
         }
         let windows = self.windows;
-        self.rates.retain(|_, rate| !rate.is_idle(windows, now_ms));
+        self.meters
+            .retain(|_, meter| !meter.used.is_idle(windows, now_ms));
         self.connections
             .retain(|_, rate| !rate.is_idle(windows, now_ms));
         let windows = self.controller_windows;
         self.buckets
             .retain(|_, bucket| !bucket.is_idle(windows, now_ms));
-        self.sweep_at = 2 * (self.rates.len() + self.buckets.len() + self.connections.len());
+        self.sweep_at = 2 * (self.meters.len() + self.buckets.len() + self.connections.len());
     }
 }
 

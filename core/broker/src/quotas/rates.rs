@@ -97,6 +97,13 @@ impl Rate {
         rounded((rate - bound) / bound * window_ms)
     }
 
+    /// What was used in all windows.
+    pub(super) fn used(&self, windows: Windows, now_ms: u64) -> f64 {
+        let counts = |sample: &&Sample| now_ms.saturating_sub(sample.last_ms) < windows.all_ms();
+        let samples = self.samples.iter().filter(counts);
+        samples.map(|sample| sample.value).sum()
+    }
+
     fn forget_old(&mut self, windows: Windows, now_ms: u64) {
         while let Some(oldest) = self.samples.front() {
             if now_ms.saturating_sub(oldest.last_ms) < windows.all_ms() {
@@ -172,7 +179,10 @@ mod tests {
         assert!(!rate.is_idle(W, 15_999));
         assert!(rate.is_idle(W, 16_000));
         assert_eq!(rate.throttle_ms(W, 16_000, 100.0), 0);
+        assert_eq!(rate.used(W, 16_000), 0.0);
         rate.record(W, 16_000, 10.0);
+        assert_eq!(rate.used(W, 26_999), 10.0);
+        assert_eq!(rate.used(W, 27_000), 0.0);
         rate.record(W, 16_000, -10.0);
         assert!(rate.is_idle(W, 16_000));
         rate.record(W, 16_000, f64::from(i32::MAX));

@@ -61,6 +61,18 @@ fn who_produces_too_much_is_told_to_wait() {
     let answer = h.ask(9, request);
     let expected = expected_ms(bytes, 100.0) as u32;
     assert_eq!(throttle_ms(&answer), expected);
+    let measured = h.broker.metrics().quotas;
+    assert_eq!(measured.len(), 1);
+    assert_eq!(measured[0].of, crate::QuotaOf::Produce);
+    assert_eq!(
+        (
+            measured[0].user.as_deref(),
+            measured[0].client_id.as_deref()
+        ),
+        (None, Some("test"))
+    );
+    assert_eq!(measured[0].rate, bytes as f64 / 11.0);
+    assert_eq!(measured[0].throttle_time_ms, f64::from(expected));
     // What was sent is taken all the same, and with acks=-1 it is told too.
     let answer = h.ask(9, produce_request("t", 0, -1, records.clone()));
     assert!(throttle_ms(&answer) > 2 * expected);
@@ -359,5 +371,9 @@ fn meters_of_clients_that_are_gone_are_forgotten() {
         let now = Now::new(at * 100_000, 0);
         quotas.produced(now, &std::format!("client-{at}"), 1);
     }
-    assert!(quotas.rates.len() <= FIRST_SWEEP, "{}", quotas.rates.len());
+    assert!(
+        quotas.meters.len() <= FIRST_SWEEP,
+        "{}",
+        quotas.meters.len()
+    );
 }
