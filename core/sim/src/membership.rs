@@ -36,8 +36,6 @@ struct Grant {
     epoch: i32,
     /// It hasn't said that it doesn't have it any more.
     held: bool,
-    /// When it was told to give it up, or may have been.
-    asked_back_us: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +44,9 @@ struct Member {
     heard_us: u64,
     /// Heartbeats whose outcome nobody knows, by when they came: they may have begun a rebalance.
     open: BTreeMap<Call, u64>,
+    /// Partitions that it was told to give up, or may have been, and has not, by when that was. Who doesn't give up one in time
+    /// loses all.
+    asked_back: BTreeMap<i32, u64>,
     /// Its leaving was confirmed.
     left: bool,
 }
@@ -203,8 +204,12 @@ impl Membership {
     fn keeps(&mut self, member: &Str, keeps: &BTreeSet<i32>) {
         for (partition, grant) in &mut self.grants {
             if grant.member == *member && !keeps.contains(partition) {
-                (grant.held, grant.asked_back_us) = (false, None);
+                grant.held = false;
             }
+        }
+        if let Some(of) = self.members.get_mut(member) {
+            of.asked_back
+                .retain(|partition, _| keeps.contains(partition));
         }
     }
 
@@ -261,10 +266,9 @@ impl Membership {
                 let told: BTreeSet<i32> = of_topic.flat_map(|it| &it.partitions).copied().collect();
                 for partition in told {
                     self.give(now_us, partition, &member, generation);
-                    if let Some(grant) = self.grants.get_mut(&partition) {
-                        // The next rebalance begins later than this.
-                        grant.asked_back_us = Some(arrived_us);
-                    }
+                    // The next rebalance begins later than this.
+                    let of = self.members.entry(member.clone()).or_default();
+                    of.asked_back.insert(partition, arrived_us);
                 }
             }
             (Asked::Alive { member }, Response::Heartbeat(answer))
@@ -325,9 +329,9 @@ impl Membership {
         };
         let told = assignment.topic_partitions.iter();
         let told: BTreeSet<i32> = told.flat_map(|it| &it.partitions).copied().collect();
-        for (partition, grant) in &mut self.grants {
-            if grant.member == *member && !told.contains(partition) {
-                grant.asked_back_us.get_or_insert(arrived_us);
+        for (partition, grant) in &self.grants {
+            if grant.member == *member && grant.held && !told.contains(partition) {
+                of.asked_back.entry(*partition).or_insert(arrived_us);
             }
         }
         for partition in told {
@@ -341,17 +345,18 @@ impl Membership {
         if let Some(last) = self.grants.get_mut(&partition)
             && last.member == *member
         {
-            (last.held, last.asked_back_us) = (true, None);
+            last.held = true;
+            // A group that ended and began anew counts from one again.
+            last.epoch = last.epoch.min(epoch);
+            if let Some(of) = self.members.get_mut(member) {
+                of.asked_back.remove(&partition);
+            }
             return;
         }
         if let Some(last) = self.grants.get(&partition) {
             let of = self.members.get(&last.member);
             let heard_us = of.map_or(0, |it| it.heard_us);
-            let unknown = of.and_then(|it| it.open.values().min().copied());
-            // Who doesn't give up one in time loses all.
-            let of_it = self.grants.values().filter(|it| it.member == last.member);
-            let asked = of_it.filter_map(|it| it.asked_back_us);
-            let asked = asked.chain(unknown).min();
+            let asked = of.and_then(|it| it.open.values().chain(it.asked_back.values()).min());
             let over = heard_us + SESSION_US <= now_us
                 || asked.is_some_and(|since| since + REBALANCE_US <= now_us);
             if last.held && !over {
@@ -365,7 +370,6 @@ impl Membership {
             member: member.clone(),
             epoch,
             held: true,
-            asked_back_us: None,
         };
         self.grants.insert(partition, grant);
     }

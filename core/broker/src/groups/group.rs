@@ -121,8 +121,8 @@ pub(super) struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replayed {
     AsWritten,
-    /// It was a consumer group; if it is a classic one now, that comes next.
-    WasConsumer,
+    /// It was a consumer group, which had come to this epoch.
+    WasConsumer(i32),
     /// It has become a classic group with the members it had, which had yet to rebalance.
     MustRebalance,
 }

@@ -111,10 +111,12 @@ impl GroupCoordinator {
 /// Puts the stored membership in the place of the present one. Only what the chosen protocol needs was stored.
 fn restore(group: &mut Group, stored: StoredGroup) {
     let offsets = core::mem::take(&mut group.offsets);
-    let was_consumer = group.replayed == Replayed::WasConsumer;
+    // One that was begun anew, without members, counts from one.
+    let goes_on =
+        matches!(group.replayed, Replayed::WasConsumer(epoch) if stored.generation >= epoch);
     *group = Group::new(group.id.clone(), group.incarnation);
     group.offsets = offsets;
-    if was_consumer {
+    if goes_on {
         group.replayed = Replayed::MustRebalance;
     }
     for member in stored.members {

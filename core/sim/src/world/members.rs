@@ -26,7 +26,7 @@ use ottla_protocol::{
 };
 
 use super::{
-    players::{After, Effect, GROUP, GROUP_TOPIC, Next, Scene, offsets, passes},
+    players::{After, Effect, GROUP, GROUP_TOPIC, Next, Scene, ask, offsets, passes},
     *,
 };
 use crate::membership::{REBALANCE_US, SESSION_US};
@@ -184,7 +184,7 @@ impl Consumer {
             return self.beat(scene, true, true);
         }
         if scene.mishap(12) {
-            return Next::Over;
+            return None;
         }
         if scene.mishap(12) {
             self.doing = Doing::Leave;
@@ -199,7 +199,7 @@ impl Consumer {
                 instance_id: self.instance.clone(),
                 ..Default::default()
             };
-            return Next::Ask(scene.any(0, 1), Request::ConsumerGroupHeartbeat(request));
+            return ask(scene.any(0, 1), Request::ConsumerGroupHeartbeat(request));
         }
         if let Some(told) = &self.told {
             let gives_up: BTreeSet<i32> = self.has.difference(told).copied().collect();
@@ -236,7 +236,7 @@ impl Consumer {
             let version = scene.any(8, 10);
             let member = Some((self.id.clone(), self.epoch));
             let request = offsets(version, self.topic, &missing, member);
-            return Next::Ask(version, Request::OffsetFetch(request));
+            return ask(version, Request::OffsetFetch(request));
         }
         if scene.random.chance(600) {
             let moved = advance(scene, &mut self.positions, &self.has);
@@ -278,7 +278,7 @@ impl Consumer {
             let owns = (!self.has.is_empty()).then_some(topic);
             request.topic_partitions = Some(owns.into_iter().collect());
         }
-        Next::Ask(version, Request::ConsumerGroupHeartbeat(request))
+        ask(version, Request::ConsumerGroupHeartbeat(request))
     }
 
     fn commit(&mut self, scene: &mut Scene<'_>, moved: &BTreeSet<i32>) -> Next {
@@ -287,9 +287,11 @@ impl Consumer {
         let who = (self.id.clone(), self.epoch);
         let request = commit(version, who, self.topic, &self.positions, moved);
         if scene.mishap(120) {
-            scene.effects.push(Effect::Late(version, request.clone()));
+            scene
+                .effects
+                .push(Effect::Late(version, Box::new(request.clone())));
         }
-        Next::Ask(version, request)
+        ask(version, request)
     }
 
     pub fn hears(&mut self, scene: &mut Scene<'_>, response: &Response) -> After {
@@ -379,6 +381,8 @@ pub(super) struct Classic {
     positions: BTreeMap<i32, i64>,
     /// What the leader decided, by member.
     plan: Vec<(Str, BTreeSet<i32>)>,
+    /// How many partitions there were when it decided as the leader; it looks whether there are more.
+    planned: Option<i32>,
     /// It was asked to join again.
     rebalances: bool,
     beat_us: u64,
@@ -394,6 +398,7 @@ impl Classic {
             has: BTreeSet::new(),
             positions: BTreeMap::new(),
             plan: Vec::new(),
+            planned: None,
             rebalances: false,
             beat_us: 0,
         }
@@ -415,7 +420,7 @@ impl Classic {
 
     pub fn next(&mut self, scene: &mut Scene<'_>) -> Next {
         if scene.mishap(10) {
-            return Next::Over;
+            return None;
         }
         match self.stage {
             Stage::Out => self.join(scene),
@@ -435,15 +440,16 @@ impl Classic {
                         ..Default::default()
                     }];
                 }
-                Next::Ask(version, Request::LeaveGroup(request))
+                ask(version, Request::LeaveGroup(request))
             }
             // It had been leaving, and got no answer.
-            Stage::Leaves => Next::Over,
+            Stage::Leaves => None,
             Stage::In => self.work(scene),
         }
     }
 
     fn work(&mut self, scene: &mut Scene<'_>) -> Next {
+        self.rebalances |= self.planned.is_some_and(|count| count != scene.partitions);
         if self.rebalances {
             if scene.random.chance(350) {
                 let moved = advance(scene, &mut self.positions, &self.has);
@@ -466,7 +472,7 @@ impl Classic {
             let version = scene.any(2, 9);
             let member = Some((self.id.clone(), self.generation));
             let request = offsets(version, Uuid::ZERO, &missing, member);
-            return Next::Ask(version, Request::OffsetFetch(request));
+            return ask(version, Request::OffsetFetch(request));
         }
         if scene.random.chance(600) {
             let moved = advance(scene, &mut self.positions, &self.has);
@@ -509,7 +515,7 @@ impl Classic {
             }],
             ..Default::default()
         };
-        Next::Ask(scene.any(1, 9), Request::JoinGroup(request))
+        ask(scene.any(1, 9), Request::JoinGroup(request))
     }
 
     fn sync(&mut self, scene: &mut Scene<'_>) -> Next {
@@ -536,7 +542,7 @@ impl Classic {
             assignments: assignments.collect(),
             ..Default::default()
         };
-        Next::Ask(scene.any(0, 5), Request::SyncGroup(request))
+        ask(scene.any(0, 5), Request::SyncGroup(request))
     }
 
     fn beat(&mut self, scene: &mut Scene<'_>) -> Next {
@@ -547,7 +553,7 @@ impl Classic {
             member_id: self.id.clone(),
             ..Default::default()
         };
-        Next::Ask(scene.any(0, 4), Request::Heartbeat(request))
+        ask(scene.any(0, 4), Request::Heartbeat(request))
     }
 
     fn commit(&mut self, scene: &mut Scene<'_>, moved: &BTreeSet<i32>) -> Next {
@@ -555,9 +561,11 @@ impl Classic {
         let who = (self.id.clone(), self.generation);
         let request = commit(version, who, Uuid::ZERO, &self.positions, moved);
         if scene.mishap(120) {
-            scene.effects.push(Effect::Late(version, request.clone()));
+            scene
+                .effects
+                .push(Effect::Late(version, Box::new(request.clone())));
         }
-        Next::Ask(version, request)
+        ask(version, request)
     }
 
     pub fn hears(&mut self, scene: &mut Scene<'_>, response: &Response) -> After {
@@ -589,7 +597,9 @@ impl Classic {
                 self.id = answer.member_id.clone();
                 self.generation = answer.generation_id;
                 self.stage = Stage::Joined;
-                self.plan = match answer.leader == self.id {
+                let leads = answer.leader == self.id;
+                self.planned = leads.then_some(scene.partitions);
+                self.plan = match leads {
                     true => self.assign(scene.partitions, answer),
                     false => Vec::new(),
                 };

@@ -40,11 +40,12 @@ const LOCK_MS: i32 = 800;
 /// How long all may take to settle when there is no more chaos.
 const QUIET_US: u64 = 25_000_000;
 
-/// What a player does next. It is used up at once, so its size doesn't matter.
-#[allow(clippy::large_enum_variant)]
-pub(super) enum Next {
-    Ask(i16, Request),
-    Over,
+/// What a player asks for next, and in which version; `None`: it ends.
+pub(super) type Next = Option<(i16, Request)>;
+
+/// It asks for this.
+pub(super) fn ask(version: i16, request: Request) -> Next {
+    Some((version, request))
 }
 
 /// What it does after an answer.
@@ -53,11 +54,10 @@ pub(super) enum After {
     Over,
 }
 
-/// What else comes of its doing. There are few at a time.
-#[allow(clippy::large_enum_variant)]
+/// What else comes of its doing.
 pub(super) enum Effect {
     /// The same request comes once more, later.
-    Late(i16, Request),
+    Late(i16, Box<Request>),
     /// Records of the shared topic are there for good: partition, first offset, values.
     Produced(i32, i64, Vec<String>),
     Wrong(String),
@@ -501,22 +501,22 @@ impl World {
         };
         let player = &mut it.list[index];
         let next = match &mut player.role {
-            Role::Setup => Next::Ask(7, create(it.partitions, it.share_partitions)),
-            Role::Grow => Next::Ask(scene.any(0, 3), grow(it.partitions + 1)),
+            Role::Setup => ask(7, create(it.partitions, it.share_partitions)),
+            Role::Grow => ask(scene.any(0, 3), grow(it.partitions + 1)),
             Role::Consumer(member) => member.next(&mut scene),
             Role::Classic(member) => member.next(&mut scene),
             Role::Sharer(member) => member.next(&mut scene),
             Role::Supplier(supplier) => supplier.next(&mut scene, it.share_partitions),
-            Role::Late(version, request) => Next::Ask(*version, request.clone()),
+            Role::Late(version, request) => ask(*version, request.clone()),
             Role::Offsets => {
                 let version = scene.any(2, 9);
                 let all: Vec<i32> = (0..it.partitions).collect();
                 let request = offsets(version, Uuid::ZERO, &all, None);
-                Next::Ask(version, Request::OffsetFetch(request))
+                ask(version, Request::OffsetFetch(request))
             }
         };
         match next {
-            Next::Ask(version, request) => {
+            Some((version, request)) => {
                 player.correlation += 1;
                 player.waits = true;
                 let correlation = player.correlation;
@@ -528,7 +528,7 @@ impl World {
                     )),
                 }
             }
-            Next::Over => self.player_ends(index),
+            None => self.player_ends(index),
         }
         self.follow_players(effects);
     }
@@ -537,7 +537,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Late(version, request) => {
-                    let late = self.players.add(Role::Late(version, request));
+                    let late = self.players.add(Role::Late(version, *request));
                     let delay = self.players.random.below(2 * SESSION_US + REBALANCE_US / 2);
                     self.player_after(late, delay);
                 }
@@ -659,7 +659,7 @@ fn grow(count: i32) -> Request {
         topics: vec![CreatePartitionsTopic {
             name: GROUP_TOPIC,
             count,
-            ..Default::default()
+            assignments: None,
         }],
         timeout_ms: 5000,
         ..Default::default()

@@ -19,7 +19,7 @@ use ottla_protocol::{
 use ottla_record::{BatchBuilder, FinishOptions};
 
 use super::{
-    players::{After, Effect, Next, SHARE_GROUP, SHARE_TOPIC, Scene, passes},
+    players::{After, Effect, Next, SHARE_GROUP, SHARE_TOPIC, Scene, ask, passes},
     *,
 };
 use crate::sharing::{Place, RENEW};
@@ -76,7 +76,7 @@ impl Sharer {
             return self.beat(scene, 0);
         }
         if scene.mishap(12) {
-            return Next::Over;
+            return None;
         }
         self.leaves |= scene.mishap(12);
         if self.leaves && self.session > 0 {
@@ -151,7 +151,7 @@ impl Sharer {
             subscribed_topic_names: joins.then(|| vec![SHARE_TOPIC]),
             ..Default::default()
         };
-        Next::Ask(1, Request::ShareGroupHeartbeat(request))
+        ask(1, Request::ShareGroupHeartbeat(request))
     }
 
     fn acknowledge(&self, scene: &mut Scene<'_>, said: Runs, epoch: i32, renews: bool) -> Next {
@@ -183,7 +183,7 @@ impl Sharer {
                 .collect(),
         };
         let version = if renews { 2 } else { scene.any(1, 2) };
-        Next::Ask(version, Request::ShareAcknowledge(request))
+        ask(version, Request::ShareAcknowledge(request))
     }
 
     fn fetch(&mut self, scene: &mut Scene<'_>, mut said: Runs) -> Next {
@@ -235,7 +235,7 @@ impl Sharer {
                 .collect(),
             ..Default::default()
         };
-        Next::Ask(version, Request::ShareFetch(request))
+        ask(version, Request::ShareFetch(request))
     }
 
     pub fn hears(&mut self, scene: &mut Scene<'_>, response: &Response) -> After {
@@ -374,7 +374,7 @@ impl Supplier {
     pub fn next(&mut self, scene: &mut Scene<'_>, partitions: i32) -> Next {
         if self.sends.is_none() {
             let Some(left) = self.left.checked_sub(1) else {
-                return Next::Over;
+                return None;
             };
             self.left = left;
             let mut values = Vec::new();
@@ -387,7 +387,7 @@ impl Supplier {
             self.sends = Some((scene.any(3, 12), partition, values));
         }
         let Some((version, partition, values)) = &self.sends else {
-            return Next::Over;
+            return None;
         };
         let mut data = PartitionProduceData::default();
         (data.index, data.records) = (*partition, batch(scene.now_us, values));
@@ -401,7 +401,7 @@ impl Supplier {
             }],
             ..Default::default()
         };
-        Next::Ask(*version, Request::Produce(request))
+        ask(*version, Request::Produce(request))
     }
 
     pub fn hears(&mut self, scene: &mut Scene<'_>, answer: &ProduceResponse) -> After {

@@ -428,6 +428,8 @@ mod tests {
             group_id: GROUP.into(),
             generation_id: joined.generation_id,
             member_id: id.clone(),
+            protocol_type: Some("consumer".into()),
+            protocol_name: Some("range".into()),
             assignments: alloc::vec![SyncGroupRequestAssignment {
                 member_id: id.clone(),
                 assignment: assignment(&[0]),

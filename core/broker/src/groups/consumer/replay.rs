@@ -43,10 +43,11 @@ impl GroupCoordinator {
                 consumer.metadata_hash = hash;
             }
             Stored::Epoch(None) => {
+                let epoch = consumer.epoch;
                 let offsets = core::mem::take(&mut group.offsets);
                 *group = Group::new(group.id.clone(), group.incarnation);
                 group.offsets = offsets;
-                group.replayed = Replayed::WasConsumer;
+                group.replayed = Replayed::WasConsumer(epoch);
             }
             Stored::PartitionMetadata(there) => consumer.has_partition_metadata = there,
             Stored::Member(member_id, Some(read)) => {
