@@ -373,10 +373,7 @@ impl Supplier {
 
     pub fn next(&mut self, scene: &mut Scene<'_>, partitions: i32) -> Next {
         if self.sends.is_none() {
-            let Some(left) = self.left.checked_sub(1) else {
-                return None;
-            };
-            self.left = left;
+            self.left = self.left.checked_sub(1)?;
             let mut values = Vec::new();
             for _ in 0..scene.random.between(1, 6) {
                 self.made += 1;
@@ -386,9 +383,7 @@ impl Supplier {
             let partition = scene.random.below(partitions as u64) as i32;
             self.sends = Some((scene.any(3, 12), partition, values));
         }
-        let Some((version, partition, values)) = &self.sends else {
-            return None;
-        };
+        let (version, partition, values) = self.sends.as_ref()?;
         let mut data = PartitionProduceData::default();
         (data.index, data.records) = (*partition, batch(scene.now_us, values));
         let request = ProduceRequest {
