@@ -56,16 +56,16 @@ enum Asked {
     Beat {
         member: Str,
         leaves: bool,
+        /// What it says it has, if it does.
+        keeps: Option<BTreeSet<i32>>,
     },
     Join {
         member: Str,
+        keeps: BTreeSet<i32>,
     },
     Sync {
         member: Str,
         generation: i32,
-    },
-    Leave {
-        member: Str,
     },
     Alive {
         member: Str,
@@ -144,7 +144,7 @@ impl Membership {
                 let keeps = claimed(join, &self.topic);
                 self.keeps(&join.member_id, &keeps);
                 let member = join.member_id.clone();
-                Asked::Join { member }
+                Asked::Join { member, keeps }
             }
             Request::SyncGroup(sync) if sync.group_id == self.group => Asked::Sync {
                 member: sync.member_id.clone(),
@@ -156,8 +156,8 @@ impl Membership {
             Request::LeaveGroup(leave) if leave.group_id == self.group => {
                 let of_list = leave.members.first().map(|it| it.member_id.clone());
                 let member = of_list.unwrap_or_else(|| leave.member_id.clone());
-                self.keeps(&member, &BTreeSet::new());
-                Asked::Leave { member }
+                // A classic group is answered at once: after a restart the member may be in it again.
+                return self.keeps(&member, &BTreeSet::new());
             }
             Request::OffsetCommit(commit) if commit.group_id == self.group => {
                 self.commit_arrived(commit)
@@ -186,18 +186,24 @@ impl Membership {
         let member = beat.member_id.clone();
         let leaves = beat.member_epoch < 0;
         let says = beat.topic_partitions.as_ref();
-        let keeps = says.map(|topics| topics.iter().flat_map(|it| &it.partitions).copied());
-        match keeps {
-            _ if leaves => self.keeps(&member, &BTreeSet::new()),
-            Some(keeps) => self.keeps(&member, &keeps.collect()),
-            None => {}
+        let says = says.map(|topics| topics.iter().flat_map(|it| &it.partitions).copied());
+        let keeps: Option<BTreeSet<i32>> = match leaves {
+            true => Some(BTreeSet::new()),
+            false => says.map(Iterator::collect),
+        };
+        if let Some(keeps) = &keeps {
+            self.keeps(&member, keeps);
         }
         let of = self.members.entry(member.clone()).or_default();
         if beat.member_epoch == 0 {
             of.left = false;
         }
         of.open.insert(call, now_us);
-        Asked::Beat { member, leaves }
+        Asked::Beat {
+            member,
+            leaves,
+            keeps,
+        }
     }
 
     /// A member says what it has.
@@ -207,6 +213,10 @@ impl Membership {
                 grant.held = false;
             }
         }
+    }
+
+    /// The broker has heard what a member has.
+    fn has_given_up(&mut self, member: &Str, keeps: &BTreeSet<i32>) {
         if let Some(of) = self.members.get_mut(member) {
             of.asked_back
                 .retain(|partition, _| keeps.contains(partition));
@@ -242,13 +252,22 @@ impl Membership {
             return;
         };
         match (asked, response) {
-            (Asked::Beat { member, leaves }, Response::ConsumerGroupHeartbeat(answer))
-                if answer.error_code == ErrorCode::NONE =>
-            {
+            (
+                Asked::Beat {
+                    member,
+                    leaves,
+                    keeps,
+                },
+                Response::ConsumerGroupHeartbeat(answer),
+            ) if answer.error_code == ErrorCode::NONE => {
+                if let Some(keeps) = &keeps {
+                    self.has_given_up(&member, keeps);
+                }
                 self.beaten(now_us, arrived_us, call, &member, leaves, answer);
             }
-            (Asked::Join { member }, Response::JoinGroup(answer)) => {
+            (Asked::Join { member, keeps }, Response::JoinGroup(answer)) => {
                 if answer.error_code == ErrorCode::NONE {
+                    self.has_given_up(&member, &keeps);
                     let of = self.members.entry(answer.member_id.clone()).or_default();
                     (of.heard_us, of.left) = (of.heard_us.max(arrived_us), false);
                 } else if answer.error_code == ErrorCode::UNKNOWN_MEMBER_ID {
@@ -276,14 +295,6 @@ impl Membership {
             {
                 let of = self.members.entry(member).or_default();
                 of.heard_us = of.heard_us.max(arrived_us);
-            }
-            (Asked::Leave { member }, Response::LeaveGroup(answer)) => {
-                let mut errors = answer.members.iter().map(|it| it.error_code);
-                let fine = answer.error_code == ErrorCode::NONE
-                    && errors.all(|error| error == ErrorCode::NONE);
-                if fine {
-                    self.members.entry(member).or_default().left = true;
-                }
             }
             (Asked::Commit { seq, stale }, Response::OffsetCommit(answer)) => {
                 for it in answer.topics.iter().flat_map(|topic| &topic.partitions) {
