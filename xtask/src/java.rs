@@ -1,6 +1,9 @@
 //! Kafka's Java side against `ottla serve`, with all programs from Maven: `cargo xtask test java`.
 
-use crate::shell::{Outcome, cargo, command, has, run, target_dir};
+use crate::{
+    shell::{Outcome, command, has, run, target_dir},
+    test::workspace_tests,
+};
 use std::path::PathBuf;
 
 /// Compiles the Java programs and fetches what they need; where it is. Nothing without Java, except in CI.
@@ -26,16 +29,8 @@ pub fn programs(args: &[String]) -> Outcome {
     let Some(built) = built()? else {
         return Ok(());
     };
-    run(cargo()
-        .args([
-            "test",
-            "--quiet",
-            "--package",
-            "ottla-cli",
-            "--test",
-            "java",
-            "--",
-        ])
+    run(workspace_tests()
+        .args(["--test", "java", "--"])
         .args(args)
         .env("OTTLA_JAVA_BUILT", built)
         .env("OTTLA_JAVA_WORK", target_dir().join("test/java")))

@@ -212,7 +212,7 @@ fn rust() -> Outcome {
 
 /// The workspace's tests, all of them until a target is named. Whoever wants one takes it from here: with another choice of
 /// packages the dependencies have other features, and all of the workspace would be built once more.
-fn workspace_tests() -> Command {
+pub fn workspace_tests() -> Command {
     let mut command = cargo();
     command.args(["test", "--quiet", "--workspace"]);
     // The Python and Node extensions have their tests on the other side of the border.

@@ -16,7 +16,7 @@ use crate::{
     Broker,
     context::ReplyTo,
     groups::partition_of,
-    partition::{CommitWaiter, PartitionIndex},
+    partition::{CommitWaiter, Partition, PartitionIndex},
     topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC},
 };
 
@@ -241,13 +241,16 @@ impl Broker {
     /// The leader epoch of the partition of `__transaction_state` that the producer's transactional id is in.
     fn coordinator_epoch(&self, producer_id: i64) -> i32 {
         let id = self.transactions.transactional_id_of(producer_id);
-        let topic = self.topics.by_name(TRANSACTIONS_TOPIC);
-        let partition = id.zip(topic).and_then(|(id, topic)| {
-            let count = topic.partitions.len() as i32;
-            let index = topic.partition(partition_of(id, count))?;
-            self.partitions.get(index)
-        });
+        let partition = id.and_then(|id| self.state_partition(id));
         partition.map_or(0, |partition| partition.leader_epoch)
+    }
+
+    /// The partition of `__transaction_state` that a transactional id is in, if the topic is there.
+    pub(super) fn state_partition(&self, id: &str) -> Option<&Partition> {
+        let topic = self.topics.by_name(TRANSACTIONS_TOPIC)?;
+        let count = topic.partitions.len() as i32;
+        self.partitions
+            .get(topic.partition(partition_of(id, count))?)
     }
 
     /// A marker is committed, or never will be.

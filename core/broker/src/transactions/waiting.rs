@@ -16,6 +16,7 @@ use ottla_record::Now;
 use crate::{
     Broker, api,
     context::{ConnId, Handled, RequestContext},
+    partition::Partition,
 };
 
 /// A request that waits.
@@ -23,6 +24,15 @@ use crate::{
 pub(crate) enum Parked {
     Produce(ProduceRequest),
     TxnOffsetCommit(TxnOffsetCommitRequest),
+}
+
+impl Parked {
+    fn transactional_id(&self) -> &str {
+        match self {
+            Self::Produce(request) => request.transactional_id.as_deref().unwrap_or_default(),
+            Self::TxnOffsetCommit(request) => &request.transactional_id,
+        }
+    }
 }
 
 /// What came of looking at a request.
@@ -83,6 +93,12 @@ impl Broker {
     }
 
     fn look_at(&mut self, now: Now, context: &RequestContext, request: Parked) -> Outcome {
+        // What a failed log says of a transaction may never have reached the disk: after a power cut the records would be there,
+        // and nobody would know what they are part of.
+        let state = self.state_partition(request.transactional_id());
+        if state.is_some_and(Partition::is_failed) {
+            return Outcome::Done(refused(context, request, ErrorCode::NOT_COORDINATOR));
+        }
         match request {
             Parked::Produce(request) => api::produce::proceed(self, now, context, request),
             Parked::TxnOffsetCommit(request) => {

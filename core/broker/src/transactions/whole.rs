@@ -1119,6 +1119,28 @@ fn who_waits_for_a_log_that_fails_is_refused() {
 }
 
 #[test]
+fn a_failed_log_of_the_state_lets_nothing_in() {
+    let mut h = with_topic(Durability::Fsync);
+    let mut p = begun(&mut h, "x");
+    let first = p.send_batch(&mut h, 0, &["a"]);
+    h.sync_all();
+    let answer = produced(h.take_answer(first).unwrap());
+    assert_eq!(answer.error_code, ErrorCode::NONE);
+    let waits = p.send_batch(&mut h, 1, &["b"]);
+    h.fail_sync();
+    let answer = produced(h.take_answer(waits).expect("refused at once"));
+    assert_eq!(answer.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    // Partition 0 is in the transaction, and its log is well.
+    let later = p.send_batch(&mut h, 0, &["c"]);
+    let answer = produced(h.take_answer(later).expect("refused at once"));
+    assert_eq!(answer.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    let commit = h.send(5, p.offsets_request(1));
+    let answer = h.take_answer(commit).expect("refused at once");
+    assert_eq!(offsets_committed(answer), ErrorCode::NOT_COORDINATOR);
+    assert_eq!(h.fetch("t", 0, 0).high_watermark, 1);
+}
+
+#[test]
 fn the_topic_of_the_state() {
     let mut h = os();
     assert!(h.broker.topics.by_name(crate::TRANSACTIONS_TOPIC).is_none());
