@@ -142,9 +142,9 @@ def partitioner():
 COMMITTED, UNCOMMITTED = ("-X", "isolation.level=read_committed"), ("-X", "isolation.level=read_uncommitted")
 
 
-def query(name, time, *more):
+def query(name, time, *more, partition=0):
     """What -Q says."""
-    return int(re.search(rb"offset (-?\d+)", kcat("-Q", "-t", f"{name}:0:{time}", *more))[1])
+    return int(re.search(rb"offset (-?\d+)", kcat("-Q", "-t", f"{name}:{partition}:{time}", *more))[1])
 
 
 def watermarks():
@@ -278,12 +278,14 @@ class Open:
         arguments = ("-P", "-t", name, "-X", f"transactional.id={topic(case)}", "-X", "linger.ms=1", *more)
         self.child = subprocess.Popen(command(*arguments), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
-    def write(self, name, values):
+    def write(self, name, values, partitions=1):
         """Gives it the records and waits until the broker has some: kcat keeps what does not fill its buffer."""
-        before = query(name, -1, *UNCOMMITTED)
+        # In any of them: those that come together go to one.
+        ends = lambda: sum(query(name, -1, *UNCOMMITTED, partition=p) for p in range(partitions))
+        before = ends()
         self.child.stdin.write(lines(values))
         self.child.stdin.flush()
-        settle("the broker has some", lambda: query(name, -1, *UNCOMMITTED) >= before + 5)
+        settle("the broker has some", lambda: ends() >= before + 5)
 
     def commit(self):
         _, complaint = self.child.communicate(timeout=PATIENCE)
@@ -297,7 +299,7 @@ class Open:
 def txn_commit():
     name = make(topic("txn-commit"), 2)
     p = Open(name, "txn-commit")
-    p.write(name, padded(100))
+    p.write(name, padded(100), partitions=2)
     equal(values(read(name, *COMMITTED)), [], "before the commit")
     equal(p.commit()[0], 0, "exit code")
     equal(sorted(values(read(name, *COMMITTED))), sorted(padded(100)), "records")

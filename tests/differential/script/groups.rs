@@ -382,7 +382,13 @@ fn consumer(s: &mut Session, v: i16) {
     );
     beat("leaves", consumer_beat(&group, &member, -1, v));
     beat("is gone", consumer_beat(&group, &member, epoch, v));
-    // What a group has for itself, from the next heartbeat on.
+    // What a group has for itself, from the next heartbeat on. Another group: Kafka assigns again only a second after it did so.
+    let group = format!("{group}-own");
+    coordinator(s, &group, 0);
+    let joining = ConsumerGroupHeartbeatRequest {
+        group_id: group.as_str().into(),
+        ..joining
+    };
     let own = |value: Option<&str>| {
         use incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
         Request::IncrementalAlterConfigs(IncrementalAlterConfigsRequest {
@@ -401,7 +407,7 @@ fn consumer(s: &mut Session, v: i16) {
     let moment = std::time::Duration::from_millis(300);
     s.prepare(1, own(Some("7000")));
     std::thread::sleep(moment);
-    let joined = s.prepare(v, Request::ConsumerGroupHeartbeat(joining.clone()));
+    let joined = s.prepare(v, Request::ConsumerGroupHeartbeat(joining));
     let Some(Response::ConsumerGroupHeartbeat(joined)) = joined else {
         return s.note("its own interval", "answer", "none");
     };
