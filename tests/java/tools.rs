@@ -29,6 +29,8 @@ struct Options {
     numbers: bool,
     /// Just the lines with this word.
     only: Option<String>,
+    /// Not the lines with this word: whether they come depends on what is first.
+    without: Option<String>,
 }
 
 /// A difference that is there on purpose: lines of one side that have nothing to match on the other.
@@ -51,6 +53,7 @@ fn options() -> BTreeMap<&'static str, Options> {
         for word in rest.split_whitespace() {
             match word.split_once('=') {
                 Some(("only", word)) => options.only = Some(word.into()),
+                Some(("without", word)) => options.without = Some(word.into()),
                 _ if word == "sorted" => options.sorted = true,
                 _ if word == "numbers" => options.numbers = true,
                 _ => panic!("the script's {name} has an option {word}"),
@@ -303,7 +306,12 @@ pub fn run(
                     .as_ref()
                     .is_none_or(|word| line.contains(word.as_str()))
             };
-            let lines = printed.lines.iter().filter(kept);
+            let left_out = |line: &&String| {
+                let word = options.without.as_ref();
+                word.is_some_and(|word| line.contains(word.as_str()))
+            };
+            let lines = printed.lines.iter();
+            let lines = lines.filter(|line| kept(line) && !left_out(line));
             let mut lines: Vec<String> = lines
                 .map(|line| normal.line(line, server, options))
                 .collect();
