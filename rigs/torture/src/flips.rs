@@ -269,6 +269,11 @@ fn read(
                 next = next.max(header.next_offset());
                 continue;
             }
+            // A damaged header may look like the begin of a transaction, which opening aborts: a marker, and no record of anybody's.
+            if header.attributes.is_control() {
+                next = next.max(header.next_offset());
+                continue;
+            }
             let mut records = match batch.records(Limits::default()) {
                 Ok(records) => records,
                 Err(error) => {

@@ -1,6 +1,6 @@
 //! Hanging transactions: open in a partition's log, and unknown to the coordinator, so that nobody would ever end them and
 //! `read_committed` would stand still there. A JVM Kafka of before KIP-890 can have left them, or a damaged
-//! `__transaction_state`.
+//! `__transaction_state`, or a damaged batch of which the header says so (below the durable mark nobody reads more than that).
 //!
 //! Here none can come about: records are let in only while the coordinator, in the same machine, has their partition in an open
 //! transaction. So one that it doesn't have is ended with an abort, when the broker opens, and, to be on the safe side only after
