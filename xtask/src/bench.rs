@@ -85,6 +85,7 @@ pub fn main(args: &[String]) -> Outcome {
     let busy_before = load();
     let mut rows = machine(runs);
     rows.extend(large_log(log_gib, &dir.join("log"))?);
+    rows.extend(floods(&dir.join("flood"))?);
     let count = millions * 1_000_000;
     let data = dir.join("data");
     let c = |library: Option<&Path>, what: &str, bootstrap: &str, count: usize, extra: &[&str]| {
@@ -399,6 +400,35 @@ fn large_log(gib: u32, dir: &Path) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
+/// What a broker on sockets takes in with one event loop and with two (`core/driver/examples/flood_speed.rs`).
+fn floods(dir: &Path) -> Outcome<Vec<Row>> {
+    step("floods of produces");
+    fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let result = result_of(
+        cargo()
+            .args(["run", "--release", "-q", "-p", "ottla-driver"])
+            .args(["--example", "flood_speed", "--"])
+            .arg(dir),
+    )?;
+    let floods = result["floods"].as_array().cloned().unwrap_or_default();
+    let row = |flood: &Value| Row {
+        name: format!(
+            "flood of {:.0} kB produces, {}, event loops: {}",
+            flood["batch_bytes"].as_f64().unwrap_or(f64::NAN) / 1e3,
+            flood["codec"].as_str().unwrap_or_default(),
+            flood["loops"],
+        ),
+        goal: None,
+        unit: Unit::GigabytesPerSecond,
+        median: flood["gb_per_s"].as_f64().unwrap_or(f64::NAN),
+        beside: flood["records_per_s"].as_f64().unwrap_or(f64::NAN),
+    };
+    match floods.len() {
+        8 => Ok(floods.iter().map(row).collect()),
+        _ => Err("flood_speed printed other figures than were expected".into()),
+    }
+}
+
 /// Runs it several times, each with an empty data directory.
 fn repeat(
     runs: usize,
@@ -515,7 +545,7 @@ fn print(rows: &[Row], runs: usize) {
                 row.goal.map(|goal| format!("{goal:.0} µs")),
             ),
             Unit::GigabytesPerSecond => (
-                format!("{:.1}", row.median),
+                format!("{:.2}", row.median),
                 "GB/s",
                 format!("{} values/s", millions(row.beside)),
                 None,

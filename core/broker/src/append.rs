@@ -15,7 +15,7 @@ use ottla_record::{
 use crate::{
     Broker,
     groups::{AppendToken, CoordinatorRecord},
-    partition::{CommitWaiter, PartitionIndex},
+    partition::{CommitWaiter, Partition, PartitionIndex},
     topic_config::{TopicCompression, TopicConfig},
     topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC},
     transactions::TransactionToken,
@@ -36,6 +36,8 @@ pub(crate) struct Appended {
     /// -1 with CreateTime.
     pub(crate) log_append_time: i64,
     pub(crate) log_start_offset: i64,
+    /// What it added to the log: 0 for a repetition.
+    pub(crate) bytes: usize,
 }
 
 /// Why a batch was refused.
@@ -49,6 +51,8 @@ pub(crate) struct Refusal {
     is_early: bool,
     /// Where the log begins, or -1.
     pub(crate) log_start_offset: i64,
+    /// The log can't be trusted any more: the partition has failed.
+    pub(crate) fails_partition: bool,
 }
 
 impl Refusal {
@@ -59,6 +63,7 @@ impl Refusal {
             records: Vec::new(),
             is_early: false,
             log_start_offset: -1,
+            fails_partition: false,
         }
     }
 
@@ -74,51 +79,56 @@ impl Refusal {
     }
 }
 
-impl Broker {
-    /// Appends what a client produced. A batch that is there already (an idempotent producer's repetition) gives the
-    /// offsets it has. Those of a transaction are taken only if the request is one of a transactional producer; whether the
-    /// partition is in the transaction was asked before.
+/// What counts for the batches of one produce request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProduceRules {
+    pub(crate) now: Now,
+    /// The request's.
+    pub(crate) version: i16,
+    /// The request names a transactional id.
+    pub(crate) is_transactional: bool,
+    pub(crate) limits: Limits,
+}
+
+impl Partition {
+    /// Appends what a client produced: the partition's part of it, for which nothing else of the broker is needed. The broker is told
+    /// afterwards, by [`Broker::note_appended`] and [`Broker::fail_partition`]. A batch that is there already (an idempotent
+    /// producer's repetition) gives the offsets it has. Those of a transaction are taken only if the request is one of a
+    /// transactional producer; whether the partition is in the transaction was asked before.
     pub(crate) fn append_produced(
         &mut self,
-        now: Now,
-        index: PartitionIndex,
-        version: i16,
-        is_transactional: bool,
+        config: &TopicConfig,
+        codecs: &mut Codecs,
+        rules: &ProduceRules,
         records: Records,
     ) -> Result<Appended, Refusal> {
-        let start = self.partitions.get(index).map(|p| p.log.log_start_offset());
-        self.try_append_produced(now, index, version, is_transactional, records)
-            .map_err(|refusal| match start {
-                Some(log_start_offset) if !refusal.is_early => Refusal {
+        let log_start_offset = self.log.log_start_offset();
+        self.try_append_produced(config, codecs, rules, records)
+            .map_err(|refusal| match refusal.is_early {
+                true => refusal,
+                false => Refusal {
                     log_start_offset,
                     ..refusal
                 },
-                _ => refusal,
             })
     }
 
     fn try_append_produced(
         &mut self,
-        now: Now,
-        index: PartitionIndex,
-        version: i16,
-        is_transactional: bool,
+        config: &TopicConfig,
+        codecs: &mut Codecs,
+        produce: &ProduceRules,
         records: Records,
     ) -> Result<Appended, Refusal> {
-        let partition = self
-            .partitions
-            .get_mut(index)
-            .ok_or(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
-        partition.check_usable().map_err(Refusal::bare)?;
-        let config = match self.topics.get(partition.topic) {
-            Some(topic) => &topic.config,
-            None => return Err(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)),
-        };
+        self.check_usable().map_err(Refusal::bare)?;
+        let ProduceRules {
+            now,
+            version,
+            limits,
+            ..
+        } = *produce;
         let vouched = records.is_vouched();
         let batch = single_batch(version, records)?;
-        let limits = Limits {
-            decompressed_bytes: self.config.max_decompressed_bytes,
-        };
         let rules = ValidationRules {
             require_keys: config.cleanup_compact,
             log_append_time: config.log_append_time,
@@ -132,17 +142,17 @@ impl Broker {
         let built_here = vouched.then(|| validate_built_batch(&batch, &rules));
         let valid = match built_here.flatten() {
             Some(valid) => valid?,
-            None => validate_batch(batch.clone(), &mut self.codecs, &rules)?,
+            None => validate_batch(batch.clone(), codecs, &rules)?,
         };
         let header = *valid.batch.header();
         if header.attributes.is_transactional() {
-            if !is_transactional {
+            if !produce.is_transactional {
                 return Err(Refusal::new(
                     ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
                     "the batch is part of a transaction, but the request names no transactional id",
                 ));
             }
-            let known = partition.log.producers().get(header.producer_id);
+            let known = self.log.producers().get(header.producer_id);
             if version >= PRODUCE_WITH_EPOCH_BUMP && known.is_none() && header.base_sequence != 0 {
                 // With each transaction the epoch rises and sequences begin anew: the first batch is missing.
                 return Err(Refusal::new(
@@ -155,7 +165,7 @@ impl Broker {
             }
         }
 
-        match partition.log.producers().check(&header) {
+        match self.log.producers().check(&header) {
             SequenceCheck::Accept => {}
             SequenceCheck::Duplicate {
                 base_offset,
@@ -166,7 +176,8 @@ impl Broker {
                     end: base_offset + i64::from(header.last_offset_delta) + 1,
                     // As Kafka has it: what the batch's newest record says, also with CreateTime.
                     log_append_time: timestamp,
-                    log_start_offset: partition.log.log_start_offset(),
+                    log_start_offset: self.log.log_start_offset(),
+                    bytes: 0,
                 });
             }
             SequenceCheck::OutOfOrder { expected } => {
@@ -198,11 +209,46 @@ impl Broker {
             }
         }
 
-        let (batch, header) = rewritten(batch, valid, config, &mut self.codecs, limits)?;
-        self.append_batch(now, index, batch, &header)
-            .map_err(|code| Refusal::new(code, "the batch could not be written"))
+        let (batch, header) = rewritten(batch, valid, config, codecs, limits)?;
+        self.append_batch(now, batch, &header)
+            .map_err(|error| Refusal {
+                fails_partition: fails_partition(&error),
+                ..Refusal::new(code_of(&error), "the batch could not be written")
+            })
     }
 
+    /// Writes a checked batch.
+    fn append_batch(
+        &mut self,
+        now: Now,
+        batch: Bytes,
+        header: &BatchHeader,
+    ) -> Result<Appended, LogError> {
+        let appended = self.log.append(batch, header, self.leader_epoch, now)?;
+        Ok(Appended {
+            base_offset: appended.base_offset,
+            end: appended.last_offset + 1,
+            log_append_time: appended.log_append_time,
+            log_start_offset: appended.log_start_offset,
+            bytes: header.size_in_bytes(),
+        })
+    }
+}
+
+/// What a client is told of a log's error at an append.
+fn code_of(error: &LogError) -> ErrorCode {
+    match error {
+        LogError::BatchTooLarge { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
+        _ => ErrorCode::KAFKA_STORAGE_ERROR,
+    }
+}
+
+/// Whether the partition is to answer `KAFKA_STORAGE_ERROR` from now on.
+fn fails_partition(error: &LogError) -> bool {
+    !matches!(error, LogError::BatchTooLarge { .. })
+}
+
+impl Broker {
     /// Appends records of the group coordinator as one batch, and tells it when they are committed, or why they never will be.
     pub(crate) fn append_for_group(
         &mut self,
@@ -330,24 +376,16 @@ impl Broker {
             .partitions
             .get_mut(index)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let bytes = header.size_in_bytes();
-        match partition
-            .log
-            .append(batch, header, partition.leader_epoch, now)
-        {
+        match partition.append_batch(now, batch, header) {
             Ok(appended) => {
-                self.note_appended(now, index, bytes);
-                Ok(Appended {
-                    base_offset: appended.base_offset,
-                    end: appended.last_offset + 1,
-                    log_append_time: appended.log_append_time,
-                    log_start_offset: appended.log_start_offset,
-                })
+                self.note_appended(now, index, appended.bytes);
+                Ok(appended)
             }
-            Err(LogError::BatchTooLarge { .. }) => Err(ErrorCode::RECORD_LIST_TOO_LARGE),
-            Err(_) => {
-                self.fail_partition(index);
-                Err(ErrorCode::KAFKA_STORAGE_ERROR)
+            Err(error) => {
+                if fails_partition(&error) {
+                    self.fail_partition(index);
+                }
+                Err(code_of(&error))
             }
         }
     }
@@ -472,6 +510,7 @@ impl From<BatchRefusal> for Refusal {
             records: refusal.records,
             is_early: refusal.kind == RefusalKind::CorruptMessage,
             log_start_offset: -1,
+            fails_partition: false,
         }
     }
 }

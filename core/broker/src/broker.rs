@@ -315,25 +315,11 @@ impl Broker {
     /// A request came in. One of a key or version that isn't served ends the connection, as in Kafka (but an
     /// `ApiVersions` of an unknown version is answered). Requests of connections that are gone are dropped.
     pub fn handle_request(&mut self, now: Now, conn: ConnId, envelope: RequestEnvelope) {
-        let RequestEnvelope {
-            correlation_id,
-            api_version,
-            client_id,
-            request,
-        } = envelope;
-        let Some(peer) = self.connections.get_mut(&conn) else {
+        let Some(context) = self.context_of(now, conn, &envelope) else {
             return;
         };
-        self.quotas.note_time(now);
-        if self.quotas.limits_time() {
-            peer.client_id = client_id.clone().unwrap_or_default();
-        }
-        let reply = ReplyTo {
-            conn,
-            correlation_id,
-            api_version,
-        };
-        if self.closed || !api::is_served(request.api_key(), api_version, &self.config) {
+        let (reply, request) = (context.reply, envelope.request);
+        if self.closed || !api::is_served(request.api_key(), reply.api_version, &self.config) {
             if !self.closed && matches!(request, Request::ApiVersions(_)) {
                 let reply = ReplyTo {
                     api_version: 0,
@@ -347,16 +333,44 @@ impl Broker {
             self.outputs.push_back(Output::Disconnect(conn));
             return;
         }
-        let context = RequestContext {
-            reply,
-            api_version,
-            client_id,
-            client_host: peer.host.clone(),
-            endpoint: peer.endpoint.clone(),
-        };
         let handled = api::dispatch(self, now, &context, request);
         self.finish(now, reply, handled);
         self.settle(now);
+    }
+
+    /// Who sent a request, and when that was. `None` if its connection is gone.
+    pub(crate) fn context_of(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        envelope: &RequestEnvelope,
+    ) -> Option<RequestContext> {
+        let peer = self.connections.get_mut(&conn)?;
+        self.quotas.note_time(now);
+        if self.quotas.limits_time() {
+            peer.client_id = envelope.client_id.clone().unwrap_or_default();
+        }
+        Some(RequestContext {
+            reply: ReplyTo {
+                conn,
+                correlation_id: envelope.correlation_id,
+                api_version: envelope.api_version,
+            },
+            api_version: envelope.api_version,
+            client_id: envelope.client_id.clone(),
+            client_host: peer.host.clone(),
+            endpoint: peer.endpoint.clone(),
+        })
+    }
+
+    /// Ends a connection once nothing is lent.
+    pub(crate) fn disconnect_later(&mut self, conn: ConnId) {
+        self.woken.push_back(Woken::Disconnect(conn));
+    }
+
+    /// Whether there is something to follow up on, once nothing is lent.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !(self.advanced.is_empty() && self.woken.is_empty() && self.to_sync.is_empty())
     }
 
     /// Whether the broker is to be told how long requests take ([`Broker::handle_time_used`]): there is a quota for it.
@@ -702,6 +716,7 @@ impl Broker {
     /// Follows up on what an input did until nothing more comes of it: wakes who waited for a partition, does what the
     /// group coordinator wants; then asks for syncs. Everything one input did is seen by a woken fetch at once.
     pub(crate) fn settle(&mut self, now: Now) {
+        assert!(!self.partitions.any_lent(), "some partitions are lent");
         loop {
             if let Some(index) = self.advanced.pop() {
                 self.collect_woken(index);
@@ -806,6 +821,10 @@ impl Broker {
             }
             Woken::Commit(_, CommitWaiter::Marker(id), error) => {
                 self.marker_settled(now, id, error);
+            }
+            Woken::Disconnect(conn) => {
+                self.handle_disconnect(now, conn);
+                self.outputs.push_back(Output::Disconnect(conn));
             }
             Woken::Fetch(id) => {
                 if let Some(fetch) = self.purgatory.take_fetch(id) {
@@ -1011,4 +1030,6 @@ enum Woken {
     Commit(PartitionIndex, CommitWaiter, ErrorCode),
     /// A fetch with enough to read, or with an error to tell.
     Fetch(WaitId),
+    /// A connection that is to be closed.
+    Disconnect(ConnId),
 }

@@ -25,6 +25,7 @@ mod metrics;
 mod opening;
 mod output;
 mod partition;
+mod produce_job;
 mod producer_ids;
 mod purgatory;
 mod quotas;
@@ -49,6 +50,7 @@ pub use groups::{
 pub use kraft::{PromoteError, Promoted, Promotion, promote};
 pub use metrics::{BrokerMetrics, PartitionMetrics, QuotaMetrics, QuotaOf};
 pub use output::{Output, RequestEnvelope, SyncId, throttle_ms};
+pub use produce_job::ProduceJob;
 pub use share_partitions::{
     SHARE_GROUP_CONFIGS, ShareConfig, ShareGroupSettings, ShareOffsetReset,
 };

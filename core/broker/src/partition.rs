@@ -1,6 +1,6 @@
 //! One partition as its leader sees it: the log, the high watermark, and who waits for it to move.
 
-use alloc::{collections::VecDeque, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, string::String, vec::Vec};
 
 use ottla_log::PartitionLog;
 use ottla_protocol::{ErrorCode, Str};
@@ -298,54 +298,115 @@ impl Partition {
     }
 }
 
-/// All partitions by their dense number.
+/// All partitions by their dense number. Some may be lent for a while ([`crate::ProduceJob`]): they aren't here then, and nothing that
+/// asks for any partition may go on until they are back.
 #[derive(Default)]
 pub(crate) struct Partitions {
-    slots: Vec<Option<Partition>>,
+    slots: Vec<Slot>,
     free: Vec<PartitionIndex>,
+    lent: usize,
+}
+
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Free,
+    // A pointer, so that lending it moves no more than that.
+    Here(Box<Partition>),
+    Lent,
+}
+
+impl Slot {
+    fn here(&self) -> Option<&Partition> {
+        match self {
+            Self::Here(partition) => Some(partition),
+            Self::Free | Self::Lent => None,
+        }
+    }
+
+    fn here_mut(&mut self) -> Option<&mut Partition> {
+        match self {
+            Self::Here(partition) => Some(partition),
+            Self::Free | Self::Lent => None,
+        }
+    }
 }
 
 impl Partitions {
     pub(crate) fn insert(&mut self, partition: Partition) -> PartitionIndex {
+        let here = Slot::Here(Box::new(partition));
         match self.free.pop() {
             Some(index) => {
-                self.slots[index.0 as usize] = Some(partition);
+                self.slots[index.0 as usize] = here;
                 index
             }
             None => {
-                self.slots.push(Some(partition));
+                self.slots.push(here);
                 PartitionIndex(self.slots.len() as u32 - 1)
             }
         }
     }
 
-    pub(crate) fn remove(&mut self, index: PartitionIndex) -> Option<Partition> {
-        let partition = self.slots.get_mut(index.0 as usize)?.take();
-        if partition.is_some() {
-            self.free.push(index);
+    pub(crate) fn remove(&mut self, index: PartitionIndex) -> Option<Box<Partition>> {
+        match core::mem::take(self.slots.get_mut(index.0 as usize)?) {
+            Slot::Here(partition) => {
+                self.free.push(index);
+                Some(partition)
+            }
+            slot => {
+                self.slots[index.0 as usize] = slot;
+                None
+            }
         }
-        partition
+    }
+
+    /// Lends a partition. `None` if there is no such one, or it is lent already.
+    pub(crate) fn lend(&mut self, index: PartitionIndex) -> Option<Box<Partition>> {
+        let slot = self.slots.get_mut(index.0 as usize)?;
+        match core::mem::replace(slot, Slot::Lent) {
+            Slot::Here(partition) => {
+                self.lent += 1;
+                Some(partition)
+            }
+            other => {
+                *slot = other;
+                None
+            }
+        }
+    }
+
+    /// Takes a partition back that was lent.
+    pub(crate) fn give_back(&mut self, index: PartitionIndex, partition: Box<Partition>) {
+        let slot = &mut self.slots[index.0 as usize];
+        assert!(matches!(slot, Slot::Lent), "it was not lent");
+        *slot = Slot::Here(partition);
+        self.lent -= 1;
+    }
+
+    /// Whether some are lent.
+    pub(crate) fn any_lent(&self) -> bool {
+        self.lent > 0
     }
 
     pub(crate) fn get(&self, index: PartitionIndex) -> Option<&Partition> {
-        self.slots.get(index.0 as usize)?.as_ref()
+        self.slots.get(index.0 as usize)?.here()
     }
 
     pub(crate) fn get_mut(&mut self, index: PartitionIndex) -> Option<&mut Partition> {
-        self.slots.get_mut(index.0 as usize)?.as_mut()
+        self.slots.get_mut(index.0 as usize)?.here_mut()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PartitionIndex, &Partition)> {
         self.slots
             .iter()
             .enumerate()
-            .filter_map(|(i, p)| Some((PartitionIndex(i as u32), p.as_ref()?)))
+            .filter_map(|(i, slot)| Some((PartitionIndex(i as u32), slot.here()?)))
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PartitionIndex, &mut Partition)> {
         self.slots
             .iter_mut()
             .enumerate()
-            .filter_map(|(i, p)| Some((PartitionIndex(i as u32), p.as_mut()?)))
+            .filter_map(|(i, slot)| Some((PartitionIndex(i as u32), slot.here_mut()?)))
     }
 }

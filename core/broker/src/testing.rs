@@ -18,7 +18,9 @@ use ottla_protocol::{
 };
 use ottla_record::{BatchBuilder, Batches, Compression, FinishOptions, Limits, Now};
 
-use crate::{Broker, BrokerConfig, ConnId, Durability, Output, RequestEnvelope, SyncId};
+use crate::{
+    Broker, BrokerConfig, ConnId, Durability, Output, ProduceJob, RequestEnvelope, SyncId,
+};
 
 /// Wall clock at the start of every test.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -115,20 +117,43 @@ impl Harness {
         }
     }
 
+    fn envelope(&mut self, api_version: i16, request: Request) -> RequestEnvelope {
+        self.last_correlation_id += 1;
+        RequestEnvelope {
+            correlation_id: self.last_correlation_id,
+            api_version,
+            client_id: Some(Str::from_static("test")),
+            request,
+        }
+    }
+
     /// Sends a request on `conn` and returns its correlation id.
     pub(crate) fn send_on(&mut self, conn: ConnId, api_version: i16, request: Request) -> i32 {
-        self.last_correlation_id += 1;
-        let correlation_id = self.last_correlation_id;
-        let client_id = Some(Str::from_static("test"));
-        let envelope = RequestEnvelope {
-            correlation_id,
-            api_version,
-            client_id,
-            request,
-        };
+        let envelope = self.envelope(api_version, request);
+        let correlation_id = envelope.correlation_id;
         self.broker.handle_request(self.now, conn, envelope);
         self.drain();
         correlation_id
+    }
+
+    /// Begins a produce that is done beside the broker: its correlation id, and the job if it can be lent.
+    // As the broker's.
+    #[allow(clippy::result_large_err)]
+    pub(crate) fn begin_produce(
+        &mut self,
+        api_version: i16,
+        request: Request,
+    ) -> (i32, Result<ProduceJob, RequestEnvelope>) {
+        let envelope = self.envelope(api_version, request);
+        let correlation_id = envelope.correlation_id;
+        let begun = self.broker.begin_produce(self.now, CONN, envelope);
+        (correlation_id, begun)
+    }
+
+    /// Hands it back.
+    pub(crate) fn end_produce(&mut self, job: ProduceJob) {
+        self.broker.handle_appended(self.now, job);
+        self.drain();
     }
 
     pub(crate) fn send(&mut self, api_version: i16, request: Request) -> i32 {

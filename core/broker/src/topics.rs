@@ -3,6 +3,7 @@
 use alloc::{
     format,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 
@@ -46,7 +47,7 @@ pub(crate) struct Topic {
     pub(crate) name: Str,
     pub(crate) id: Uuid,
     /// Effective settings.
-    pub(crate) config: TopicConfig,
+    pub(crate) config: Arc<TopicConfig>,
     /// What it was given, sorted by key.
     pub(crate) configs: Vec<(Str, Str)>,
     /// By partition number.
@@ -272,7 +273,7 @@ impl Broker {
                 internal: is_internal_topic(&stored.name),
                 name: stored.name.clone(),
                 id: stored.id,
-                config,
+                config: Arc::new(config),
                 configs,
                 partitions: Vec::new(),
             });
@@ -433,7 +434,7 @@ impl Broker {
             return;
         };
         let compacts = config.cleanup_compact && !topic.config.cleanup_compact;
-        topic.config = config;
+        topic.config = Arc::new(config);
         for &partition in &topic.partitions {
             if let Some(partition) = self.partitions.get_mut(partition) {
                 partition.log.set_config(of_log.clone());
@@ -478,7 +479,7 @@ impl Broker {
             internal: is_internal_topic(&name),
             name,
             id,
-            config,
+            config: Arc::new(config),
             configs,
             partitions: Vec::new(),
         });

@@ -18,12 +18,13 @@ use ottla_broker::{
     Durability, Endpoint, Output, RequestEnvelope, SyncId,
 };
 use ottla_log::{MemoryStorage, Storage, StorageError, StorageErrorKind, SyncJob};
-use ottla_protocol::Response;
+use ottla_protocol::{Request, Response};
+use ottla_record::Codecs;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, fs, io,
     net::IpAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -32,6 +33,10 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
+
+/// Bytes of records from which on an append takes much longer than it takes to give the broker's lock away and get it back: some
+/// microseconds against a tenth of one.
+const WORTH_LENDING: usize = 1 << 10;
 
 /// Which broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,7 +137,12 @@ struct Open {
 /// What the broker's thread has, too.
 struct Shared {
     state: Mutex<State>,
+    /// For the broker's thread: there is something to do before it would look.
     wake: Condvar,
+    /// All partitions that were lent are back.
+    back: Condvar,
+    /// What those who append without the lock compress and decompress with.
+    codecs: Mutex<Vec<Codecs>>,
     mailboxes: Mutex<HashMap<ConnId, Arc<dyn Mailbox>>>,
     next_connection: AtomicU64,
 }
@@ -151,6 +161,8 @@ struct State {
     /// Until when the thread sleeps at most, in monotonic microseconds.
     sleeps_until: u64,
     closing: bool,
+    /// Those who wait for [`Shared::back`].
+    waiting: usize,
 }
 
 /// The one static of the library: brokers that are open, so that handles share them.
@@ -236,7 +248,7 @@ impl EmbeddedBroker {
 
     /// The partitions of whose logs something is damaged, as [`Broker::damaged_bytes`]: topic, number, bytes.
     pub fn damaged_bytes(&self) -> Vec<(String, i32, u64)> {
-        let state = lock(&self.open.shared.state);
+        let state = self.open.shared.lock();
         let damaged = state.broker.damaged_bytes();
         damaged
             .map(|(topic, number, bytes)| (topic.to_string(), number, bytes))
@@ -248,7 +260,7 @@ impl EmbeddedBroker {
         let shared = &self.open.shared;
         let conn = ConnId(shared.next_connection.fetch_add(1, Relaxed));
         lock(&shared.mailboxes).insert(conn, mailbox);
-        lock(&shared.state).broker.handle_connect(now(), conn, host);
+        shared.lock().broker.handle_connect(now(), conn, host);
         conn
     }
 
@@ -272,7 +284,7 @@ impl EmbeddedBroker {
         let shared = &self.open.shared;
         let conn = ConnId(shared.next_connection.fetch_add(1, Relaxed));
         lock(&shared.mailboxes).insert(conn, mailbox(conn));
-        let mut state = lock(&shared.state);
+        let mut state = shared.lock();
         let broker = &mut state.broker;
         broker.handle_accept(now(), conn, host, port, endpoint);
         shared.settle(state, &mut |_, answer| Some(answer));
@@ -281,20 +293,20 @@ impl EmbeddedBroker {
 
     /// Whether somebody may connect from this address now. If not, after how many milliseconds to close the connection.
     pub(crate) fn connection_throttle_ms(&self, address: IpAddr) -> Option<u32> {
-        let mut state = lock(&self.open.shared.state);
+        let mut state = self.open.shared.lock();
         state.broker.connection_throttle_ms(now(), address)
     }
 
     /// What there is to measure.
     pub fn metrics(&self) -> BrokerMetrics {
-        lock(&self.open.shared.state).broker.metrics()
+        self.open.shared.lock().broker.metrics()
     }
 
     /// The connection is no longer used.
     pub(crate) fn disconnect(&self, conn: ConnId) {
         let shared = &self.open.shared;
         lock(&shared.mailboxes).remove(&conn);
-        let mut state = lock(&shared.state);
+        let mut state = shared.lock();
         state.broker.handle_disconnect(now(), conn);
         shared.settle(state, &mut |_, answer| Some(answer));
     }
@@ -307,8 +319,11 @@ impl EmbeddedBroker {
         answer: &mut dyn FnMut(i32, Response),
     ) {
         let shared = &self.open.shared;
-        let mut state = lock(&shared.state);
-        state.broker.handle_request(now(), conn, envelope);
+        let (state, handled) = shared.handle(lock(&shared.state), conn, envelope);
+        if let Err(panic) = handled {
+            drop(state);
+            resume_unwind(panic);
+        }
         shared.settle(state, &mut |to, given| {
             if to != conn {
                 return Some(given);
@@ -328,21 +343,20 @@ impl EmbeddedBroker {
         let mut state = lock(&shared.state);
         let mut measures = state.broker.limits_request_time();
         loop {
-            let broker = &mut state.broker;
             let began = now();
-            let handled = catch_unwind(AssertUnwindSafe(|| {
-                broker.handle_request(began, conn, envelope);
-                // The time of the request that made the quota isn't known; that of the one that removed it doesn't matter.
-                if measures && broker.limits_request_time() {
-                    let ended = now();
-                    let used_us = ended.mono_us.saturating_sub(began.mono_us);
-                    broker.handle_time_used(ended, conn, used_us + caller.take_time_used(conn));
-                }
-                measures = broker.limits_request_time();
-            }));
+            let handled;
+            (state, handled) = shared.handle(state, conn, envelope);
             if handled.is_err() {
                 caller.panicked(conn);
             }
+            let broker = &mut state.broker;
+            // The time of the request that made the quota isn't known; that of the one that removed it doesn't matter.
+            if measures && broker.limits_request_time() {
+                let ended = now();
+                let used_us = ended.mono_us.saturating_sub(began.mono_us);
+                broker.handle_time_used(ended, conn, used_us + caller.take_time_used(conn));
+            }
+            measures = broker.limits_request_time();
             let mut take = |to, answer| caller.take_answer(to, answer);
             shared.collect(&mut state, &mut later, &mut take);
             state.mutes.retain(|&(conn, ms)| !caller.mute(conn, ms));
@@ -365,6 +379,65 @@ enum Later {
 }
 
 impl Shared {
+    /// The broker's lock, with all partitions there: nobody amid an append has one with him.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.all_back(lock(&self.state))
+    }
+
+    /// Waits until nothing is lent. Whoever comes with more to append meanwhile waits, too.
+    fn all_back<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while state.broker.has_lent() {
+            state.waiting += 1;
+            let back = self.back.wait(state);
+            state = back.unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
+        state
+    }
+
+    /// Hands a request in. What a large produce appends is appended without the lock, so that others may append to other partitions
+    /// at the same time. An error is a panic of the broker's.
+    // The closure that may panic gives the request back.
+    #[allow(clippy::result_large_err)]
+    fn handle<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        conn: ConnId,
+        envelope: RequestEnvelope,
+    ) -> (MutexGuard<'a, State>, thread::Result<()>) {
+        if state.waiting > 0 || state.broker.wants_all_back() {
+            state = self.all_back(state);
+        }
+        let broker = &mut state.broker;
+        let begun = catch_unwind(AssertUnwindSafe(|| match is_worth_lending(&envelope) {
+            true => broker.begin_produce(now(), conn, envelope),
+            false => Err(envelope),
+        }));
+        let mut job = match begun {
+            Ok(Ok(job)) => job,
+            Ok(Err(envelope)) => {
+                state = self.all_back(state);
+                let broker = &mut state.broker;
+                let handled = catch_unwind(AssertUnwindSafe(|| {
+                    broker.handle_request(now(), conn, envelope);
+                }));
+                return (state, handled);
+            }
+            Err(panic) => return (state, Err(panic)),
+        };
+        drop(state);
+        let mut codecs = lock(&self.codecs).pop().unwrap_or_default();
+        let ran = catch_unwind(AssertUnwindSafe(|| job.run(&mut codecs)));
+        lock(&self.codecs).push(codecs);
+        let mut state = lock(&self.state);
+        let broker = &mut state.broker;
+        let ended = catch_unwind(AssertUnwindSafe(|| broker.handle_appended(now(), job)));
+        if state.waiting > 0 && !state.broker.has_lent() {
+            self.back.notify_all();
+        }
+        (state, ran.and(ended))
+    }
+
     /// Does what the broker wants, after an input: answers, syncs, a new deadline for its thread. Frees the lock before anything
     /// goes to others.
     fn settle(
@@ -466,14 +539,14 @@ impl Shared {
     /// The cleaner's thread: compacts until there is nothing to do at once.
     fn run_cleaner(self: &Arc<Self>) {
         loop {
-            let mut state = lock(&self.state);
+            let mut state = self.lock();
             let Some((id, job)) = state.compaction.take().filter(|_| !state.closing) else {
                 state.cleans = false;
                 return;
             };
             drop(state);
             let step = job.run();
-            let mut state = lock(&self.state);
+            let mut state = self.lock();
             state.broker.handle_compacted(now(), id, step);
             self.settle(state, &mut |_, answer| Some(answer));
         }
@@ -482,14 +555,14 @@ impl Shared {
     /// The broker's thread: timers, and syncs that others wait for.
     fn run(self: &Arc<Self>) {
         loop {
-            let mut state = lock(&self.state);
+            let mut state = self.lock();
             let now_us = now().mono_us;
             if !state.syncs.is_empty() {
                 let syncs = std::mem::take(&mut state.syncs);
                 drop(state);
                 // All that is due at a time; appends that come meanwhile share the next round.
                 let done: Vec<_> = syncs.into_iter().map(|(id, job)| (id, job.run())).collect();
-                let mut state = lock(&self.state);
+                let mut state = self.lock();
                 for (id, result) in done {
                     state.broker.handle_synced(now(), id, result);
                 }
@@ -516,6 +589,16 @@ impl Shared {
             state.sleeps_until = 0;
         }
     }
+}
+
+/// Whether a request appends so much that others should have the broker meanwhile.
+fn is_worth_lending(envelope: &RequestEnvelope) -> bool {
+    let Request::Produce(request) = &envelope.request else {
+        return false;
+    };
+    let topics = request.topic_data.iter();
+    let data = topics.flat_map(|topic| &topic.partition_data);
+    data.map(|data| data.records.len()).sum::<usize>() >= WORTH_LENDING
 }
 
 impl Open {
@@ -551,8 +634,11 @@ impl Open {
                 cleaner: None,
                 sleeps_until: 0,
                 closing: false,
+                waiting: 0,
             }),
             wake: Condvar::new(),
+            back: Condvar::new(),
+            codecs: Mutex::new(Vec::new()),
             mailboxes: Mutex::new(HashMap::new()),
             next_connection: AtomicU64::new(1),
         });
@@ -586,7 +672,7 @@ impl Open {
         if let Some(cleaner) = cleaner {
             let _ = cleaner.join();
         }
-        let mut state = crate::embedded::lock(&self.shared.state);
+        let mut state = self.shared.lock();
         let closed = state.broker.close(now());
         drop(state);
         drop(crate::embedded::lock(&self.lock).take());

@@ -233,3 +233,92 @@ fn a_group_in_memory() {
         start.elapsed()
     );
 }
+
+/// Large appends are done without the broker's lock. Whatever happens meanwhile: each producer's records are all there, in its order.
+#[test]
+fn producers_append_beside_each_other() {
+    const EACH: usize = 400;
+    let of_broker = BrokerConfig {
+        num_partitions: 3,
+        ..BrokerConfig::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for place in [
+        Place::Memory("beside".into()),
+        Place::Directory(dir.path().to_path_buf()),
+    ] {
+        let broker = EmbeddedBroker::open(&place, of_broker.clone()).unwrap();
+        let (consumer, _) = open(&place, config(Role::Consumer));
+        let producers: Vec<_> = (0..4)
+            .map(|_| open(&place, config(Role::Producer)))
+            .collect();
+        // The topic is there before anybody assigns its partitions.
+        produce(&producers[0].0, &producers[0].1, &["first"]);
+        let all: Vec<_> = (0..3).map(|p| PartitionOffset::new("t", p, -2)).collect();
+        consumer
+            .with(|client, now| client.assign(now, &all))
+            .unwrap()
+            .unwrap();
+        let found = std::thread::scope(|scope| {
+            for (number, (handle, events)) in producers.iter().enumerate() {
+                scope.spawn(move || {
+                    let partition = number as i32 % 3;
+                    let topic = handle
+                        .with(|client, now| client.intern_topic(now, "t", None, None))
+                        .unwrap()
+                        .unwrap();
+                    for i in 0..EACH {
+                        // Small ones among them: those are handled under the lock.
+                        let padding = if i % 7 == 0 { 10 } else { 3000 };
+                        let text = format!("{number} {i} {}", "x".repeat(padding));
+                        let record = ProduceRecord {
+                            topic,
+                            partition,
+                            timestamp: 0,
+                            key: None,
+                            value: Some(text.as_bytes()),
+                            headers: &[],
+                            side: Side::default(),
+                        };
+                        handle
+                            .with(|client, now| client.produce(now, &record))
+                            .unwrap()
+                            .unwrap();
+                    }
+                    let flushing = handle.with(|client, now| client.set_flushing(now, true));
+                    flushing.unwrap();
+                    until(handle, |client| {
+                        for event in events.0.lock().unwrap().drain(..) {
+                            if let Event::Delivery(batch) = event {
+                                assert_eq!(batch.error, None);
+                                client.delivery_taken(batch.len(), batch.bytes());
+                            }
+                        }
+                        (client.queue_len() == 0).then_some(())
+                    });
+                });
+            }
+            // Others ask for other things all the time.
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    assert_eq!(broker.metrics().partitions.len(), 3);
+                    std::thread::yield_now();
+                }
+            });
+            consume(&consumer, 4 * EACH + 1)
+        });
+        let mut next = [0; 4];
+        for (_, text) in &found {
+            let mut words = text.split(' ');
+            let (number, i) = (words.next().unwrap(), words.next());
+            let Some(i) = i else {
+                assert_eq!(number, "first");
+                continue;
+            };
+            let next = &mut next[number.parse::<usize>().unwrap()];
+            assert_eq!(i.parse(), Ok(*next), "of producer {number}");
+            *next += 1;
+        }
+        assert_eq!(next, [EACH; 4]);
+    }
+}

@@ -12,18 +12,19 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use ottla_protocol::{
     ErrorCode, Records, Response, Str, Uuid,
     messages::produce::{
-        BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
-        ProduceResponse, TopicProduceResponse,
+        BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+        TopicProduceResponse,
     },
 };
-use ottla_record::{BatchHeader, Now};
+use ottla_record::{BatchHeader, Limits, Now};
 
 use crate::{
     Broker,
-    append::{Appended, PRODUCE_WITH_EPOCH_BUMP, Refusal},
+    append::{Appended, PRODUCE_WITH_EPOCH_BUMP, ProduceRules, Refusal},
     context::{Handled, RequestContext},
     output::Output,
-    partition::{CommitWaiter, PartitionIndex},
+    partition::CommitWaiter,
+    produce_job::{self, Append, Appending, ProduceJob, Target, TopicAppends},
     purgatory::{PendingPartition, WaitingProduce},
     quotas::{body_size, client_of},
     topics::Topic,
@@ -54,7 +55,7 @@ pub(crate) fn handle(
 }
 
 /// What the transaction coordinator refuses: by the place of a topic and a partition in the request.
-type Refusals = BTreeMap<(usize, usize), ErrorCode>;
+pub(crate) type Refusals = BTreeMap<(usize, usize), ErrorCode>;
 
 /// A request of a transactional producer: appended if the transaction coordinator lets it in.
 pub(crate) fn proceed(
@@ -189,6 +190,7 @@ pub(crate) fn refuse_all(
     }))
 }
 
+/// Everything a request asks for, done at once.
 fn append_all(
     broker: &mut Broker,
     now: Now,
@@ -196,8 +198,22 @@ fn append_all(
     request: ProduceRequest,
     refusals: &Refusals,
 ) -> Handled {
-    let acks = request.acks;
-    let is_transactional = request.transactional_id.is_some();
+    let mut job = begin(broker, now, context, request, refusals);
+    let Broker {
+        partitions, codecs, ..
+    } = broker;
+    produce_job::append(&mut job.topics, &job.rules, partitions, codecs);
+    end(broker, now, job)
+}
+
+/// What is to be appended where. Nothing is yet.
+pub(crate) fn begin(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    request: ProduceRequest,
+    refusals: &Refusals,
+) -> ProduceJob {
     let throttle_time_ms = match client_of(broker, context) {
         None => 0,
         Some(client_id) if broker.quotas.limits_produced(&client_id) => {
@@ -206,56 +222,108 @@ fn append_all(
         }
         Some(_) => 0,
     };
+    let version = context.api_version;
+    let acks = request.acks;
+    let mut job = ProduceJob {
+        reply: context.reply,
+        rules: ProduceRules {
+            now,
+            version,
+            is_transactional: request.transactional_id.is_some(),
+            limits: Limits {
+                decompressed_bytes: broker.config.max_decompressed_bytes,
+            },
+        },
+        acks,
+        timeout_ms: request.timeout_ms,
+        throttle_time_ms,
+        topics: Vec::with_capacity(request.topic_data.len()),
+        lent: Vec::new(),
+    };
+    for (topic_at, topic) in request.topic_data.into_iter().enumerate() {
+        let mut appends = Vec::with_capacity(topic.partition_data.len());
+        for (partition_at, data) in topic.partition_data.into_iter().enumerate() {
+            let target = match refusals.get(&(topic_at, partition_at)) {
+                Some(error) => Err(Refusal::bare(*error)),
+                None => target(
+                    broker,
+                    (version, acks),
+                    &topic.name,
+                    topic.topic_id,
+                    data.index,
+                )
+                .map_err(Refusal::bare),
+            };
+            appends.push(Append {
+                number: data.index,
+                state: match target {
+                    Ok(target) => Appending::Wanted(target, data.records),
+                    Err(refusal) => Appending::Refused(refusal),
+                },
+            });
+        }
+        job.topics.push(TopicAppends {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            appends,
+        });
+    }
+    job
+}
+
+/// Does what follows from the appends, and makes the answer.
+pub(crate) fn end(broker: &mut Broker, now: Now, job: ProduceJob) -> Handled {
+    let ProduceJob {
+        reply,
+        acks,
+        timeout_ms,
+        throttle_time_ms,
+        topics,
+        ..
+    } = job;
     let mut any_error = false;
     let mut waits: Vec<(PendingPartition, i64)> = Vec::new();
-    let mut responses = Vec::with_capacity(request.topic_data.len());
-    for (topic_at, topic) in request.topic_data.into_iter().enumerate() {
-        let topic_id = if context.api_version >= WITH_TOPIC_IDS {
-            topic.topic_id
-        } else {
-            Uuid::ZERO
-        };
-        let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
-        for (partition_at, data) in topic.partition_data.into_iter().enumerate() {
-            let number = data.index;
-            let appended = match refusals.get(&(topic_at, partition_at)) {
-                Some(error) => Err(Refusal::bare(*error)),
-                None => append(
-                    broker,
-                    now,
-                    (context.api_version, acks, is_transactional),
-                    &topic.name,
-                    topic_id,
-                    data,
-                ),
-            };
-            partition_responses.push(match appended {
-                Ok((partition, appended)) => {
-                    if let Some(partition) = broker.partitions.get_mut(partition) {
+    let mut responses = Vec::with_capacity(topics.len());
+    for (topic_at, topic) in topics.into_iter().enumerate() {
+        let mut partition_responses = Vec::with_capacity(topic.appends.len());
+        for (partition_at, append) in topic.appends.into_iter().enumerate() {
+            let refusal = match append.state {
+                Appending::Done(index, appended) => {
+                    if appended.bytes > 0 {
+                        broker.note_appended(now, index, appended.bytes);
+                    }
+                    let partition = broker.partitions.get_mut(index);
+                    let committed = partition.is_some_and(|partition| {
                         partition.produced_batches += 1;
-                    }
-                    let committed = broker
-                        .partitions
-                        .get(partition)
-                        .is_some_and(|p| p.high_watermark() >= appended.end);
+                        partition.high_watermark() >= appended.end
+                    });
                     if acks != 0 && !committed {
-                        waits.push((
-                            PendingPartition {
-                                partition,
-                                topic_at,
-                                partition_at,
-                            },
-                            appended.end,
-                        ));
+                        let pending = PendingPartition {
+                            partition: index,
+                            topic_at,
+                            partition_at,
+                        };
+                        waits.push((pending, appended.end));
                     }
-                    accepted(number, &appended)
+                    partition_responses.push(accepted(append.number, &appended));
+                    continue;
                 }
-                Err(refusal) => {
-                    any_error = true;
-                    broker.counters.failed_produces += 1;
-                    refused(number, refusal)
+                Appending::Failed(index, refusal) => {
+                    if refusal.fails_partition {
+                        broker.fail_partition(index);
+                    }
+                    refusal
                 }
-            });
+                // Whoever was to append it panicked: what is in that log isn't known.
+                Appending::Wanted(target, _) => {
+                    broker.fail_partition(target.index);
+                    Refusal::bare(ErrorCode::KAFKA_STORAGE_ERROR)
+                }
+                Appending::Refused(refusal) => refusal,
+            };
+            any_error = true;
+            broker.counters.failed_produces += 1;
+            partition_responses.push(refused(append.number, refusal));
         }
         responses.push(TopicProduceResponse {
             name: topic.name,
@@ -274,7 +342,7 @@ fn append_all(
             return Handled::Disconnect;
         }
         if let Some(throttle_ms) = u32::try_from(throttle_time_ms).ok().filter(|ms| *ms > 0) {
-            let conn = context.reply.conn;
+            let conn = reply.conn;
             broker.outputs.push_back(Output::Mute { conn, throttle_ms });
         }
         return Handled::NoResponse;
@@ -284,11 +352,11 @@ fn append_all(
     }
     let pending = waits.iter().map(|(pending, _)| *pending).collect();
     // The timeout is for acks=all, and who asks for acks=1 may send 0.
-    let deadline_us = (acks == -1).then(|| now.after_ms(request.timeout_ms.into()));
+    let deadline_us = (acks == -1).then(|| now.after_ms(timeout_ms.into()));
     let id = broker.purgatory.park_produce(
         deadline_us,
         WaitingProduce {
-            reply: context.reply,
+            reply,
             response,
             pending,
         },
@@ -299,28 +367,28 @@ fn append_all(
     Handled::Deferred
 }
 
-fn append(
-    broker: &mut Broker,
-    now: Now,
-    (version, acks, is_transactional): (i16, i16, bool),
+/// Where a batch goes.
+pub(crate) fn target(
+    broker: &Broker,
+    (version, acks): (i16, i16),
     name: &str,
     topic_id: Uuid,
-    data: PartitionProduceData,
-) -> Result<(PartitionIndex, Appended), Refusal> {
+    number: i32,
+) -> Result<Target, ErrorCode> {
     if !(-1..=1).contains(&acks) {
-        return Err(Refusal::bare(ErrorCode::INVALID_REQUIRED_ACKS));
+        return Err(ErrorCode::INVALID_REQUIRED_ACKS);
     }
-    let topic = named(broker, version, name, topic_id).map_err(Refusal::bare)?;
+    let topic = named(broker, version, name, topic_id)?;
     if topic.internal {
-        return Err(Refusal::bare(ErrorCode::INVALID_TOPIC_EXCEPTION));
+        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
     let index = topic
-        .partition(data.index)
-        .ok_or(Refusal::bare(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
-    Ok((
+        .partition(number)
+        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    Ok(Target {
         index,
-        broker.append_produced(now, index, version, is_transactional, data.records)?,
-    ))
+        config: topic.config.clone(),
+    })
 }
 
 fn named<'a>(
