@@ -271,6 +271,10 @@ fn fuzz(extent: Extent) -> Outcome<Command> {
         command.arg("echo 'skipped: fuzz: not in CI'");
         return Ok(command);
     }
+    let manifest = root().join(FUZZ_MANIFEST);
+    let manifest =
+        std::fs::read_to_string(&manifest).map_err(|e| format!("{FUZZ_MANIFEST}: {e}"))?;
+    let targets = fuzz_targets(&manifest)?;
     let host = output(crate::shell::command("rustc").arg("-vV"))?;
     let host = host
         .lines()
@@ -279,22 +283,10 @@ fn fuzz(extent: Extent) -> Outcome<Command> {
     let target_dir = target_dir().join("fuzz");
     let mut build = cargo();
     build.args(["build", "--quiet", "--release", "--target", host]);
-    build.args(["--manifest-path", "fuzz/Cargo.toml"]);
+    build.args(["--manifest-path", FUZZ_MANIFEST]);
     build.env("CARGO_TARGET_DIR", &target_dir);
     build.env("RUSTFLAGS", FUZZ_FLAGS);
     crate::shell::run(&mut build)?;
-    let targets = [
-        "record_batch",
-        "segment",
-        "index",
-        "snapshot",
-        "recovery",
-        "legacy",
-        "decompress",
-        "request",
-        "response",
-        "telemetry",
-    ];
     let seconds = extent.minutes.unwrap_or(targets.len() as u64) * 60 / targets.len() as u64;
     let place = target_dir.display();
     command.arg(format!(
@@ -310,6 +302,23 @@ fn fuzz(extent: Extent) -> Outcome<Command> {
         all = seconds * targets.len() as u64,
     ));
     Ok(command)
+}
+
+const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
+
+/// The names of a manifest's programs, which are the fuzz targets.
+fn fuzz_targets(manifest: &str) -> Outcome<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Manifest {
+        bin: Vec<Program>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Program {
+        name: String,
+    }
+    let manifest: Manifest =
+        toml::from_str(manifest).map_err(|e| format!("{FUZZ_MANIFEST}: {e}"))?;
+    Ok(manifest.bin.into_iter().map(|bin| bin.name).collect())
 }
 
 /// Coverage as cargo-fuzz asks for it, and arithmetic that overflows aloud.
@@ -407,5 +416,19 @@ mod tests {
         );
         assert!(two.ends_with("\n## More\n\ntext\n"), "{two}");
         assert!(with_rows("nothing", &[]).is_err());
+    }
+    #[test]
+    fn every_fuzz_target_is_run() {
+        let manifest = std::fs::read_to_string(root().join(FUZZ_MANIFEST)).unwrap();
+        let mut named = fuzz_targets(&manifest).unwrap();
+        named.sort();
+        let files = std::fs::read_dir(root().join("fuzz/fuzz_targets")).unwrap();
+        let mut there: Vec<String> = files
+            .map(|file| file.unwrap().path())
+            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        there.sort();
+        assert_eq!(named, there);
+        assert!(fuzz_targets("[package]\nname = \"p\"\n").is_err());
     }
 }
