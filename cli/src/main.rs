@@ -13,7 +13,55 @@ usage: ottla COMMAND
   serve [DIR]            a broker on TCP: clients of Kafka connect to it
   promote DIR [--json]   prepare a data directory for a JVM Kafka, for when one machine is no longer enough
   help [COMMAND]         this text, or a command's
-  version                the version";
+  version                the version
+
+Every command ends with exit code 0 when it did what it was asked, 1 when it could not, 2 when it can't be understood.
+
+  ottla help serve";
+
+const HELP_USAGE: &str = "\
+usage: ottla help [COMMAND]
+
+What the commands are, or one of them with its options, exit codes and an example. ottla COMMAND --help is the same.
+
+  ottla help promote";
+
+const VERSION_USAGE: &str = "\
+usage: ottla version
+
+Writes the version to standard output.
+
+  ottla version";
+
+/// A command, its help, and what does it.
+struct Command {
+    name: &'static str,
+    usage: &'static str,
+    run: fn(&[String]) -> Result<(), Failure>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "serve",
+        usage: serve::USAGE,
+        run: serve::main,
+    },
+    Command {
+        name: "promote",
+        usage: promote::USAGE,
+        run: promote::main,
+    },
+    Command {
+        name: "help",
+        usage: HELP_USAGE,
+        run: help,
+    },
+    Command {
+        name: "version",
+        usage: VERSION_USAGE,
+        run: version,
+    },
+];
 
 /// What a command ends with, when it doesn't end well.
 enum Failure {
@@ -25,53 +73,61 @@ enum Failure {
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (command, rest) = match args.split_first() {
-        Some((command, rest)) => (command.as_str(), rest),
-        None => ("", &args[..]),
+    let Some((named, rest)) = args.split_first() else {
+        return misunderstood("a command is missing", USAGE);
     };
-    let wants_help = |arg: &String| arg == "--help" || arg == "-h";
-    let result = match command {
-        "serve" if rest.iter().any(wants_help) => {
-            println!("{}", serve::USAGE);
-            Ok(())
-        }
-        "serve" => serve::main(rest),
-        "promote" if rest.iter().any(wants_help) => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        "promote" => promote::main(rest),
-        "help" if rest.first().is_some_and(|of| of == "serve") => {
-            println!("{}", serve::USAGE);
-            Ok(())
-        }
-        "help" | "--help" | "-h" => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        "version" | "--version" | "-V" => {
-            println!("ottla {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        "" => Err(Failure::Usage("a command is missing".into())),
-        other => Err(Failure::Usage(format!("no command is called {other}"))),
+    let named = match named.as_str() {
+        "--help" | "-h" => "help",
+        "--version" | "-V" => "version",
+        name => name,
     };
-    match result {
+    let Some(command) = command(named) else {
+        return misunderstood(&format!("no command is called {named}"), USAGE);
+    };
+    if rest.iter().any(|arg| arg == "--help" || arg == "-h") {
+        println!("{}", command.usage);
+        return ExitCode::SUCCESS;
+    }
+    match (command.run)(rest) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(why)) => {
-            eprintln!("ottla {command}: {why}");
+            eprintln!("ottla {named}: {why}");
             ExitCode::FAILURE
         }
-        Err(Failure::Usage(why)) => {
-            let usage = if command == "serve" {
-                serve::USAGE
-            } else {
-                USAGE
-            };
-            eprintln!("ottla: {why}\n\n{usage}");
-            ExitCode::from(2)
-        }
+        Err(Failure::Usage(why)) => misunderstood(&why, command.usage),
     }
+}
+
+fn command(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+fn misunderstood(why: &str, usage: &str) -> ExitCode {
+    eprintln!("ottla: {why}\n\n{usage}");
+    ExitCode::from(2)
+}
+
+fn help(args: &[String]) -> Result<(), Failure> {
+    let usage = match args {
+        [] => USAGE,
+        [of] => {
+            let command = command(of);
+            command
+                .ok_or_else(|| Failure::Usage(format!("no command is called {of}")))?
+                .usage
+        }
+        _ => return Err(Failure::Usage("help takes one command".into())),
+    };
+    println!("{usage}");
+    Ok(())
+}
+
+fn version(args: &[String]) -> Result<(), Failure> {
+    if !args.is_empty() {
+        return Err(Failure::Usage("version takes no arguments".into()));
+    }
+    println!("ottla {}", env!("CARGO_PKG_VERSION"));
+    Ok(())
 }
 
 /// A JSON string.

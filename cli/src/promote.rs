@@ -4,6 +4,23 @@ use crate::{Failure, quoted};
 use ottla::{Promoted, Promotion};
 use std::path::Path;
 
+pub const USAGE: &str = "\
+usage: ottla promote DIR [--json]
+
+Prepares the data directory DIR (file://DIR is the same) for a JVM Kafka 4 in KRaft mode, and writes the server.properties to
+start it with to standard output. Nothing is exported or converted: topics, records, committed offsets, settings, quotas and
+producer ids stay where they are. Nobody may have DIR open, and whoever had it must have closed it cleanly. Ottla can
+open it again, before and after Kafka ran on it; to promote it twice does no harm.
+
+  --json                 one JSON object instead of text: directory, promoted (now, already, again), cluster_id, node_id,
+                         topics, partitions, next_producer_id, server_properties
+
+Exit codes: 0 when DIR is ready for Kafka; 1 when it can't be made so (somebody has it open, it was not closed cleanly, it
+is no data directory, it can't be read or written), with the reason on standard error; 2 when an option can't be
+understood.
+
+  ottla promote /var/lib/ottla";
+
 pub fn main(args: &[String]) -> Result<(), Failure> {
     let mut dir = None;
     let mut json = false;

@@ -48,6 +48,10 @@ The soft limit of open files is raised to the hard one (ulimit -H -n): each part
 
 With durability=fsync (the default) what is acknowledged is on disk; durability=os leaves that to the system, as Kafka does.
 
+Exit codes: 0 when a signal stopped it; 1 when it can't start (a setting or an address is refused, the address is taken,
+somebody has DIR open) or can't write what it has when it stops; 2 when an option can't be understood; 130 or 143 when a
+second SIGINT or SIGTERM came while it stopped.
+
   ottla serve /var/lib/ottla --listen 127.0.0.1:0 --set durability=os
   kcat -b 127.0.0.1:9092 -L";
 

@@ -180,15 +180,6 @@ fn the_log_can_be_json() {
 }
 
 #[test]
-fn help() {
-    for args in [["serve", "--help"], ["help", "serve"]] {
-        let run = ottla().args(args).output().unwrap();
-        let text = String::from_utf8(run.stdout).unwrap();
-        assert!(run.status.success() && text.contains("--listen"), "{text}");
-    }
-}
-
-#[test]
 fn running_out_of_descriptors_is_survived() {
     use std::{net::TcpStream, process::Command, thread};
 
