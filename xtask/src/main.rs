@@ -36,7 +36,7 @@ const COMMANDS: &[Command] = &[
     ),
     (
         "clients",
-        "clients [CLIENT…] [--case NAME]… [--against ottla|jvm] [--bootstrap HOST:PORT] [--control]: unmodified clients from their registries against `ottla serve`",
+        "clients [CLIENT…] [--case NAME]… [--against ottla|jvm] [--server PROGRAM] [--bootstrap HOST:PORT] [--control] [--pending]: unmodified clients from their registries against `ottla serve`",
         clients::main,
     ),
     (

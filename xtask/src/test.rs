@@ -238,7 +238,8 @@ fn sim() -> Outcome {
 
 fn c() -> Outcome {
     setup::c_compiler()?;
-    setup::programs(&[("kcat", "kcat")])?;
+    // A C++ compiler reads the header, too.
+    setup::programs(&[("c++", "g++"), ("kcat", "kcat")])?;
     let prefix = target_dir().join("test/prefix");
     install_c::install(&prefix)?;
     run(command("bash")
@@ -287,8 +288,7 @@ fn node() -> Outcome {
     run(command("npm").args(["--prefix", "bindings-node", "test", "--silent"]))
 }
 
-/// Kafka's classes come from Maven, as dependencies of `tests/jvm/pom.xml`.
-/// Kafka's classes and the tests' own, from Maven; `None` where there is no Java, and that is not CI.
+/// Kafka's classes and the tests' own, from Maven (`tests/jvm/pom.xml`); `None` where there is no Java, and that is not CI.
 pub fn jvm_classpath(suite: &str) -> Outcome<Option<String>> {
     if let Some(missing) = ["java", "mvn"].iter().find(|program| !has(program)) {
         let why = format!("{missing} is missing (Debian: openjdk-17-jdk-headless, maven)");
