@@ -19,7 +19,10 @@ Names, types, defaults and bounds are those of Kafka 4.3.1. A setting is
 * **effective**: it does what it says;
 * **without effect**: it is checked and kept, and does nothing, for the reason given. The daemon says so when it starts, and
   `DescribeConfigs` in the setting's documentation;
-* **refused**: anything but its default is an error. So is a name that is not here.
+* **refused**: anything but its default is an error.
+
+A name that is not here is no reason for `ottla serve` not to start, as it is none for Kafka: a warning names it, and it is passed over. `IncrementalAlterConfigs`
+and `AlterConfigs` refuse it; so does the Rust API (`ServerProperties::parse`, and what stands behind `?` in `bootstrap.servers`).
 
 The column *while it runs* says whether `IncrementalAlterConfigs` changes it: for one *broker*, or for *all* as well.
 
