@@ -65,7 +65,7 @@ impl Versions {
 }
 
 impl ApiVersionsResponse {
-    /// The answer that lists `apis` with the ranges that a Kafka 4.2 broker advertises.
+    /// The answer that lists `apis` with the ranges that a Kafka 4.3 broker advertises.
     pub fn advertising(apis: &[ApiKey], error_code: ErrorCode) -> Self {
         let advertised = |&key: &ApiKey| ApiVersion {
             api_key: key as i16,

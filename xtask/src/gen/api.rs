@@ -74,7 +74,7 @@ fn api_key(apis: &[(&Table, &Api)]) -> String {
          pub const fn valid_versions(self) -> RangeInclusive<i16> {{\nmatch self {{\n{valid}}}\n}}\n\n\
          /// The first version with compact lengths and tagged fields; `None`: there is none.\n\
          pub const fn flexible_from(self) -> Option<i16> {{\nmatch self {{\n{flexible}}}\n}}\n\n\
-         /// What a Kafka 4.2 broker advertises. Produce starts at 0 there although versions 0 to 2 are not served:\n\
+         /// What a Kafka 4.3 broker advertises. Produce starts at 0 there although versions 0 to 2 are not served:\n\
          /// librdkafka before 2.11.1 looks for exactly version 0 and otherwise does not compress (KAFKA-18659).\n\
          pub const fn broker_versions(self) -> RangeInclusive<i16> {{\nmatch self {{\n{broker}}}\n}}\n}}\n\n",
         apis.len()

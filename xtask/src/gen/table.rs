@@ -147,7 +147,7 @@ impl Message {
 pub struct Api {
     pub key: i16,
     pub name: String,
-    /// What a Kafka 4.2 broker advertises.
+    /// What a Kafka 4.3 broker advertises.
     pub broker: Versions,
 }
 

@@ -594,7 +594,7 @@ impl ApiKey {
         }
     }
 
-    /// What a Kafka 4.2 broker advertises. Produce starts at 0 there although versions 0 to 2 are not served:
+    /// What a Kafka 4.3 broker advertises. Produce starts at 0 there although versions 0 to 2 are not served:
     /// librdkafka before 2.11.1 looks for exactly version 0 and otherwise does not compress (KAFKA-18659).
     pub const fn broker_versions(self) -> RangeInclusive<i16> {
         match self {
