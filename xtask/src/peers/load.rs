@@ -112,17 +112,7 @@ impl fmt::Display for Load {
             Tool::Consumer => "consume",
             Tool::Librdkafka => "librdkafka",
         };
-        let Self {
-            size,
-            partitions,
-            acks,
-            codec,
-            ..
-        } = self;
-        write!(
-            f,
-            "{tool} {size} B, {partitions} partitions, acks={acks}, {codec}"
-        )
+        write!(f, "{tool} {}", self.corner())
     }
 }
 
@@ -180,6 +170,18 @@ impl Load {
         all
     }
 
+    /// Which records, and how they are sent; without the tool.
+    pub fn corner(&self) -> String {
+        let Self {
+            size,
+            partitions,
+            acks,
+            codec,
+            ..
+        } = self;
+        format!("{size} B, {partitions} partitions, acks={acks}, {codec}")
+    }
+
     fn topic(&self) -> String {
         let Self {
             size,
@@ -197,10 +199,8 @@ impl Load {
         format!("{tool}-{size}-{partitions}-{acks}-{codec}")
     }
 
-    /// How often it is run. What a consumer is given doesn't change, and it is over soon.
-    pub fn rounds(&self) -> usize {
-        if self.tool == Tool::Consumer { 3 } else { 1 }
-    }
+    /// How often it is run: each time is over in seconds, and says little alone.
+    pub const ROUNDS: usize = 3;
 
     /// Makes its topic, unless it is there.
     pub fn prepare(&self, generators: &Generators, brokers: [&Broker; 2]) -> Outcome {

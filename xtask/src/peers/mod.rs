@@ -1,4 +1,4 @@
-//! `cargo xtask bench peers [--quick] [--json]`: `ottla serve` beside a JVM Kafka of the current release, in one run, with the same
+//! `cargo xtask bench peers [--quick] [--only TEXT] [--json]`: `ottla serve` beside a JVM Kafka of the current release, in one run, with the same
 //! load generators: Kafka's own perf tools, and librdkafka. docs/internals/peers.md says how to read it.
 
 mod broker;
@@ -45,13 +45,28 @@ impl Compared {
 
 /// Runs the command.
 pub fn main(args: &[String]) -> Outcome {
-    let (mut as_json, mut quick) = (false, false);
-    for arg in args {
+    const USAGE: &str = "usage: cargo xtask bench peers [--quick] [--only TEXT] [--json]";
+    let (mut as_json, mut quick, mut only) = (false, false, None);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
         match arg.as_str() {
             "--json" => as_json = true,
             "--quick" => quick = true,
-            _ => return Err("usage: cargo xtask bench peers [--quick] [--json]".into()),
+            "--only" => only = Some(args.next().ok_or(USAGE)?),
+            _ => return Err(USAGE.into()),
         }
+    }
+    let loads: Vec<Load> = Load::all(quick)
+        .into_iter()
+        .filter(|load| only.is_none_or(|only| load.corner().contains(only.as_str())))
+        .collect();
+    if loads.is_empty() {
+        let all = Load::all(quick);
+        let all = all.iter().map(|load| format!("\n  {load}"));
+        return Err(format!(
+            "no load has that in its name; they are{}",
+            all.collect::<String>()
+        ));
     }
     let generators = Generators::prepare()?;
     let mut rows = Vec::new();
@@ -72,12 +87,12 @@ pub fn main(args: &[String]) -> Outcome {
         load.run(&generators, &mut ottla)?;
         load.tidy_up(&generators, [&kafka, &ottla])?;
     }
-    for load in Load::all(quick) {
+    for load in loads {
         step(&load.to_string());
         load.prepare(&generators, [&kafka, &ottla])?;
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         // In turns, so that what else the machine does hits both.
-        for _ in 0..load.rounds() {
+        for _ in 0..Load::ROUNDS {
             theirs.push(load.run(&generators, &mut kafka)?);
             ours.push(load.run(&generators, &mut ottla)?);
         }
@@ -96,6 +111,9 @@ pub fn main(args: &[String]) -> Outcome {
             ottla: median(ours.iter().map(|one| one.cpu_us)),
             goal: Goal::AtMost(0.5),
         });
+    }
+    if only.is_some() {
+        return report(&rows, as_json);
     }
     step("end-to-end latency at 20,000 messages/s");
     let rounds = if quick { 3 } else { 5 };
@@ -127,6 +145,10 @@ pub fn main(args: &[String]) -> Outcome {
     drop((kafka, ottla));
     step("10,000 partitions");
     rows.extend(many_partitions(&generators)?);
+    report(&rows, as_json)
+}
+
+fn report(rows: &[Compared], as_json: bool) -> Outcome {
     if as_json {
         let rows: Vec<Value> = rows
             .iter()
@@ -139,7 +161,7 @@ pub fn main(args: &[String]) -> Outcome {
             .collect();
         println!("{}", Value::Array(rows));
     } else {
-        print(&rows);
+        print(rows);
     }
     Ok(())
 }
