@@ -60,6 +60,8 @@ pub struct Sealed {
 /// What the file says.
 #[derive(Clone, Debug, Default)]
 pub struct DurableMark {
+    /// Whether there is a file, whatever it holds: without one Ottla never wrote to the log, or no more than one segment.
+    pub exists: bool,
     /// The newest mark.
     pub mark: Option<Mark>,
     /// The number of that mark, from 1.
@@ -74,7 +76,10 @@ impl DurableMark {
         let Some(bytes) = read_file(storage, &join(dir, DURABLE_MARK), LIMIT)? else {
             return Ok(Self::default());
         };
-        let mut found = Self::default();
+        let mut found = Self {
+            exists: true,
+            ..Self::default()
+        };
         for at in [0, SLOT_B] {
             if let Some((sequence, mark)) = record_at(&bytes, at).and_then(parse_slot)
                 && sequence > found.sequence

@@ -29,19 +29,23 @@ impl PartitionLog {
     }
 
     /// A mark beyond the log's end, which was cut, must not speak for what is written there next.
-    pub(crate) fn lower_mark(&mut self) {
-        if self
-            .marked
-            .1
-            .is_some_and(|mark| mark.offset > self.log_end_offset)
-        {
-            let active = self.active();
-            self.write_mark(Mark {
-                offset: self.log_end_offset,
-                segment: active.base_offset(),
-                position: active.size(),
-            });
+    pub(crate) fn lower_mark(&mut self) -> Result<(), StorageError> {
+        match self.marked.1 {
+            Some(mark) if mark.offset > self.log_end_offset => self.drop_mark(),
+            _ => Ok(()),
         }
+    }
+
+    /// Makes all marks count for nothing, durably: a power cut may bring back what a slot said before, and in the other one there
+    /// is an older mark.
+    pub(crate) fn drop_mark(&mut self) -> Result<(), StorageError> {
+        self.marked.1 = None;
+        let storage = self.storage.as_ref();
+        if let Some(marks) = durable_mark::keep_only(storage, &self.dir, None)? {
+            marks.sync(storage)?;
+            storage.sync_dir(&self.dir)?;
+        }
+        Ok(())
     }
 
     /// Writes down what a segment that was just closed, or put in the place of others, looks like. `None` if the file was written

@@ -11,7 +11,7 @@ use crate::{
     names::{LEADER_EPOCHS, SNAPSHOT, damaged_at, file_name, offset_of},
     producer_state::ProducerState,
     segment::Segment,
-    storage::{Storage, StorageError, Unsynced, join, write_file_unsynced},
+    storage::{Storage, StorageError, Unsynced, join, write_file_named_later, write_file_unsynced},
     transactions::AbortedTransaction,
 };
 use alloc::{
@@ -117,7 +117,7 @@ pub struct SyncJob {
     pub(crate) end: (i64, u64),
     pub(crate) files: Vec<Unsynced>,
     storage: Arc<dyn Storage>,
-    dirs: Vec<String>,
+    pub(crate) dirs: Vec<String>,
 }
 
 impl SyncJob {
@@ -311,6 +311,13 @@ impl PartitionLog {
     pub(crate) fn write_snapshot(&mut self) -> Result<(), StorageError> {
         let name = file_name(self.log_end_offset, SNAPSHOT);
         let contents = self.producers.to_snapshot();
+        let path = join(&self.dir, &name);
+        if self.storage.exists(&path)? {
+            // After compaction a snapshot may be all that knows of a producer's last five batches. It must not give way to one of
+            // which a power cut leaves nothing.
+            self.unsynced.dir = true;
+            return write_file_named_later(self.storage.as_ref(), &path, &contents);
+        }
         self.write_side_file(&name, &contents)
     }
 
@@ -527,13 +534,11 @@ impl PartitionLog {
         Ok(Some(job))
     }
 
-    /// Notes that the job that went up to `up_to` is done, and hence all below is durable.
+    /// Notes that the job that went up to `up_to` is done, and hence all below is durable. One that a younger job has taken in,
+    /// or that was handed out before the log was cut, says nothing any more.
     pub fn mark_synced(&mut self, up_to: i64) {
-        let done = self.under_way.take_if(|job| job.up_to <= up_to);
-        self.synced_offset = self.synced_offset.max(up_to.min(self.log_end_offset));
-        if let Some(job) = done
-            && job.up_to == up_to
-        {
+        if let Some(job) = self.under_way.take_if(|job| job.up_to == up_to) {
+            self.synced_offset = self.synced_offset.max(up_to.min(self.log_end_offset));
             self.write_mark(Mark {
                 offset: up_to,
                 segment: job.end.0,
@@ -585,7 +590,8 @@ impl PartitionLog {
             }
             return Ok(());
         }
-        if self.unsaved || self.segments.iter().any(|segment| segment.stale_files) {
+        let is_new = self.unsaved || self.segments.iter().any(|segment| segment.stale_files);
+        if is_new {
             let storage = self.storage.as_ref();
             self.segments
                 .last_mut()
@@ -600,13 +606,16 @@ impl PartitionLog {
             self.write_last_txn_index(base)?;
             self.write_snapshot()?;
             self.write_epochs()?;
-            self.remove_stray_snapshots()?;
             self.write_marks()?;
             self.unsaved = false;
         }
         if let Some(job) = self.sync_targets()? {
             job.run()?;
             self.mark_synced(job.up_to);
+        }
+        if is_new {
+            // Not before the new one is durable: one of them may be all that knows of a producer's last batches.
+            self.remove_stray_snapshots()?;
         }
         Ok(())
     }

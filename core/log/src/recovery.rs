@@ -3,7 +3,7 @@
 use crate::{
     compaction,
     config::LogConfig,
-    durable_mark::DurableMark,
+    durable_mark::{DurableMark, Mark},
     epochs::LeaderEpochs,
     error::LogError,
     names::{INDEX, LEADER_EPOCHS, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of},
@@ -95,9 +95,9 @@ impl PartitionLog {
         options: OpenOptions,
     ) -> Result<(Self, Recovery), LogError> {
         storage.create_dir(dir)?;
-        if !options.clean && config.compact {
+        if !options.clean && (config.compact || compaction::has_leftovers(storage.as_ref(), dir)?) {
             // A process that died may have left a replacement's names as they are seen now, and on the disk as they were before: what
-            // follows relies on their order.
+            // follows relies on their order. (The topic need not be compacted any more.)
             storage.sync_dir(dir)?;
         }
         let files = sort_out(storage.as_ref(), dir)?;
@@ -146,8 +146,9 @@ impl PartitionLog {
                     segments.push(Segment::sealed_as(dir, *sealed, now.wall_ms));
                     continue;
                 }
-                // The indexes of the segment that ends with the last sync may be older than its last records.
-                let loaded = match options.clean || below < durable {
+                // The indexes of the segment that ends with the last sync may be older than its last records. So may any that Ottla
+                // made again, and nobody has synced: what it closed has an entry.
+                let loaded = match options.clean || below < durable && !marks.exists {
                     true => Segment::load(storage.as_ref(), dir, base, below, size, now.wall_ms)?,
                     false => None,
                 };
@@ -167,10 +168,10 @@ impl PartitionLog {
             } else if i > 0
                 && base != log_end_offset
                 && base > durable
-                && (!config.compact || mark.is_some() || options.recovery_point == 0)
+                && (!config.compact || mark.is_some())
             {
                 // The end of the segment before was lost; what came after it goes too, or there would be a hole. Compaction makes
-                // holes as well, but only in what it has made durable first: those of Ottla's lie below the mark.
+                // holes as well, Kafka's also between segments, but below a mark of Ottla's. Without one nothing tells the two apart.
                 recovery.note_cut(
                     format!("{dir}: nothing from offset {log_end_offset} to {base}"),
                     files.range(base..).map(|(_, size)| size).sum(),
@@ -192,7 +193,8 @@ impl PartitionLog {
                 below,
                 trusted,
                 durable,
-                mark.is_some() && !config.compact,
+                // A durable segment may be of a time when the topic was compacted.
+                mark.is_some() && !config.compact && !whole,
                 &config,
                 now.wall_ms,
                 |header| {
@@ -274,7 +276,16 @@ impl PartitionLog {
         if log.unsaved && !log.is_untouched() {
             log.unsynced.dir = true;
         }
-        log.lower_mark();
+        // A mark beyond the end of its file will mean something else when that has grown.
+        let beyond = |mark: Mark| {
+            files
+                .get(&mark.segment)
+                .is_some_and(|size| mark.position > *size)
+        };
+        match marks.mark.is_some_and(beyond) {
+            true => log.drop_mark()?,
+            false => log.lower_mark()?,
+        }
         if stored_epochs.is_none() && log.log_end_offset > log.segments[0].base_offset() {
             log.remake_epochs()?;
         }
@@ -473,7 +484,7 @@ fn read_epochs(storage: &dyn Storage, dir: &str) -> Result<Option<LeaderEpochs>,
     Ok(bytes
         .as_deref()
         .and_then(|bytes| core::str::from_utf8(bytes).ok())
-        // An empty file is what a power cut leaves of one that was just written.
-        .filter(|text| !text.is_empty())
+        // A power cut may leave nothing, or a part, of one that was just written: also a part of its last number.
+        .filter(|text| text.ends_with('\n'))
         .and_then(|text| LeaderEpochs::from_text(text).ok()))
 }

@@ -105,7 +105,8 @@ impl PartitionLog {
             .remove_deleted(self.storage.as_ref(), delay_ms, now)?)
     }
 
-    /// Cuts off all from `offset` on, as a follower does to agree with its leader: whole batches, so the end may be lower.
+    /// Cuts off all from `offset` on, as a follower does to agree with its leader: whole batches, so the end may be lower. What a
+    /// [`SyncJob`](crate::SyncJob) that was handed out before has done doesn't count for the log that is left.
     pub fn truncate_to(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
         self.check_running()?;
         if offset >= self.log_end_offset {
@@ -118,16 +119,25 @@ impl PartitionLog {
             })
     }
 
+    /// What a job under way was to make durable is to be done again by the next one.
+    fn take_back_job(&mut self) {
+        if let Some(job) = self.under_way.take() {
+            self.unsynced.files.extend(job.files);
+            self.unsynced.root |= job.dirs.iter().any(|dir| dir.is_empty());
+        }
+    }
+
     fn try_truncate(&mut self, offset: i64, now: Now) -> Result<(), LogError> {
         self.overtake_compaction()?;
+        self.take_back_job();
         self.read_ends = [ReadEnd::NONE; 4];
         self.unsaved = true;
         self.unsynced.dir = true;
         let storage = self.storage.clone();
         if offset <= self.segments[0].base_offset() {
             self.restart_at(offset, now)?;
-            self.lower_mark();
-            return Ok(());
+            self.lower_mark()?;
+            return Ok(storage.sync_dir(&self.dir)?);
         }
         let last = self.segment_of(offset);
         // The newest first, so that a crash leaves no hole.
@@ -147,7 +157,7 @@ impl PartitionLog {
             self.log_end_offset = end;
         }
         self.synced_offset = self.synced_offset.min(self.log_end_offset);
-        self.lower_mark();
+        self.lower_mark()?;
         self.log_start_offset = self.log_start_offset.min(self.log_end_offset);
         self.epochs.truncate_end(self.log_end_offset);
         self.write_epochs()?;

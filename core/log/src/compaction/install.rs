@@ -65,10 +65,16 @@ impl PartitionLog {
                     return Ok(());
                 };
                 let bases = group.iter().map(|source| source.base_offset).collect();
-                if let Err(error) = segment.rename_files(self.storage.as_ref(), CLEANED, SWAP) {
-                    segment.remove_files(self.storage.as_ref(), SWAP);
-                    segment.remove_files(self.storage.as_ref(), CLEANED);
-                    return Err(error.into());
+                let storage = self.storage.clone();
+                if let Err(error) = segment.rename_files(storage.as_ref(), CLEANED, SWAP) {
+                    let is_gone = segment.remove_files(storage.as_ref(), SWAP)
+                        && storage.sync_dir(&self.dir).is_ok();
+                    segment.remove_files(storage.as_ref(), CLEANED);
+                    // The next start would take it for a replacement to be finished, whatever the log has become until then.
+                    return Err(match is_gone {
+                        true => error.into(),
+                        false => self.stop(error),
+                    });
                 }
                 self.files.replacing = Some(Replacing {
                     segment: Some(segment),
@@ -257,7 +263,9 @@ impl Compaction {
         }
         match phase {
             Phase::Copy(mut copying) => copying.discard(storage.as_ref()),
-            Phase::Offer(Some(segment), _) => segment.remove_files(storage.as_ref(), CLEANED),
+            Phase::Offer(Some(segment), _) => {
+                segment.remove_files(storage.as_ref(), CLEANED);
+            }
             _ => {}
         }
         self.done.first_dirty_offset = self.first_dirty;

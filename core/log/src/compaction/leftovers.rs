@@ -59,6 +59,16 @@ pub(crate) fn settle(storage: &dyn Storage, dir: &str) -> Result<(), LogError> {
     Ok(())
 }
 
+/// Whether something is left of what was replaced or deleted.
+pub(crate) fn has_leftovers(storage: &dyn Storage, dir: &str) -> Result<bool, StorageError> {
+    let is_left = |name: &String| {
+        [CLEANED, SWAP, DELETED]
+            .iter()
+            .any(|suffix| name.ends_with(suffix))
+    };
+    Ok(names(storage, dir)?.iter().any(is_left))
+}
+
 fn finish_swap(
     storage: &dyn Storage,
     dir: &str,

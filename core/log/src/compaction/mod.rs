@@ -24,7 +24,7 @@ mod transactions;
 
 pub(crate) use filter::LastBatch;
 pub(crate) use install::Replacing;
-pub(crate) use leftovers::settle;
+pub(crate) use leftovers::{has_leftovers, settle};
 pub use plan::Cleanable;
 
 use crate::{
@@ -138,7 +138,8 @@ impl Compaction {
         matches!(self.phase, Phase::Done).then_some(self.done)
     }
 
-    /// Whether a failure of storage leaves the log's own files in an unknown state.
+    /// Whether a failure of storage leaves the log's own files in an unknown state: then the log is to be stopped
+    /// ([`PartitionLog::fail`]) before the compaction is given up.
     pub fn is_replacing(&self) -> bool {
         matches!(self.phase, Phase::Sync(..) | Phase::Install)
     }
@@ -313,7 +314,13 @@ impl PartitionLog {
                 }
             }
         })();
-        if done.is_err() {
+        if let Err(error) = &done {
+            if let LogError::Storage(error) = error
+                && compaction.is_replacing()
+            {
+                // A sync failed: nobody knows which of the files a crash would leave, and it is not to be tried again.
+                self.fail(error);
+            }
             self.abandon(&mut compaction);
         }
         done

@@ -48,11 +48,15 @@ impl Segment {
         })
     }
 
-    /// Removes the log and its indexes of a suffix, the log first, as far as they are there and it can be done.
-    pub fn remove_files(&self, storage: &dyn Storage, suffix: &str) {
+    /// Removes the log and its indexes of a suffix, the log first, as far as they are there and it can be done. Returns whether
+    /// none is left.
+    pub fn remove_files(&self, storage: &dyn Storage, suffix: &str) -> bool {
+        let mut are_gone = true;
         for kind in [LOG, INDEX, TIME_INDEX] {
-            let _ = storage.remove_file(&format!("{}{suffix}", self.path_with(kind)));
+            let removed = storage.remove_file(&format!("{}{suffix}", self.path_with(kind)));
+            are_gone &= removed.map_or_else(|e| e.kind == StorageErrorKind::NotFound, |()| true);
         }
+        are_gone
     }
 
     /// Gives the segment's files the suffix `.deleted`, the log first, and says which there are now. Reads that have some of

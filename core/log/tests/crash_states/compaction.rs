@@ -13,7 +13,7 @@ use ottla_log::{
 use ottla_record::FinishOptions;
 use std::sync::Arc;
 
-fn compacting() -> LogConfig {
+pub fn compacting() -> LogConfig {
     LogConfig {
         compact: true,
         delete_retention_ms: 30,
@@ -26,14 +26,14 @@ type Keyed = (i64, u64, Option<Vec<u8>>);
 
 #[derive(Clone, Default)]
 pub struct KeyedHistory {
-    appended: Vec<Keyed>,
+    pub appended: Vec<Keyed>,
     /// First offset and number of records of each batch.
-    batches: Vec<(i64, usize)>,
+    pub batches: Vec<(i64, usize)>,
     pub synced: i64,
     /// Up to where a compaction has seen to it that all is durable.
     settled: i64,
     /// Up to where a compaction may have come.
-    cleaned: i64,
+    pub cleaned: i64,
     closed: bool,
     /// How often a marks file became smaller.
     shrunk: usize,
@@ -61,7 +61,7 @@ impl KeyedHistory {
     }
 }
 
-fn keyed(
+pub fn keyed(
     step: i64,
     records: &[(u64, Option<Vec<u8>>)],
     sequence: i32,

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod compaction;
+mod directed;
 mod dying_disk;
 mod long;
 mod plain;
