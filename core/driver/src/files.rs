@@ -4,19 +4,20 @@
 //! that a consumer at the tail is served without a system call; what can't change any more is mapped; the little between the
 //! two is read with `pread`.
 
+use crate::clock;
 use bytes::Bytes;
 use ottla_log::{
     DirEntry, OpenHow, Space, Storage, StorageError, StorageErrorKind, StorageFile, Syncer,
     check_path,
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, Seek, SeekFrom, Write},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::UNIX_EPOCH,
@@ -125,7 +126,7 @@ impl Storage for FileStorage {
         }
         Ok(Box::new(OpenFile {
             path: path.into(),
-            file: Arc::new(file),
+            file: Arc::new(Synced::new(file)),
             read_only: how == OpenHow::ReadOnly,
             len: metadata.len(),
             cursor: 0,
@@ -136,6 +137,7 @@ impl Storage for FileStorage {
                 count: self.tails.clone(),
             },
             windows: RefCell::default(),
+            looked_at: Cell::new(0),
             options: self.options,
         }))
     }
@@ -219,7 +221,7 @@ impl Storage for FileStorage {
 /// An open file. One handle writes; others may read what was there when they were opened.
 struct OpenFile {
     path: String,
-    file: Arc<File>,
+    file: Arc<Synced>,
     read_only: bool,
     /// Bytes that belong to the file. After a failed write there may be more on the disk.
     len: u64,
@@ -230,6 +232,8 @@ struct OpenFile {
     tail: Tail,
     /// What is mapped: one after the other from the beginning of the file.
     windows: RefCell<Vec<Window>>,
+    /// The tick at which the file was last known to be as long as it must be.
+    looked_at: Cell<u64>,
     options: FileStorageOptions,
 }
 
@@ -349,7 +353,7 @@ impl OpenFile {
 
     /// Writes all parts at the end of the file.
     fn write_parts(&mut self, parts: &[Bytes]) -> io::Result<()> {
-        let mut file = &*self.file;
+        let mut file = &self.file.file;
         if self.cursor != self.len {
             self.cursor = file.seek(SeekFrom::Start(self.len))?;
         }
@@ -415,16 +419,45 @@ impl OpenFile {
             if pos >= end || !worth_it {
                 return Ok(None);
             }
+            self.check_not_cut()?;
             windows.push(Window {
                 end,
-                bytes: map(&self.file, covered, (end - covered) as usize)
+                bytes: map(&self.file.file, covered, (end - covered) as usize)
                     .map_err(|error| self.failed("map", error))?,
             });
+        } else {
+            self.check_not_cut()?;
         }
         let window = &windows[windows.partition_point(|window| window.end <= pos)];
         let start = window.bytes.len() - (window.end - pos) as usize;
         let end = window.bytes.len().min(start + len);
         Ok(Some(window.bytes.slice(start..end)))
+    }
+
+    /// A page of a map that lies behind the end of its file can't be read, and who tries gets a signal. So before bytes are handed
+    /// out of maps it is looked, once in a tick of the system's clock, whether another program has cut the file.
+    fn check_not_cut(&self) -> Result<(), StorageError> {
+        let tick = clock::tick();
+        if self.looked_at.get() == tick {
+            return Ok(());
+        }
+        let len = self
+            .file
+            .file
+            .metadata()
+            .map_err(|error| self.failed("look at", error))?
+            .len();
+        if len < self.len {
+            return Err(StorageError::new(
+                StorageErrorKind::Io,
+                format!(
+                    "{}: another program has cut it from {} bytes to {len}",
+                    self.path, self.len
+                ),
+            ));
+        }
+        self.looked_at.set(tick);
+        Ok(())
     }
 
     /// Drops the maps from `pos` on, since those bytes change.
@@ -471,7 +504,7 @@ impl StorageFile for OpenFile {
         self.unmap_from(pos);
         // Not worth to be mended: files that are overwritten are not read at their tail.
         self.tail.clear();
-        let mut file = &*self.file;
+        let mut file = &self.file.file;
         self.cursor = u64::MAX;
         file.seek(SeekFrom::Start(pos))
             .and_then(|_| file.write_all(bytes))
@@ -497,7 +530,7 @@ impl StorageFile for OpenFile {
                 Some(bytes) => bytes,
                 None => {
                     let mut bytes = vec![0; len];
-                    read_exact_at(&self.file, pos, &mut bytes)
+                    read_exact_at(&self.file.file, pos, &mut bytes)
                         .map_err(|error| self.failed("read from", error))?;
                     bytes.into()
                 }
@@ -523,6 +556,7 @@ impl StorageFile for OpenFile {
         self.sealed = false;
         self.unmap_from(len);
         self.file
+            .file
             .set_len(len)
             .map_err(|error| self.failed("cut", error))?;
         self.tail.cut((self.len - len) as usize);
@@ -531,9 +565,7 @@ impl StorageFile for OpenFile {
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.file
-            .sync_data()
-            .map_err(|error| self.failed("sync", error))
+        self.file.sync(&self.path)
     }
 
     fn syncer(&self) -> Arc<dyn Syncer> {
@@ -551,15 +583,48 @@ impl StorageFile for OpenFile {
 
 struct FileSyncer {
     path: String,
-    file: Arc<File>,
+    file: Arc<Synced>,
 }
 
 impl Syncer for FileSyncer {
-    /// `fdatasync`: the contents and the length, not the times.
     fn sync(&self) -> Result<(), StorageError> {
-        self.file
-            .sync_data()
-            .map_err(|error| failed("sync", &self.path, error))
+        self.file.sync(&self.path)
+    }
+}
+
+/// A descriptor, and whether a sync of it has failed.
+///
+/// The system tells of a write that failed once: to one caller of `fsync` with this descriptor. The next one hears that all is
+/// well, and the broker's thread, the cleaner's and who closes the log may sync the same file at a time. So one does after the
+/// other, and a failure is everyone's from then on.
+struct Synced {
+    file: File,
+    failed: Mutex<Option<StorageError>>,
+}
+
+impl Synced {
+    fn new(file: File) -> Self {
+        Self {
+            file,
+            failed: Mutex::default(),
+        }
+    }
+
+    /// `fdatasync`: the contents and the length, not the times.
+    fn sync(&self, path: &str) -> Result<(), StorageError> {
+        self.sync_with(path, || self.file.sync_data())
+    }
+
+    fn sync_with(
+        &self,
+        path: &str,
+        sync: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), StorageError> {
+        let mut before = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = &*before {
+            return Err(error.clone());
+        }
+        sync().map_err(|error| before.insert(failed("sync", path, error)).clone())
     }
 }
 
@@ -677,6 +742,46 @@ mod tests {
         read(file.as_ref(), "grown again");
         file.truncate(19_950_001).unwrap();
         assert_eq!(file.read_exact(19_950_000, 1).unwrap(), [199][..]);
+    }
+
+    #[test]
+    fn a_file_that_another_program_cuts_is_an_error_and_no_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = FileStorageOptions {
+            tail_bytes: 0,
+            ..FileStorageOptions::default()
+        };
+        let storage = in_dir(&dir, options);
+        for sealed in [false, true] {
+            let name = sealed.to_string();
+            let mut file = storage.open(&name, OpenHow::CreateNew).unwrap();
+            file.append(&[Bytes::from(vec![7; 3 << 20])]).unwrap();
+            if sealed {
+                file.seal();
+            }
+            assert_eq!(file.read_exact(2 << 20, 1).unwrap(), [7][..]);
+            let other = File::options().write(true).open(dir.path().join(&name));
+            other.unwrap().set_len(1 << 20).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            let error = file.read_exact(2 << 20, 1).unwrap_err();
+            assert_eq!(error.kind, StorageErrorKind::Io);
+            assert!(error.message.contains("another program"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_has_failed_for_everyone() {
+        let file = Arc::new(Synced::new(tempfile::tempfile().unwrap()));
+        let of_another_thread = FileSyncer {
+            path: "a".into(),
+            file: file.clone(),
+        };
+        assert_eq!(of_another_thread.sync(), Ok(()));
+        // The system says it once.
+        let lost = || Err(io::Error::from_raw_os_error(5));
+        let error = file.sync_with("a", lost).unwrap_err();
+        assert_eq!(error.kind, StorageErrorKind::Io);
+        assert_eq!(of_another_thread.sync(), Err(error));
     }
 
     #[test]
