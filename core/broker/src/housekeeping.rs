@@ -20,6 +20,10 @@ pub(crate) struct Housekeeping {
     high_watermark_checkpoint_us: Option<u64>,
     flush_us: Option<u64>,
     removal_us: Option<u64>,
+    /// Whether the checkpoints on storage may tell of partitions that are no more, or of offsets beyond a log's end. After a crash
+    /// a younger partition of the same name would begin where the old one did, behind what was acknowledged since, and what is not
+    /// durable would be taken for it.
+    pub(crate) has_stale_checkpoints: bool,
 }
 
 impl Housekeeping {
@@ -34,6 +38,7 @@ impl Housekeeping {
             high_watermark_checkpoint_us: None,
             flush_us: None,
             removal_us: None,
+            has_stale_checkpoints: false,
         }
     }
 
@@ -181,11 +186,25 @@ impl Broker {
         data_dir::write_offsets(&*self.storage, data_dir::HIGH_WATERMARKS, &high_watermarks)
     }
 
-    pub(crate) fn write_recovery_points(&self) -> Result<(), LogError> {
+    pub(crate) fn write_recovery_points(&mut self) -> Result<(), LogError> {
         let synced = self.offsets_of(|p| p.log.synced_offset());
         data_dir::write_offsets(&*self.storage, data_dir::RECOVERY_POINTS, &synced)?;
         let starts = self.offsets_of(|p| p.log.log_start_offset());
-        data_dir::write_offsets(&*self.storage, data_dir::LOG_STARTS, &starts)
+        data_dir::write_offsets(&*self.storage, data_dir::LOG_STARTS, &starts)?;
+        self.housekeeping.has_stale_checkpoints = false;
+        Ok(())
+    }
+
+    /// Writes the checkpoints anew if they tell of what is no more: due before anything is made that they could be taken for.
+    pub(crate) fn replace_stale_checkpoints(&mut self) -> Result<(), BrokerError> {
+        if !self.housekeeping.has_stale_checkpoints {
+            return Ok(());
+        }
+        let written = self.write_recovery_points();
+        written.map_err(|error| BrokerError::Log {
+            partition: "the checkpoints".into(),
+            error,
+        })
     }
 
     /// Stops cleanly: syncs and closes every log, writes the checkpoints and last the mark of a clean stop. What waited

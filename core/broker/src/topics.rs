@@ -1,6 +1,7 @@
 //! The topics of the broker: look-up by name and id, creation, growth, deletion, and their registry on storage.
 
 use alloc::{
+    collections::BTreeMap,
     format,
     string::{String, ToString},
     sync::Arc,
@@ -285,6 +286,21 @@ impl Broker {
                 self.attach(index, partition);
             }
         }
+        let ends: BTreeMap<(&str, i32), i64> = self
+            .partitions
+            .iter()
+            .map(|(_, p)| ((&*p.topic_name, p.number), p.log.log_end_offset()))
+            .collect();
+        // Of partitions that are no more, or beyond what damage has left.
+        self.housekeeping.has_stale_checkpoints = checkpoints
+            .recovery_points
+            .iter()
+            .chain(&checkpoints.log_starts)
+            .any(|((topic, number), offset)| {
+                ends.get(&(&**topic, *number))
+                    .is_none_or(|end| offset > end)
+            });
+        self.replace_stale_checkpoints()?;
         if !self.topics.deleting.is_empty() {
             self.remove_deleted_directories();
             self.write_registry()?;
@@ -511,6 +527,7 @@ impl Broker {
             .get(index)
             .ok_or(BrokerError::Internal("a topic that is gone"))?;
         let (old, id) = (topic.partitions.len() as i32, topic.id);
+        self.replace_stale_checkpoints()?;
         let mut stored = self.topics.stored();
         if let Some(topic) = stored
             .iter_mut()
@@ -565,6 +582,7 @@ impl Broker {
             self.abandon_waiters(partition, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
             self.partitions.remove(partition);
         }
+        self.housekeeping.has_stale_checkpoints = true;
         self.forget_cleaned(&topic.name, &topic.partitions);
         Some(topic)
     }

@@ -106,7 +106,10 @@ mod tests {
         Durability,
         testing::{Harness, batch, values},
     };
-    use ottla_protocol::{Request, messages::delete_records::DeleteRecordsTopic};
+    use ottla_protocol::{
+        Request,
+        messages::{delete_records::DeleteRecordsTopic, delete_topics::DeleteTopicsRequest},
+    };
     use std::vec;
 
     fn ask(h: &mut Harness, topic: &str, partition_index: i32, offset: i64) -> (i64, ErrorCode) {
@@ -160,5 +163,32 @@ mod tests {
             ask(&mut h, "compacted", 0, 0),
             (-1, ErrorCode::POLICY_VIOLATION)
         );
+    }
+
+    /// What the checkpoint says of a deleted topic must not be said of a younger one of the same name.
+    #[test]
+    fn a_topic_of_the_same_name_begins_anew() {
+        for restarted in [false, true] {
+            let mut h = Harness::new(Durability::Os);
+            h.create_topic("t", 1, &[]);
+            for value in ["a", "b", "c", "d"] {
+                h.produce("t", 0, batch(&[value]));
+            }
+            assert_eq!(ask(&mut h, "t", 0, 4), (4, ErrorCode::NONE));
+            let request = DeleteTopicsRequest {
+                topic_names: vec!["t".into()],
+                ..Default::default()
+            };
+            h.ask(5, Request::DeleteTopics(request));
+            if restarted {
+                h = h.restart(false);
+            }
+            h.create_topic("t", 1, &[]);
+            h.produce("t", 0, batch(&["new"]));
+            let mut h = h.restart(false);
+            let found = h.fetch("t", 0, 0);
+            assert_eq!((found.log_start_offset, found.high_watermark), (0, 1));
+            assert_eq!(values(&found.records), ["new"]);
+        }
     }
 }
