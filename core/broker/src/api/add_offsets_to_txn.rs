@@ -1,4 +1,6 @@
 //! AddOffsetsToTxn (25): the partition of `__consumer_offsets` that holds a group joins a transaction.
+//!
+//! Serves versions 0 to 4. As Kafka.
 
 use ottla_protocol::{Str, messages::add_offsets_to_txn::AddOffsetsToTxnRequest};
 use ottla_record::Now;

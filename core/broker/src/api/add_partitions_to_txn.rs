@@ -1,5 +1,8 @@
 //! AddPartitionsToTxn (24): partitions join a transaction. Versions 0 to 3 are of clients; from 4 on brokers ask for several
 //! transactional ids, also just whether partitions are in (`verify_only`). All partitions of a transactional id, or none.
+//!
+//! Serves versions 0 to 5. Departs from Kafka: the results of versions 4 and 5 are in the order of the request, not in that of a hash
+//! map.
 
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 

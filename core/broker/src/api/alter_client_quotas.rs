@@ -1,5 +1,8 @@
-//! AlterClientQuotas (49): what users and clients may produce, fetch, change and take of our time, and how often addresses may
-//! connect. Each entity is changed wholly or not at all.
+//! AlterClientQuotas (49): what users and clients may produce, fetch, change and take of our time, and how often addresses may connect.
+//! Each entity is changed wholly or not at all.
+//!
+//! Serves versions 0 to 1. Departs from Kafka: an `ip` is an address, and a name that stands for one is INVALID_REQUEST, as nobody here
+//! asks a name server; an entity that names a kind twice is INVALID_REQUEST, where with Kafka the last one counts.
 
 use alloc::format;
 

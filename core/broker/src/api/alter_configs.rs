@@ -1,4 +1,7 @@
-//! AlterConfigs (33), versions 0 to 2: the settings of a resource are replaced; what isn't named goes back to its default.
+//! AlterConfigs (33): the settings of a resource are replaced; what isn't named goes back to its default.
+//!
+//! Serves versions 0 to 2. Departs from Kafka: as IncrementalAlterConfigs does (`incremental_alter_configs.rs`), but for its
+//! operations.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,6 @@
 //! AlterShareGroupOffsets (91): where an empty share group goes on reading.
+//!
+//! Serves version 0. Departs from Kafka: a negative offset is INVALID_REQUEST for its partition.
 
 use ottla_protocol::{
     Response,

@@ -1,4 +1,7 @@
 //! ApiVersions (18): what is served, in which versions.
+//!
+//! Serves versions 0 to 4. Departs from Kafka: keys that are not served here are not told, and of the features only `group.version`,
+//! `share.version` and `transaction.version`, since the others describe a KRaft cluster.
 
 use alloc::vec::Vec;
 

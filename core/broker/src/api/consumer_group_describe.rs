@@ -1,4 +1,6 @@
 //! ConsumerGroupDescribe (69): epochs, members and assignments of groups of the newer protocol (KIP-848).
+//!
+//! Serves versions 0 to 1. As Kafka.
 
 use ottla_protocol::{
     ErrorCode, Response,

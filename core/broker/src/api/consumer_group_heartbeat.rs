@@ -1,4 +1,9 @@
 //! ConsumerGroupHeartbeat (68): joining, staying in and leaving a group of the newer protocol (KIP-848).
+//!
+//! Serves versions 0 to 1. Departs from Kafka: a changed target is computed with the heartbeat that brings the change, however short
+//! the time since the last one; a regular expression is resolved with the heartbeat, too, and is of Rust's `regex-lite`, without
+//! `\p{…}` and `\Q…\E`; the assignor `uniform` hands partitions out in turn; what a cooperative member of the classic protocol had, and
+//! its leader gave to nobody, is not free before the member joins without it.
 
 use alloc::format;
 

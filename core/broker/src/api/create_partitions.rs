@@ -1,4 +1,7 @@
 //! CreatePartitions (37): a topic grows.
+//!
+//! Serves versions 0 to 3. Departs from Kafka: an internal topic is INVALID_TOPIC_EXCEPTION, since what is in it depends on its
+//! partition count; a topic has at most 100,000 partitions.
 
 use alloc::{format, string::String};
 

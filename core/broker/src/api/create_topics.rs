@@ -1,4 +1,7 @@
-//! CreateTopics (19).
+//! CreateTopics (19): topics are made, with their settings.
+//!
+//! Serves versions 2 to 7. Departs from Kafka: an internal topic is INVALID_TOPIC_EXCEPTION: the broker makes it when it is needed; a
+//! topic has at most 100,000 partitions, where Kafka's bound is one for the whole request.
 
 use alloc::{format, string::String, vec::Vec};
 

@@ -1,4 +1,6 @@
 //! DeleteGroups (42): groups without members go, with their offsets or state; answered when that is committed.
+//!
+//! Serves versions 0 to 2. As Kafka.
 
 use ottla_protocol::messages::delete_groups::DeleteGroupsRequest;
 use ottla_record::Now;

@@ -1,4 +1,6 @@
 //! DeleteRecords (21): moves a partition's start forward.
+//!
+//! Serves versions 0 to 2. Departs from Kafka: the new start is on storage when it is answered; Kafka writes it down once a minute.
 
 use ottla_protocol::{
     ErrorCode, Response,

@@ -1,4 +1,6 @@
 //! DeleteShareGroupOffsets (92): an empty share group forgets topics.
+//!
+//! Serves version 0. As Kafka.
 
 use ottla_protocol::{
     Response,

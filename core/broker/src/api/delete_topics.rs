@@ -1,4 +1,7 @@
 //! DeleteTopics (20), by name and, from version 6 on, by id.
+//!
+//! Serves versions 1 to 6. Departs from Kafka: an internal topic is INVALID_TOPIC_EXCEPTION; the files are removed at once, not after a
+//! minute; with `delete.topic.enable=false` versions 1 and 2 get TOPIC_DELETION_DISABLED as the others do, not INVALID_REQUEST.
 
 use alloc::{format, string::String, vec::Vec};
 

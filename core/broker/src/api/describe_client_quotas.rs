@@ -1,4 +1,6 @@
 //! DescribeClientQuotas (48): the quotas of all that a filter matches.
+//!
+//! Serves versions 0 to 1. As Kafka.
 
 use alloc::{format, string::String};
 

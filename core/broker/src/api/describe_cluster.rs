@@ -1,4 +1,6 @@
-//! DescribeCluster (60).
+//! DescribeCluster (60): the broker, which is also told as the controller, and what it is called.
+//!
+//! Serves versions 0 to 2. As Kafka.
 
 use alloc::vec;
 

@@ -1,4 +1,9 @@
-//! DescribeConfigs (32), versions 1 to 4: what is in force for topics, brokers, groups and client metrics, and why.
+//! DescribeConfigs (32): what is in force for topics, brokers, groups and client metrics, and why.
+//!
+//! Serves versions 1 to 4. Departs from Kafka: the documentation of a setting that has no effect here says so; `min.insync.replicas` is
+//! told as the default, where Kafka 4.1 and newer sets it for the cluster when it formats a directory; `log.retention.hours` that was
+//! given at start keeps what was given as its value when another setting of retention is changed; a BROKER_LOGGER has no entries, since
+//! the log has one level for all.
 
 use alloc::{format, string::String, vec::Vec};
 

@@ -1,4 +1,6 @@
 //! DescribeGroups (15): state, protocol and members of groups.
+//!
+//! Serves versions 0 to 6. As Kafka.
 
 use ottla_protocol::{
     ErrorCode, Response,

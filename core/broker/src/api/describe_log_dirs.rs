@@ -1,4 +1,7 @@
-//! DescribeLogDirs (35), versions 1 to 5: how much of the disk each partition takes (KIP-113, KIP-827). There is one log directory.
+//! DescribeLogDirs (35): how much of the disk each partition takes (KIP-113, KIP-827). There is one log directory.
+//!
+//! Serves versions 1 to 5. Departs from Kafka: a failed write takes one partition away, not the directory, so the directory is never
+//! told as failed; the disk's size and room are -1 where there is no disk (`memory:`).
 
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 

@@ -1,4 +1,6 @@
 //! DescribeProducers (61): the producers that partitions know, and where their open transactions begin.
+//!
+//! Serves version 0. As Kafka.
 
 use alloc::format;
 

@@ -1,4 +1,7 @@
 //! DescribeShareGroupOffsets (90): from where share groups read, and how far they are behind.
+//!
+//! Serves versions 0 to 1. Departs from Kafka: the start offset is that of after the last acknowledgement, where Kafka tells the one of
+//! before and counts what was delivered; the lag is also told where nothing was delivered since an alteration.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,6 @@
-//! DescribeTopicPartitions (75), version 0 (KIP-966): topics with their partitions, page by page.
+//! DescribeTopicPartitions (75): topics with their partitions, page by page (KIP-966).
+//!
+//! Serves version 0. As Kafka.
 
 use alloc::{vec, vec::Vec};
 

@@ -1,4 +1,6 @@
 //! DescribeTransactions (65): what transactional ids have come to.
+//!
+//! Serves version 0. As Kafka.
 
 use ottla_protocol::{
     Response,

@@ -1,5 +1,7 @@
-//! ElectLeaders (43), versions 0 to 2 (KIP-183, KIP-460). The only replica of every partition leads it, so that there is never
-//! anything to elect: a partition that is named gets `ELECTION_NOT_NEEDED`, and asked for all there are none to tell of.
+//! ElectLeaders (43): a leader for each partition (KIP-183, KIP-460). The only replica of every partition leads it, so that there is
+//! never anything to elect: a partition that is named gets `ELECTION_NOT_NEEDED`, and asked for all there are none to tell of.
+//!
+//! Serves versions 0 to 2. As Kafka.
 
 use ottla_protocol::{
     ErrorCode, Response, Str,

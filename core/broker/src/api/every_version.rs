@@ -1,7 +1,7 @@
-//! A test over all keys and versions: what comes in through the codec at any version that is told is answered, and the
-//! answer can be written at that version and read back as it was.
+//! Tests over all keys and versions: what comes in through the codec at any version that is told is answered, and the
+//! answer can be written at that version and read back as it was; and each handler's file says what it serves.
 
-use alloc::{vec, vec::Vec};
+use alloc::{format, string::String, vec, vec::Vec};
 
 use ottla_protocol::{
     ApiKey, Decoder, Encoder, Request, Response, Str, Uuid,
@@ -817,5 +817,74 @@ fn every_version_of_every_key_is_answered_in_that_version() {
                 assert_eq!(again.into_bytes(), bytes, "{key:?} {version}");
             }
         }
+    }
+}
+
+/// `NAME (NUMBER)` of a key, `Serves versions A to B.`, and how it is beside Kafka: what each handler's file opens with.
+#[test]
+fn every_handler_says_which_versions_it_serves_and_where_it_departs_from_kafka() {
+    let config = BrokerConfig {
+        client_telemetry: true,
+        ..BrokerConfig::default()
+    };
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api");
+    let mut files = Vec::new();
+    // `produce.rs` follows.
+    for key in SERVED.iter().filter(|key| **key != ApiKey::Produce) {
+        let name = key.name();
+        let is_word = |at: usize| at > 0 && name.as_bytes()[at].is_ascii_uppercase();
+        let file: String = name
+            .char_indices()
+            .flat_map(|(at, c)| {
+                is_word(at)
+                    .then_some('_')
+                    .into_iter()
+                    .chain([c.to_ascii_lowercase()])
+            })
+            .collect();
+        let source = std::fs::read_to_string(dir.join(&file).with_extension("rs")).unwrap();
+        let head: Vec<&str> = source
+            .lines()
+            .map_while(|line| line.strip_prefix("//!"))
+            .map(|line| if line.is_empty() { "\n" } else { line.trim() })
+            .collect();
+        let head = head.join(" ");
+        let number = *key as i16;
+        assert!(
+            head.starts_with(&format!("{name} ({number})")),
+            "{file}.rs: {head}"
+        );
+
+        let all: Vec<i16> = (0..=i16::MAX)
+            .filter(|v| is_served(*key, *v, &config))
+            .collect();
+        let serves = match (all.first().unwrap(), all.last().unwrap()) {
+            (first, last) if first == last => format!("Serves version {first}."),
+            (first, last) => format!("Serves versions {first} to {last}."),
+        };
+        let said = head
+            .split('\n')
+            .map(str::trim)
+            .find_map(|part| part.strip_prefix(&serves));
+        let Some(said) = said else {
+            panic!("{file}.rs doesn't say \"{serves}\": {head}")
+        };
+        let said = said.trim_start();
+        assert!(
+            said == "As Kafka." || said.starts_with("Departs from Kafka: "),
+            "{file}.rs: where does it depart from Kafka? {said}"
+        );
+        files.push(file);
+    }
+    for file in std::fs::read_dir(&dir).unwrap() {
+        let path = file.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let handles = stem != "produce" && source.contains("\npub(crate) fn handle(");
+        assert_eq!(
+            handles,
+            files.iter().any(|known| known == stem),
+            "{stem}.rs"
+        );
     }
 }

@@ -1,4 +1,9 @@
 //! Fetch (1): records, as slices of the log; a long poll that is woken by appends; fetch sessions.
+//!
+//! Serves versions 4 to 18. Departs from Kafka: only whole batches are sent, where Kafka may cut the last one off in the middle; a
+//! batch that is damaged is passed over; a replica id from 0 on is NOT_LEADER_OR_FOLLOWER, as there is one replica, and
+//! `last_fetched_epoch`, which only replicas send, is not looked at; a client whose quota is too small for a batch gets it when it
+//! fetched nothing for as long as quotas look back.
 
 use alloc::{vec, vec::Vec};
 

@@ -1,4 +1,7 @@
 //! FindCoordinator (10): this broker coordinates every group, transaction and share partition.
+//!
+//! Serves versions 0 to 6. Departs from Kafka: it is told at once, where Kafka first creates the coordinator's topic and has the client
+//! try again; for a share partition also while the topic of the key isn't there.
 
 use ottla_protocol::{
     ErrorCode, Response, Str, Uuid,

@@ -1,5 +1,8 @@
-//! GetTelemetrySubscriptions (71, version 0): which metrics a client is to push, and how often (KIP-714). As in Kafka it is there only where
-//! somebody takes them: with `client.telemetry.enable`.
+//! GetTelemetrySubscriptions (71): which metrics a client is to push, and how often (KIP-714).
+//!
+//! Serves version 0. Departs from Kafka: it is served with `client.telemetry.enable`, where Kafka needs a plugin that takes client
+//! metrics; subscription ids are CRC-32C over the sorted names; what a subscription matches is of Rust's `regex-lite`, without
+//! look-around, back-references and Unicode classes.
 
 use alloc::vec::Vec;
 

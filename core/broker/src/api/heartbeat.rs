@@ -1,4 +1,6 @@
 //! Heartbeat (12): keeps a member's session, and tells it to rejoin.
+//!
+//! Serves versions 0 to 4. As Kafka.
 
 use ottla_protocol::{
     Response,

@@ -1,6 +1,11 @@
-//! IncrementalAlterConfigs (44), versions 0 and 1: settings are set, deleted, and lists made longer or shorter; the others stay.
+//! IncrementalAlterConfigs (44): settings are set, deleted, and lists made longer or shorter; the others stay. Each resource is changed
+//! as a whole or not at all, and is on storage and in force when it is answered.
 //!
-//! Each resource is changed as a whole or not at all, and is on storage and in force when it is answered.
+//! Serves versions 0 to 1. Departs from Kafka: a name that no setting of a broker has is INVALID_CONFIG, where Kafka keeps it; settings
+//! of sockets and of security are set at start only; what would promise something that isn't there is refused, and what means nothing
+//! here is kept (`BROKER_CONFIGURATION.md`); a broker's `min.compaction.lag.ms` above its `max.compaction.lag.ms` is refused here, not
+//! when the next topic is made; numbers of threads, of which there are none here, may be more than doubled; an operation that isn't one
+//! is INVALID_REQUEST, not UNKNOWN_SERVER_ERROR; no logger exists that could be changed.
 
 use alloc::vec::Vec;
 

@@ -1,5 +1,8 @@
 //! InitProducerId (22): a fresh producer id for an idempotent producer; with a transactional id, its producer id with an epoch that
 //! shuts out whoever had it before.
+//!
+//! Serves versions 0 to 5. Departs from Kafka: a producer that was shut out is PRODUCER_FENCED also while its successor has a
+//! transaction open, which Kafka then aborts; two-phase commit (version 6, KIP-939) isn't served.
 
 use ottla_protocol::{
     ErrorCode, Response,

@@ -1,4 +1,8 @@
 //! JoinGroup (11): a member enters a group or comes back to it; answered when the rebalance is complete.
+//!
+//! Serves versions 0 to 9. Departs from Kafka: `group.initial.rebalance.delay.ms` is 0 unless it is set; a static member may come back
+//! to a full group; when a member joins again while its last JoinGroup waits, that one gets REBALANCE_IN_PROGRESS instead of no answer;
+//! a group is written down with its first assignment, not before; the generation after 2,147,483,647 is 1.
 
 use ottla_protocol::{
     ErrorCode, Response,

@@ -1,4 +1,6 @@
 //! LeaveGroup (13): members leave or are removed.
+//!
+//! Serves versions 0 to 5. As Kafka.
 
 use ottla_protocol::messages::leave_group::LeaveGroupRequest;
 use ottla_record::Now;

@@ -1,4 +1,6 @@
-//! ListConfigResources (74), versions 0 (client metrics only) and 1: what has settings, by name.
+//! ListConfigResources (74): what has settings, by name. Version 0 lists client metrics only.
+//!
+//! Serves versions 0 to 1. As Kafka.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,6 @@
 //! ListGroups (16): all groups, of some states or types.
+//!
+//! Serves versions 0 to 5. As Kafka.
 
 use ottla_protocol::{Response, messages::list_groups::ListGroupsRequest};
 use ottla_record::Now;

@@ -1,4 +1,7 @@
 //! ListOffsets (2): the earliest and latest offset, and the first at or after a time.
+//!
+//! Serves versions 1 to 11. Departs from Kafka: the leader epoch that is told is the partition's, also for an offset of an earlier
+//! epoch; a replica id from 0 on counts for nothing, where Kafka tells a follower the log end.
 
 use hashbrown::HashSet;
 use ottla_protocol::{

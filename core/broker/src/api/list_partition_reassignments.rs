@@ -1,5 +1,7 @@
-//! ListPartitionReassignments (46), version 0 (KIP-455): partitions that move to other brokers. One broker moves none, and
+//! ListPartitionReassignments (46): partitions that move to other brokers (KIP-455). One broker moves none, and
 //! `AlterPartitionReassignments` is not served; the tool that describes topics asks for this all the same.
+//!
+//! Serves version 0. As Kafka.
 
 use ottla_protocol::{
     Response,

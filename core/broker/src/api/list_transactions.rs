@@ -1,5 +1,7 @@
-//! ListTransactions (66): transactional ids by state, producer id, age (version 1 on) and name (version 2 on; the pattern is of
-//! Rust's `regex-lite`, which knows RE2's syntax but for Unicode classes).
+//! ListTransactions (66): transactional ids by state, producer id, age (version 1 on) and name (version 2 on).
+//!
+//! Serves versions 0 to 2. Departs from Kafka: the pattern of names is of Rust's `regex-lite`, which knows RE2's syntax but for Unicode
+//! classes.
 
 use ottla_protocol::{Response, messages::list_transactions::ListTransactionsRequest};
 use ottla_record::Now;

@@ -1,4 +1,7 @@
 //! Metadata (3): brokers, topics and their leaders; creates topics that are missing, where that is wanted.
+//!
+//! Serves versions 0 to 13. Departs from Kafka: a topic that is created is in the answer, where Kafka's first one is an error; of the
+//! internal topics only `__consumer_offsets` is created by being asked for; a partition whose log has failed has no leader.
 
 use alloc::{vec, vec::Vec};
 

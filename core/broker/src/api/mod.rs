@@ -3,6 +3,12 @@
 //! A handler is `fn handle(&mut Broker, Now, &RequestContext, XRequest) -> Handled`. To add a key: its field table in
 //! `core/protocol`, its file here, its lines in [`SERVED`] and [`dispatch`]. What is not served is not
 //! advertised: `ApiVersions` lists what is here, in the versions of `ApiKey::broker_versions`.
+//!
+//! Each file opens with what the request is for, which versions it serves (a test compares them with the table) and where it departs
+//! from Kafka; `docs/deviations.md` has the reasons. What departs everywhere isn't repeated there: an answer that says that something
+//! was written waits, with `durability=fsync`, until it is on disk; a partition whose log has failed answers KAFKA_STORAGE_ERROR until
+//! the broker is opened again; what changes topics is done when it is answered, so that its `timeout_ms` says nothing; and the one
+//! broker is leader, replica, coordinator and controller of everything.
 
 use core::{hash::Hash, ops::RangeInclusive};
 

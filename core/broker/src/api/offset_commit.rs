@@ -1,4 +1,6 @@
 //! OffsetCommit (8): by topic name, and by topic id from version 10 on; answered when the offsets are committed.
+//!
+//! Serves versions 2 to 10. As Kafka.
 
 use ottla_protocol::{ErrorCode, messages::offset_commit::OffsetCommitRequest};
 use ottla_record::Now;

@@ -1,4 +1,6 @@
 //! OffsetDelete (47): committed offsets of some partitions go; answered when that is committed.
+//!
+//! Serves version 0. As Kafka.
 
 use ottla_protocol::{Str, messages::offset_delete::OffsetDeleteRequest};
 use ottla_record::Now;

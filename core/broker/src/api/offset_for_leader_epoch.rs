@@ -1,5 +1,7 @@
-//! OffsetForLeaderEpoch (23), versions 2 to 4: where a leader epoch ended (KIP-101, KIP-279). A consumer that comes back asks so
-//! whether what it read is still there (KIP-320).
+//! OffsetForLeaderEpoch (23): where a leader epoch ended (KIP-101, KIP-279). A consumer that comes back asks so whether what it read is
+//! still there (KIP-320).
+//!
+//! Serves versions 2 to 4. As Kafka.
 
 use ottla_protocol::{
     ErrorCode, Response,

@@ -1,5 +1,7 @@
-//! PushTelemetry (72, version 0): metrics of a client (KIP-714), OTLP's `MetricsData`. As in Kafka it is there only where somebody takes them:
-//! with `client.telemetry.enable`. The newest values are kept for whoever shows them.
+//! PushTelemetry (72): metrics of a client (KIP-714), OTLP's `MetricsData`. The newest values are kept for whoever shows them.
+//!
+//! Serves version 0. Departs from Kafka: it is served with `client.telemetry.enable`, and the broker itself reads what comes, where
+//! Kafka hands it to a plugin; what decompresses to more than 8 times `telemetry.max.bytes` is TELEMETRY_TOO_LARGE.
 
 use ottla_protocol::{
     ErrorCode, Response, Uuid,

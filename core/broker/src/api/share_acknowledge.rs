@@ -1,4 +1,6 @@
 //! ShareAcknowledge (79): what a member of a share group did with records that it has; answered when that is committed.
+//!
+//! Serves versions 1 to 2. As Kafka.
 
 use alloc::vec::Vec;
 

@@ -1,8 +1,13 @@
-//! ShareFetch (78): records that no other member of the share group has, as slices of the log; with acknowledgements of
-//! earlier ones; a long poll that is woken by appends, by records that are given back, and by locks that end.
+//! ShareFetch (78): records that no other member of the share group has, as slices of the log; with acknowledgements of earlier ones; a
+//! long poll that is woken by appends, by records that are given back, and by locks that end.
 //!
-//! The batches that have something for the member are sent whole, as they lie in the log; `acquired_records` tells which of
-//! their records it may read.
+//! Serves versions 1 to 2. Departs from Kafka: gaps between batches and control batches are passed over here, and not acquired for the
+//! client to acknowledge; records that come near the limit of deliveries are handed out as all others, not in ever smaller runs; where
+//! a group begins is written down before its first record is handed out; a member beyond its quota acquires nothing, where Kafka
+//! acquires records and sends none.
+//!
+//! The batches that have something for the member are sent whole, as they lie in the log; `acquired_records` tells which of their
+//! records it may read.
 
 use alloc::{vec, vec::Vec};
 use core::ops::Range;

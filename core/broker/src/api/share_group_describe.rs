@@ -1,4 +1,6 @@
 //! ShareGroupDescribe (77): state, epochs and members of share groups.
+//!
+//! Serves version 1. As Kafka.
 
 use ottla_protocol::{
     ErrorCode, Response,

@@ -1,4 +1,7 @@
 //! ShareGroupHeartbeat (76): a member of a share group enters, stays, learns its partitions, leaves.
+//!
+//! Serves version 1. Departs from Kafka: the first answer has partitions, where Kafka's second one has; the assignor `simple` spreads
+//! them evenly and lets members keep what they have, where Kafka's hashes.
 
 use ottla_protocol::messages::share_group_heartbeat::ShareGroupHeartbeatRequest;
 use ottla_record::Now;

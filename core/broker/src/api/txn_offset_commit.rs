@@ -1,5 +1,8 @@
-//! TxnOffsetCommit (28): offsets that a transaction commits. The transaction coordinator lets them in as it does records: from
-//! version 5 on (KIP-890) the group's partition of `__consumer_offsets` is added to the transaction by that.
+//! TxnOffsetCommit (28): offsets that a transaction commits. The transaction coordinator lets them in as it does records: from version
+//! 5 on (KIP-890) the group's partition of `__consumer_offsets` is added to the transaction by that.
+//!
+//! Serves versions 0 to 5. Departs from Kafka: a request that comes while the partition is being added, or before the transaction ahead
+//! is complete, waits for that, where Kafka has the client try again.
 
 use ottla_protocol::{ErrorCode, Str, messages::txn_offset_commit::TxnOffsetCommitRequest};
 use ottla_record::Now;

@@ -1,8 +1,11 @@
-//! WriteTxnMarkers (27): ends transactions in partitions, without asking the coordinator. In Kafka coordinators send it to the
-//! leaders of other brokers; here it is for administrators, who end a transaction that hangs (`kafka-transactions.sh abort`).
+//! WriteTxnMarkers (27): ends transactions in partitions, without asking the coordinator. In Kafka coordinators send it to the leaders
+//! of other brokers; here it is for administrators, who end a transaction that hangs (`kafka-transactions.sh abort`).
 //!
-//! Coordinator epoch -1 is an administrator's, whom no coordinator is ahead of. From version 2 on the markers say of which
-//! transaction version they are: with 2, the epoch must be larger than that of the records.
+//! Serves versions 1 to 2. Departs from Kafka: coordinator epoch -1 is accepted also after a coordinator has written a marker for the
+//! producer; an older producer epoch is INVALID_PRODUCER_EPOCH, not UNKNOWN_SERVER_ERROR.
+//!
+//! Coordinator epoch -1 is an administrator's, whom no coordinator is ahead of. From version 2 on the markers say of which transaction
+//! version they are: with 2, the epoch must be larger than that of the records.
 
 use alloc::vec::Vec;
 
