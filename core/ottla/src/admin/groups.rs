@@ -222,18 +222,11 @@ impl Admin {
         let Response::OffsetCommit(response) = response else {
             return Err(unexpected(&response));
         };
-        let error = |wanted: &TopicPartition| {
-            let topic = response
-                .topics
-                .iter()
-                .find(|topic| topic.name == wanted.topic)?;
-            topic
-                .partitions
-                .iter()
-                .find(|p| p.partition_index == wanted.partition)
-                .map(|p| p.error_code)
-        };
-        Ok(with_errors(offsets, error))
+        let answered = response.topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|p| (topic.name.as_str(), p.partition_index, p.error_code))
+        });
+        Ok(with_errors(offsets, answered))
     }
 
     /// Forgets committed offsets.
@@ -269,30 +262,27 @@ impl Admin {
         if response.error_code.0 != 0 {
             return Err(KafkaError::from(response.error_code));
         }
-        let error = |wanted: &TopicPartition| {
-            let topic = response
-                .topics
-                .iter()
-                .find(|topic| topic.name == wanted.topic)?;
-            topic
-                .partitions
-                .iter()
-                .find(|p| p.partition_index == wanted.partition)
-                .map(|p| p.error_code)
-        };
-        Ok(with_errors(partitions, error))
+        let answered = response.topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|p| (topic.name.as_str(), p.partition_index, p.error_code))
+        });
+        Ok(with_errors(partitions, answered))
     }
 }
 
-/// Partitions with what a broker said of each.
-fn with_errors(
+/// Partitions with what a broker said of each: its answer is topics, partitions and errors.
+fn with_errors<'a>(
     partitions: &[TopicPartition],
-    find: impl Fn(&TopicPartition) -> Option<ErrorCode>,
+    answered: impl Iterator<Item = (&'a str, i32, ErrorCode)>,
 ) -> Vec<TopicPartition> {
+    let errors: BTreeMap<(&str, i32), ErrorCode> = answered
+        .map(|(topic, partition, error)| ((topic, partition), error))
+        .collect();
     let one = |wanted: &TopicPartition| {
-        let error = find(wanted).map_or(ErrCode::BAD_MSG, ErrCode::from);
+        let answer = errors.get(&(wanted.topic.as_str(), wanted.partition));
         TopicPartition {
-            error,
+            // One that the broker has left out.
+            error: answer.map_or(ErrCode::BAD_MSG, |code| ErrCode::from(*code)),
             ..wanted.clone()
         }
     };
