@@ -1,21 +1,76 @@
 //! What a client pushed: the newest value of each of its metrics.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{borrow::ToOwned, boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::otlp::{ClientMetricKind, ClientMetricValue, Point};
 
 /// Metrics of one client, each combination of attributes counted.
 pub(super) const MOST_METRICS: usize = 2000;
-/// Bytes of a metric's name with all its attributes.
+/// Bytes of a metric's name with the keys and values of all its attributes.
 const LONGEST_ID: usize = 2048;
-/// What a metric is taken to need besides its name and attributes, in bytes.
+/// What a metric is taken to need besides its texts, in bytes.
 const OVERHEAD: usize = 128;
+/// What each of its attributes is taken to need besides them: two texts of their own.
+const OVERHEAD_OF_ATTRIBUTE: usize = 64;
+
+/// What tells the metrics of a client from each other.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    name: Box<str>,
+    /// Those of a metric that was pushed are sorted by key, each key once.
+    attributes: Box<[Attribute]>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Attribute {
+    key: Box<str>,
+    value: Box<str>,
+}
+
+impl Id {
+    /// The metric of a data point. Of attributes with the same key the first counts. `None` if it has no name, its texts are too long
+    /// together, or one of them has a NUL, where others that read it would take it to end.
+    fn of(point: &Point<'_>) -> Option<Self> {
+        let mut attributes: Vec<(&str, &str)> = point
+            .attributes
+            .iter()
+            .map(|(key, value)| (*key, &**value))
+            .collect();
+        attributes.sort_by_key(|(key, _)| *key);
+        attributes.dedup_by_key(|(key, _)| *key);
+        let texts = || {
+            let of_attributes = attributes.iter().flat_map(|(key, value)| [*key, *value]);
+            core::iter::once(point.name).chain(of_attributes)
+        };
+        let fits = !point.name.is_empty()
+            && texts().map(str::len).sum::<usize>() <= LONGEST_ID
+            && !texts().any(|text| text.contains('\0'));
+        fits.then(|| Self::new(point.name, &attributes))
+    }
+
+    fn new(name: &str, attributes: &[(&str, &str)]) -> Self {
+        let attribute = |(key, value): &(&str, &str)| Attribute {
+            key: (*key).to_owned().into(),
+            value: (*value).to_owned().into(),
+        };
+        Self {
+            name: name.to_owned().into(),
+            attributes: attributes.iter().map(attribute).collect(),
+        }
+    }
+
+    /// Memory that it takes, as it is counted.
+    fn bytes(&self) -> usize {
+        let of_attribute =
+            |one: &Attribute| OVERHEAD_OF_ATTRIBUTE + one.key.len() + one.value.len();
+        self.name.len() + self.attributes.iter().map(of_attribute).sum::<usize>()
+    }
+}
 
 /// One metric of a client, with its newest value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientMetric {
-    /// The name, and each attribute's key and value, with a NUL before each.
-    id: Arc<str>,
+    id: Arc<Id>,
     /// What it is.
     pub kind: ClientMetricKind,
     /// What was measured: of counters and histograms the sum of all that was pushed, if the client pushes what came since it
@@ -24,17 +79,15 @@ pub struct ClientMetric {
 }
 
 impl ClientMetric {
-    /// One that nobody pushed, for trying out what shows them. No text in it may have a NUL.
+    /// One that nobody pushed, for trying out what shows them. Its attributes are told in this order.
     pub fn new(
         name: &str,
         attributes: &[(&str, &str)],
         kind: ClientMetricKind,
         value: ClientMetricValue,
     ) -> Self {
-        let attributes = attributes.iter().flat_map(|(key, value)| [*key, *value]);
-        let parts: Vec<&str> = core::iter::once(name).chain(attributes).collect();
         Self {
-            id: parts.join("\0").into(),
+            id: Arc::new(Id::new(name, attributes)),
             kind,
             value,
         }
@@ -42,20 +95,20 @@ impl ClientMetric {
 
     /// The name that the client has for it, such as `org.apache.kafka.producer.connection.creation.total`.
     pub fn name(&self) -> &str {
-        self.id.split('\0').next().unwrap_or_default()
+        &self.id.name
     }
 
     /// Its attributes, each once, sorted by key.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut parts = self.id.split('\0').skip(1);
-        core::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
+        let attributes = self.id.attributes.iter();
+        attributes.map(|one| (&*one.key, &*one.value))
     }
 }
 
 /// The metrics of one client.
 #[derive(Debug, Default)]
 pub(super) struct Pushed {
-    metrics: BTreeMap<Arc<str>, (ClientMetricKind, ClientMetricValue)>,
+    metrics: BTreeMap<Arc<Id>, (ClientMetricKind, ClientMetricValue)>,
     bytes: usize,
 }
 
@@ -71,12 +124,12 @@ impl Pushed {
 
     /// Takes a data point, unless there are too many metrics, it is too large, or it would need more than `room` bytes. Whether it did.
     pub(super) fn take(&mut self, point: Point<'_>, room: usize) -> bool {
-        let Some(id) = id_of(&point) else {
+        let Some(id) = Id::of(&point) else {
             return false;
         };
-        let size = OVERHEAD + id.len() + size_of_buckets(&point.value);
-        if let Some((kind, value)) = self.metrics.get_mut(&*id) {
-            let old_size = OVERHEAD + id.len() + size_of_buckets(value);
+        let size = OVERHEAD + id.bytes() + size_of_buckets(&point.value);
+        if let Some((kind, value)) = self.metrics.get_mut(&id) {
+            let old_size = OVERHEAD + id.bytes() + size_of_buckets(value);
             if size > old_size && size - old_size > room {
                 return false;
             }
@@ -92,7 +145,7 @@ impl Pushed {
         if self.metrics.len() >= MOST_METRICS || size > room {
             return false;
         }
-        self.metrics.insert(id.into(), (point.kind, point.value));
+        self.metrics.insert(Arc::new(id), (point.kind, point.value));
         self.bytes += size;
         true
     }
@@ -108,26 +161,6 @@ impl Pushed {
             })
             .collect()
     }
-}
-
-/// Name and attributes; `None` if they are too long, or can't be told from each other in there. Of attributes with the same key the first
-/// counts.
-fn id_of(point: &Point<'_>) -> Option<String> {
-    let mut attributes: Vec<_> = point.attributes.iter().collect();
-    attributes.sort_by_key(|(key, _)| *key);
-    attributes.dedup_by_key(|(key, _)| *key);
-    let mut id = String::from(point.name);
-    for (key, value) in &attributes {
-        if id.len() + key.len() + value.len() > LONGEST_ID {
-            return None;
-        }
-        id.push('\0');
-        id.push_str(key);
-        id.push('\0');
-        id.push_str(value);
-    }
-    let is_clear = id.bytes().filter(|byte| *byte == 0).count() == 2 * attributes.len();
-    (is_clear && !point.name.is_empty() && id.len() <= LONGEST_ID).then_some(id)
 }
 
 fn size_of_buckets(value: &ClientMetricValue) -> usize {
@@ -247,8 +280,10 @@ mod tests {
         let mut pushed = Pushed::default();
         assert!(!pushed.take(point("", Gauge, false, 1.0), ROOM), "no name");
         assert!(!pushed.take(point("a\0b", Gauge, false, 1.0), ROOM));
-        let long = "n".repeat(LONGEST_ID);
-        assert!(!pushed.take(point(&long, Gauge, false, 1.0), ROOM));
+        let longest = "n".repeat(LONGEST_ID - "a2z1".len());
+        let too_long = format!("{longest}n");
+        assert!(!pushed.take(point(&too_long, Gauge, false, 1.0), ROOM));
+        assert!(Pushed::default().take(point(&longest, Gauge, false, 1.0), ROOM));
         assert!(!pushed.take(point("n", Gauge, false, 1.0), 100), "no room");
         assert_eq!(pushed.bytes(), 0);
         for n in 0..MOST_METRICS {
