@@ -226,7 +226,7 @@ fn sim(extent: Extent) -> Outcome<Command> {
     Ok(command)
 }
 
-/// `--rounds` kills of each: of groups (40) and of transactions (300).
+/// `--rounds` kills of each, or `--minutes` of them: of groups (40) and of transactions (300).
 fn groups(extent: Extent) -> Outcome<Command> {
     if extent.slice {
         let mut command = command("bash");
@@ -240,8 +240,13 @@ fn groups(extent: Extent) -> Outcome<Command> {
     command.args(["test", "--quiet", "--release", "--package", "ottla-cli"]);
     command.args(["--test", "groups", "--test", "crashes"]);
     command.args(["--", "--ignored", "--nocapture", "--test-threads", "1"]);
-    if let Some(rounds) = extent.rounds {
-        command.env("OTTLA_ROUNDS", rounds.to_string());
+    for (name, number) in [
+        ("OTTLA_ROUNDS", extent.rounds),
+        ("OTTLA_MINUTES", extent.minutes),
+    ] {
+        if let Some(number) = number {
+            command.env(name, number.to_string());
+        }
     }
     command.env("OTTLA_SEED", seed().to_string());
     Ok(command)

@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask torture groups` runs more rounds.
 
+#[path = "../long_form/mod.rs"]
+mod long_form;
 #[allow(dead_code)] // shared with other tests
 #[path = "../served/mod.rs"]
 mod served;

@@ -1,6 +1,7 @@
 //! Transactions that are under way when the broker is killed: what was decided is done, all of it; what was not never is.
 
 use crate::{
+    long_form::{Extent, Random, Rounds, control},
     wire::{Connection, of_producer, offset_of, produce, wait_until},
     world::World,
 };
@@ -8,16 +9,14 @@ use ottla_protocol::{
     ErrorCode, Request, Response,
     messages::{
         AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest,
-        OffsetFetchRequest, TxnOffsetCommitRequest,
+        TxnOffsetCommitRequest,
         add_partitions_to_txn::AddPartitionsToTxnTopic,
-        offset_fetch::OffsetFetchRequestGroup,
         txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic},
     },
 };
 use ottla_record::FinishOptions;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    panic::catch_unwind,
     thread,
     time::{Duration, Instant},
 };
@@ -176,22 +175,9 @@ impl Producer {
 
 /// What a group of a producer has committed, waiting for what is undecided.
 fn offset_of_group(connection: &mut Connection, group: &str) -> Option<i64> {
-    let request = Request::OffsetFetch(OffsetFetchRequest {
-        groups: vec![OffsetFetchRequestGroup {
-            group_id: group.into(),
-            topics: None,
-            ..Default::default()
-        }],
-        require_stable: true,
-        ..Default::default()
-    });
     let mut found = None;
     wait_until("the offset is decided", || {
-        let Response::OffsetFetch(answer) = connection.ask(8, &request).unwrap() else {
-            panic!()
-        };
-        let group = &answer.groups[0];
-        assert_eq!(group.error_code, ErrorCode::NONE);
+        let group = connection.stable_offsets(group);
         let partition = group.topics.first().map(|topic| &topic.partitions[0]);
         found = partition.map(|partition| partition.committed_offset);
         partition.is_none_or(|p| p.error_code != ErrorCode::UNSTABLE_OFFSET_COMMIT)
@@ -208,17 +194,20 @@ fn committed_values(connection: &mut Connection, partition: i32) -> BTreeSet<Str
     all
 }
 
-/// Rounds in which producers decide on their transactions while the broker is killed; how many decisions were confirmed, and how many
-/// of the others were done all the same.
-fn rounds(rounds: u64, seed: u64, loses: Option<&'static str>) -> (u64, u64, u64) {
+/// What became of the decisions that were asked for.
+#[derive(Default)]
+struct Decisions {
+    confirmed: u64,
+    /// Commits that nobody heard of, and were done all the same.
+    done_unheard: u64,
+    undone: u64,
+}
+
+/// Rounds in which producers decide on their transactions while the broker is killed.
+fn play(rounds: &mut Rounds, seed: u64, loses: Option<&'static str>) -> Decisions {
     const PRODUCERS: usize = 12;
-    let mut random = seed;
-    let mut below = |n: u64| {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % n
-    };
+    let mut random = Random(seed);
+    let mut below = |n: u64| random.below(n);
     let mut world = World::new(&[]);
     world.loses = loses;
     Connection::to(world.address()).unwrap().create(TOPIC, 2);
@@ -230,8 +219,8 @@ fn rounds(rounds: u64, seed: u64, loses: Option<&'static str>) -> (u64, u64, u64
     let mut producers = start(&world);
     let mut visible: BTreeSet<String> = BTreeSet::new();
     let mut offsets: BTreeMap<String, i64> = BTreeMap::new();
-    let (mut confirmed, mut done_unheard, mut undone) = (0, 0, 0);
-    for round in 0..rounds {
+    let mut decisions = Decisions::default();
+    while let Some(round) = rounds.next() {
         let value = |i: usize| format!("{round}/{i}");
         for (i, producer) in producers.iter_mut().enumerate() {
             producer.work(&value(i), round as i64);
@@ -283,11 +272,11 @@ fn rounds(rounds: u64, seed: u64, loses: Option<&'static str>) -> (u64, u64, u64
                 (Some(false), _) => assert!(!is_done, "round {round}: {i} aborted"),
                 (Some(true), true) => assert!(is_done, "round {round}: {i} was confirmed"),
                 (Some(true), false) => {
-                    done_unheard += u64::from(is_done);
-                    undone += u64::from(!is_done);
+                    decisions.done_unheard += u64::from(is_done);
+                    decisions.undone += u64::from(!is_done);
                 }
             }
-            confirmed += u64::from(heard[i]);
+            decisions.confirmed += u64::from(heard[i]);
             let group = producers[i].group();
             if is_done {
                 visible.insert(value(i));
@@ -297,20 +286,30 @@ fn rounds(rounds: u64, seed: u64, loses: Option<&'static str>) -> (u64, u64, u64
             assert_eq!(
                 offset.as_ref(),
                 offsets.get(&group),
-                "round {round}: {i}: its group's offset"
+                "round {round}: {i}: {GROUPS_OFFSET}"
             );
         }
         assert_eq!(
             one, visible,
             "what was there before is there, and nothing else"
         );
+        rounds.tell(&format!("{} decisions confirmed", decisions.confirmed));
     }
-    (confirmed, done_unheard, undone)
+    decisions
 }
+
+/// What fails first if the broker has lost the groups' offsets.
+const GROUPS_OFFSET: &str = "the offset of its group";
 
 #[test]
 fn decisions_outlive_the_broker() {
-    let (confirmed, done_unheard, undone) = rounds(8, 1, None);
+    let extent = Extent::rounds(8, 1);
+    let decisions = play(&mut Rounds::begin("transactions", extent), 1, None);
+    let Decisions {
+        confirmed,
+        done_unheard,
+        undone,
+    } = decisions;
     assert!(confirmed > 0);
     println!(
         "{confirmed} decisions confirmed; of the other commits {done_unheard} were done, {undone} not"
@@ -358,17 +357,22 @@ fn an_open_transaction_times_out_after_the_broker_was_killed() {
 #[test]
 #[ignore = "the long form: cargo xtask torture groups"]
 fn at_length() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().unwrap())
-    };
-    let (count, seed) = (number("OTTLA_ROUNDS", 300), number("OTTLA_SEED", 1));
-    let control = catch_unwind(|| rounds(20, seed, Some("__consumer_offsets")));
-    assert!(control.is_err(), "a broker that forgets is not noticed");
-    let begun = Instant::now();
-    let (confirmed, done_unheard, undone) = rounds(count, seed, None);
+    let extent = Extent::of_environment(300);
+    let seed = extent.seed;
+    control("transactions", &[GROUPS_OFFSET], || {
+        let mut rounds = Rounds::begin("transactions", Extent::rounds(20, seed));
+        play(&mut rounds, seed, Some("__consumer_offsets"));
+    });
+    let mut rounds = Rounds::begin("transactions", extent);
+    let Decisions {
+        confirmed,
+        done_unheard,
+        undone,
+    } = play(&mut rounds, seed, None);
     println!(
-        "ledger: transactions | {count} kills | 0 | 12 producers decide while the broker is killed: {confirmed} decisions confirmed, of \
+        "ledger: transactions | {} kills | 0 | 12 producers decide while the broker is killed: {confirmed} decisions confirmed, of \
          the other commits {done_unheard} done and {undone} not; control (offsets lost) caught; seed {seed}, {} s",
-        begun.elapsed().as_secs()
+        rounds.done(),
+        rounds.seconds()
     );
 }

@@ -4,35 +4,24 @@ use crate::{
     KINDS, PARTITIONS, SETTINGS, allow_descriptors,
     classic::Assignor,
     commit_for,
-    crowd::{Crowd, Kind, committed, settle},
+    crowd::{Crowd, IS_WITH_TWO, Kind, committed, settle},
+    long_form::{Extent, Random, Rounds, control},
     member::TOPIC,
     wire::{Connection, wait_until},
     world::World,
 };
 use std::{
-    panic::catch_unwind,
     thread,
     time::{Duration, Instant},
 };
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
 /// Static members have the first places.
 const STATIC: usize = 30;
+
+/// Sessions of the classic protocol, in milliseconds. Whoever leaves a classic group is a member in the log until the next generation
+/// is complete, here as in Kafka: a broker that is killed before that waits for them until their sessions are over, and so does
+/// every such round.
+const SESSION_MS: i32 = 10_000;
 
 /// Some come, some leave, some static ones come back as others.
 fn stir(crowd: &mut Crowd, world: &World, random: &mut Random) {
@@ -49,9 +38,12 @@ fn stir(crowd: &mut Crowd, world: &World, random: &mut Random) {
                 let i = random.below(STATIC as u64) as usize;
                 let instance = format!("instance-{i}");
                 crowd.members[i].leave(world.address());
-                crowd.members[i] = crowd.member(Some(&instance), 60_000);
+                crowd.members[i] = crowd.member(Some(&instance));
                 // Another one must not come for the place before this one has it.
-                crowd.turn(world.address());
+                wait_until("the place is taken", || {
+                    crowd.turn(world.address());
+                    crowd.members[i].settled().is_some()
+                });
             }
         }
         _ => {
@@ -65,15 +57,20 @@ fn stir(crowd: &mut Crowd, world: &World, random: &mut Random) {
 #[ignore = "the long form: cargo xtask torture groups"]
 fn at_length() {
     allow_descriptors(16_384);
-    let (rounds, seed) = (number("OTTLA_ROUNDS", 40), number("OTTLA_SEED", 1));
-    let control = catch_unwind(|| play(1, seed, Some("__consumer_offsets")));
-    assert!(control.is_err(), "a broker that forgets is not noticed");
-    play(rounds, seed, None);
+    let extent = Extent::of_environment(40);
+    let seed = extent.seed;
+    control("groups", &[REMEMBERS, IS_WITH_TWO], || {
+        play(Extent::rounds(1, seed), Some("__consumer_offsets"));
+    });
+    play(extent, None);
 }
 
-fn play(rounds: u64, seed: u64, loses: Option<&'static str>) {
-    let mut random = Random(seed);
-    let begun = Instant::now();
+/// What fails first if the broker has lost the groups; or it has given to some what others have, and then that does.
+const REMEMBERS: &str = "members whom it knew before are known";
+
+fn play(extent: Extent, loses: Option<&'static str>) {
+    let mut random = Random(extent.seed);
+    let mut rounds = Rounds::begin("groups", extent);
     let mut world = World::new(&SETTINGS);
     world.loses = loses;
     let mut connection = Connection::to(world.address()).unwrap();
@@ -83,8 +80,9 @@ fn play(rounds: u64, seed: u64, loses: Option<&'static str>) {
         .map(|kind| Crowd::new(&format!("{kind:?}"), *kind, topic, PARTITIONS))
         .collect();
     for crowd in &mut crowds {
+        crowd.session_ms = SESSION_MS;
         for i in 0..STATIC {
-            let member = crowd.member(Some(&format!("instance-{i}")), 60_000);
+            let member = crowd.member(Some(&format!("instance-{i}")));
             crowd.members.push(member);
         }
         crowd.add(500 - STATIC);
@@ -92,13 +90,13 @@ fn play(rounds: u64, seed: u64, loses: Option<&'static str>) {
     let all = |crowds: &mut Vec<Crowd>, world: &World| {
         let took = settle(&mut crowds.iter_mut().collect::<Vec<_>>(), world);
         for crowd in crowds.iter().filter(|crowd| crowd.kind == Kind::Consumer) {
-            assert_eq!(crowd.fenced(), 0, "{} remembers its members", crowd.group);
+            assert_eq!(crowd.fenced(), 0, "{}: {REMEMBERS}", crowd.group);
         }
         took
     };
     let mut times = vec![all(&mut crowds, &world)];
     let (mut amid, mut members) = (0, 0);
-    for round in 1..=rounds {
+    while let Some(round) = rounds.next() {
         for crowd in &mut crowds {
             stir(crowd, &world, &mut random);
             members += crowd.members.len();
@@ -114,7 +112,8 @@ fn play(rounds: u64, seed: u64, loses: Option<&'static str>) {
             }
             world.kill();
         }
-        times.push(all(&mut crowds, &world));
+        let took = all(&mut crowds, &world);
+        times.push(took);
         let mut connection = Connection::to(world.address()).unwrap();
         for crowd in &mut crowds {
             crowd.commit(&mut connection, round as i64);
@@ -143,20 +142,27 @@ fn play(rounds: u64, seed: u64, loses: Option<&'static str>) {
                 crowd.group
             );
         }
+        let sizes: Vec<usize> = crowds.iter().map(|crowd| crowd.members.len()).collect();
+        rounds.tell(&format!(
+            "{sizes:?} members at rest after {:.1} s",
+            took.as_secs_f64()
+        ));
     }
     times.sort();
     println!(
-        "ledger: groups | {rounds} kills | 0 | {amid} of them amid rebalances of three groups (range, cooperative-sticky, KIP-848) of {} \
+        "ledger: groups | {} kills | 0 | {amid} of them amid rebalances of three groups (range, cooperative-sticky, KIP-848) of {} \
          members on average, {} static each; {} rebalances, all three at rest after {:.1} s (median), {:.1} s (most); {:.0} s of the \
-         broker's CPU, at most {:.0} MiB; control (offsets lost) caught; seed {seed}, {} s",
-        members / (rounds.max(1) as usize * crowds.len()),
+         broker's CPU, at most {:.0} MiB; control (offsets lost) caught; seed {}, {} s",
+        rounds.done(),
+        members / (rounds.done() as usize * crowds.len()),
         STATIC,
         crowds.iter().map(|crowd| crowd.rebalances).sum::<u64>(),
         times[times.len() / 2].as_secs_f64(),
         times.last().unwrap().as_secs_f64(),
         world.cpu().as_secs_f64(),
         world.most_resident() as f64 / f64::from(1 << 20),
-        begun.elapsed().as_secs()
+        extent.seed,
+        rounds.seconds()
     );
 }
 

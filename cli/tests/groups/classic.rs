@@ -1,6 +1,9 @@
 //! A member of a classic group, with the assignors `range` and `cooperative-sticky` as its leader.
 
-use crate::member::{HEARTBEAT, Heard, Link, Member, TOPIC};
+use crate::{
+    member::{HEARTBEAT, Heard, Protocol, Standing, TOPIC},
+    wire::Connection,
+};
 use bytes::Bytes;
 use ottla_protocol::{
     ErrorCode, Request, Response, VersionedMessage,
@@ -48,49 +51,27 @@ enum State {
     Stable,
 }
 
-pub struct ClassicMember {
-    group: String,
+pub struct Classic {
     assignor: Assignor,
     partitions: i32,
-    instance: Option<String>,
     session_ms: i32,
-    id: String,
-    generation: i32,
     state: State,
-    owned: BTreeSet<i32>,
     /// What the leader will send.
     assignments: Vec<(String, BTreeSet<i32>)>,
-    link: Link,
-    beats_at: Instant,
-    fenced: u32,
-    taken: usize,
-    beats: u64,
 }
 
-impl ClassicMember {
-    pub fn new(group: &str, assignor: Assignor, partitions: i32, instance: Option<&str>) -> Self {
+/// The generation of one that is in none.
+pub const NO_GENERATION: i32 = -1;
+
+impl Classic {
+    pub fn new(assignor: Assignor, partitions: i32, session_ms: i32) -> Self {
         Self {
-            group: group.into(),
             assignor,
             partitions,
-            instance: instance.map(Into::into),
-            session_ms: 60_000,
-            id: String::new(),
-            generation: -1,
+            session_ms,
             state: State::Outside,
-            owned: BTreeSet::new(),
             assignments: Vec::new(),
-            link: Link::default(),
-            beats_at: Instant::now(),
-            fenced: 0,
-            taken: 0,
-            beats: 0,
         }
-    }
-
-    pub fn with_session_ms(mut self, session_ms: i32) -> Self {
-        self.session_ms = session_ms;
-        self
     }
 
     fn cooperative(&self) -> bool {
@@ -98,27 +79,23 @@ impl ClassicMember {
     }
 
     /// On the way back into the group: an eager member gives up all that it has first.
-    fn rejoin(&mut self) {
+    fn rejoin(&mut self, me: &mut Standing) {
         if !self.cooperative() {
-            self.taken += self.owned.len();
-            self.owned.clear();
+            me.give_up();
         }
         self.state = State::Outside;
     }
 
     /// It is no member any more, or of another generation: what it had is lost.
-    fn expelled(&mut self, forgets_id: bool) {
-        self.fenced += 1;
-        self.taken += self.owned.len();
-        self.owned.clear();
-        self.generation = -1;
+    fn expelled(&mut self, me: &mut Standing, forgets_id: bool) {
+        me.expelled(NO_GENERATION);
         self.state = State::Outside;
         if forgets_id {
-            self.id.clear();
+            me.id.clear();
         }
     }
 
-    fn send(&mut self, now: Instant) {
+    fn send(&mut self, me: &mut Standing, now: Instant) {
         match self.state {
             State::Outside => {
                 self.state = State::Joining;
@@ -127,17 +104,17 @@ impl ClassicMember {
                     user_data: None,
                     owned_partitions: vec![consumer_protocol_subscription::TopicPartition {
                         topic: TOPIC.into(),
-                        partitions: self.owned.iter().copied().collect(),
+                        partitions: me.owned.iter().copied().collect(),
                     }],
-                    generation_id: self.generation,
+                    generation_id: me.epoch,
                     rack_id: None,
                 };
                 let request = JoinGroupRequest {
-                    group_id: self.group.as_str().into(),
+                    group_id: me.group.as_str().into(),
                     session_timeout_ms: self.session_ms,
                     rebalance_timeout_ms: 120_000,
-                    member_id: self.id.as_str().into(),
-                    group_instance_id: self.instance.as_deref().map(Into::into),
+                    member_id: me.id.as_str().into(),
+                    group_instance_id: me.instance.as_deref().map(Into::into),
                     protocol_type: "consumer".into(),
                     protocols: vec![JoinGroupRequestProtocol {
                         name: self.assignor.name().into(),
@@ -145,15 +122,15 @@ impl ClassicMember {
                     }],
                     reason: None,
                 };
-                self.link.send(JOIN, &Request::JoinGroup(request));
+                me.link.send(JOIN, &Request::JoinGroup(request));
             }
             State::Syncing => {
                 let assignments = std::mem::take(&mut self.assignments);
                 let request = SyncGroupRequest {
-                    group_id: self.group.as_str().into(),
-                    generation_id: self.generation,
-                    member_id: self.id.as_str().into(),
-                    group_instance_id: self.instance.as_deref().map(Into::into),
+                    group_id: me.group.as_str().into(),
+                    generation_id: me.epoch,
+                    member_id: me.id.as_str().into(),
+                    group_instance_id: me.instance.as_deref().map(Into::into),
                     protocol_type: Some("consumer".into()),
                     protocol_name: Some(self.assignor.name().into()),
                     assignments: assignments
@@ -164,42 +141,42 @@ impl ClassicMember {
                         })
                         .collect(),
                 };
-                self.link.send(SYNC, &Request::SyncGroup(request));
+                me.link.send(SYNC, &Request::SyncGroup(request));
             }
-            State::Stable if now >= self.beats_at => {
-                self.beats_at = now + HEARTBEAT;
+            State::Stable if now >= me.beats_at => {
+                me.beats_at = now + HEARTBEAT;
                 let request = HeartbeatRequest {
-                    group_id: self.group.as_str().into(),
-                    generation_id: self.generation,
-                    member_id: self.id.as_str().into(),
-                    group_instance_id: self.instance.as_deref().map(Into::into),
+                    group_id: me.group.as_str().into(),
+                    generation_id: me.epoch,
+                    member_id: me.id.as_str().into(),
+                    group_instance_id: me.instance.as_deref().map(Into::into),
                 };
-                self.link.send(BEAT, &Request::Heartbeat(request));
+                me.link.send(BEAT, &Request::Heartbeat(request));
             }
             State::Joining => self.state = State::Outside,
             State::Stable => (),
         }
     }
 
-    fn joined(&mut self, answer: JoinGroupResponse) {
+    fn joined(&mut self, me: &mut Standing, answer: JoinGroupResponse) {
         match answer.error_code {
             ErrorCode::NONE => {
-                self.id = answer.member_id.as_str().into();
-                self.generation = answer.generation_id;
+                me.id = answer.member_id.as_str().into();
+                me.epoch = answer.generation_id;
                 self.state = State::Syncing;
                 if answer.leader == answer.member_id && !answer.skip_assignment {
                     self.assign(&answer);
                 }
             }
             ErrorCode::MEMBER_ID_REQUIRED => {
-                self.id = answer.member_id.as_str().into();
+                me.id = answer.member_id.as_str().into();
                 self.state = State::Outside;
             }
-            ErrorCode::UNKNOWN_MEMBER_ID => self.expelled(true),
+            ErrorCode::UNKNOWN_MEMBER_ID => self.expelled(me, true),
             ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => {
                 self.state = State::Outside;
             }
-            other => panic!("{}: JoinGroup: {other:?}", self.id),
+            other => panic!("{}: JoinGroup: {other:?}", me.id),
         }
     }
 
@@ -221,111 +198,80 @@ impl ClassicMember {
         };
     }
 
-    fn synced(&mut self, error: ErrorCode, assignment: &Bytes) {
+    fn synced(&mut self, me: &mut Standing, error: ErrorCode, assignment: &Bytes) {
         match error {
             ErrorCode::NONE => {
                 let assigned = decode(assignment);
-                let revoked = self.owned.difference(&assigned).count();
-                self.taken += revoked;
-                self.owned = assigned;
+                let revoked = me.owned.difference(&assigned).count();
+                me.taken += revoked;
+                me.owned = assigned;
                 self.state = State::Stable;
-                self.beats_at = Instant::now() + HEARTBEAT;
+                me.beats_at = Instant::now() + HEARTBEAT;
                 // What was given up goes to others in another round.
                 if self.cooperative() && revoked > 0 {
-                    self.rejoin();
+                    self.rejoin(me);
                 }
             }
-            ErrorCode::REBALANCE_IN_PROGRESS => self.rejoin(),
-            ErrorCode::UNKNOWN_MEMBER_ID => self.expelled(true),
-            ErrorCode::ILLEGAL_GENERATION => self.expelled(false),
-            ErrorCode::COORDINATOR_NOT_AVAILABLE => self.rejoin(),
-            other => panic!("{}: SyncGroup: {other:?}", self.id),
+            ErrorCode::REBALANCE_IN_PROGRESS => self.rejoin(me),
+            ErrorCode::UNKNOWN_MEMBER_ID => self.expelled(me, true),
+            ErrorCode::ILLEGAL_GENERATION => self.expelled(me, false),
+            ErrorCode::COORDINATOR_NOT_AVAILABLE => self.rejoin(me),
+            other => panic!("{}: SyncGroup: {other:?}", me.id),
         }
     }
 }
 
-impl Member for ClassicMember {
-    fn turn(&mut self, address: SocketAddr, now: Instant) {
-        match self.link.hear(address) {
-            Heard::Free => self.send(now),
+impl Protocol for Classic {
+    fn heard(&mut self, me: &mut Standing, heard: Heard, now: Instant) {
+        match heard {
+            Heard::Free => self.send(me, now),
             Heard::Waiting => (),
             Heard::Lost => {
                 if self.state != State::Stable {
-                    self.rejoin();
+                    self.rejoin(me);
                 }
             }
             Heard::Answer(Response::JoinGroup(answer)) => {
-                self.joined(answer);
-                self.send(now);
+                self.joined(me, answer);
+                self.send(me, now);
             }
             Heard::Answer(Response::SyncGroup(answer)) => {
-                self.synced(answer.error_code, &answer.assignment);
+                self.synced(me, answer.error_code, &answer.assignment);
             }
             Heard::Answer(Response::Heartbeat(answer)) => match answer.error_code {
-                ErrorCode::NONE => self.beats += 1,
+                ErrorCode::NONE => me.beats += 1,
                 ErrorCode::COORDINATOR_NOT_AVAILABLE => (),
-                ErrorCode::REBALANCE_IN_PROGRESS => self.rejoin(),
-                ErrorCode::UNKNOWN_MEMBER_ID => self.expelled(true),
-                ErrorCode::ILLEGAL_GENERATION => self.expelled(false),
-                other => panic!("{}: Heartbeat: {other:?}", self.id),
+                ErrorCode::REBALANCE_IN_PROGRESS => self.rejoin(me),
+                ErrorCode::UNKNOWN_MEMBER_ID => self.expelled(me, true),
+                ErrorCode::ILLEGAL_GENERATION => self.expelled(me, false),
+                other => panic!("{}: Heartbeat: {other:?}", me.id),
             },
             Heard::Answer(other) => panic!("{other:?}"),
         }
     }
 
-    fn owned(&self) -> &BTreeSet<i32> {
-        &self.owned
+    fn is_settled(&self, _: &Standing) -> bool {
+        self.state == State::Stable
     }
 
-    fn settled(&self) -> Option<i32> {
-        (self.state == State::Stable).then_some(self.generation)
-    }
-
-    fn beats(&self) -> u64 {
-        self.beats
-    }
-
-    fn fenced(&self) -> u32 {
-        self.fenced
-    }
-
-    fn taken(&self) -> usize {
-        self.taken
-    }
-
-    fn identity(&self) -> (&str, i32) {
-        (&self.id, self.generation)
-    }
-
-    fn instance(&self) -> Option<&str> {
-        self.instance.as_deref()
-    }
-
-    fn leave(&mut self, address: SocketAddr) {
-        if self.instance.is_none() && !self.id.is_empty() {
-            let request = LeaveGroupRequest {
-                group_id: self.group.as_str().into(),
-                members: vec![MemberIdentity {
-                    member_id: self.id.as_str().into(),
-                    ..Default::default()
-                }],
-                ..Default::default()
-            };
-            // Over a connection of its own: an answer may be on its way on the other.
-            self.link.cut();
-            let mut connection = crate::wire::Connection::to(address).unwrap();
-            let request = Request::LeaveGroup(request);
-            let Response::LeaveGroup(answer) = connection.ask(LEAVE, &request).unwrap() else {
-                panic!()
-            };
-            assert_eq!(answer.error_code, ErrorCode::NONE);
+    fn say_goodbye(&self, me: &Standing, address: SocketAddr) {
+        if me.instance.is_some() || me.id.is_empty() {
+            return;
         }
-        self.die();
-    }
-
-    fn die(&mut self) {
-        self.link.cut();
-        self.owned.clear();
+        let request = Request::LeaveGroup(LeaveGroupRequest {
+            group_id: me.group.as_str().into(),
+            members: vec![MemberIdentity {
+                member_id: me.id.as_str().into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        let mut connection = Connection::to(address).unwrap();
+        let Response::LeaveGroup(answer) = connection.ask(LEAVE, &request).unwrap() else {
+            panic!()
+        };
+        assert_eq!(answer.error_code, ErrorCode::NONE);
+        assert_eq!(answer.members[0].error_code, ErrorCode::NONE);
     }
 }
 

@@ -1,9 +1,9 @@
 //! The members of one group, and what must hold of them at any moment: no partition is with two of them.
 
 use crate::{
-    classic::{Assignor, ClassicMember},
-    consumer::ConsumerMember,
-    member::{Member, TOPIC},
+    classic::{Assignor, Classic, NO_GENERATION},
+    consumer::{Consumer, JOINING},
+    member::{Member, Standing, TOPIC},
     wire::{Connection, PATIENCE},
     world::World,
 };
@@ -14,7 +14,6 @@ use ottla_protocol::{
         offset_commit::{
             OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
         },
-        offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup},
     },
 };
 use std::{
@@ -23,6 +22,9 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+/// What is said of a partition that is with two members at a time.
+pub const IS_WITH_TWO: &str = "is with two members";
 
 /// Which protocol a group speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +38,10 @@ pub struct Crowd {
     pub kind: Kind,
     pub partitions: i32,
     topic: Uuid,
-    pub members: Vec<Box<dyn Member>>,
+    pub members: Vec<Member>,
     made: usize,
+    /// The sessions of those that will come, in milliseconds, if they are of the classic protocol.
+    pub session_ms: i32,
     /// How often it came to rest in another generation or epoch.
     pub rebalances: u64,
     at_rest_in: i32,
@@ -52,29 +56,34 @@ impl Crowd {
             topic,
             members: Vec::new(),
             made: 0,
+            session_ms: 60_000,
             rebalances: 0,
             at_rest_in: -1,
         }
     }
 
-    /// One more, with a session of so many milliseconds if it is of the classic protocol.
-    pub fn member(&mut self, instance: Option<&str>, session_ms: i32) -> Box<dyn Member> {
+    /// One more, static if it is to be this instance.
+    pub fn member(&mut self, instance: Option<&str>) -> Member {
         self.made += 1;
         match self.kind {
-            Kind::Classic(assignor) => Box::new(
-                ClassicMember::new(&self.group, assignor, self.partitions, instance)
-                    .with_session_ms(session_ms),
+            Kind::Classic(assignor) => Member::new(
+                Standing::new(&self.group, instance, "", NO_GENERATION),
+                Classic::new(assignor, self.partitions, self.session_ms),
             ),
             Kind::Consumer => {
+                // The id is its own, as from version 1 on.
                 let id = format!("{}-{}", self.group, self.made);
-                Box::new(ConsumerMember::new(&self.group, self.topic, &id, instance))
+                Member::new(
+                    Standing::new(&self.group, instance, &id, JOINING),
+                    Consumer::new(self.topic),
+                )
             }
         }
     }
 
     pub fn add(&mut self, count: usize) {
         for _ in 0..count {
-            let member = self.member(None, 60_000);
+            let member = self.member(None);
             self.members.push(member);
         }
     }
@@ -100,7 +109,7 @@ impl Crowd {
             for partition in member.owned() {
                 if let Some(other) = owner[*partition as usize].replace(i) {
                     let (one, two) = (self.members[other].identity(), member.identity());
-                    panic!("{}: {partition} is with {one:?} and {two:?}", self.group);
+                    panic!("{}: {partition} {IS_WITH_TWO}: {one:?}, {two:?}", self.group);
                 }
             }
         }
@@ -115,7 +124,9 @@ impl Crowd {
     /// How much was taken from each so far, and what it has.
     pub fn holdings(&self) -> Vec<(usize, BTreeSet<i32>)> {
         let members = self.members.iter();
-        members.map(|m| (m.taken(), m.owned().clone())).collect()
+        members
+            .map(|m| (m.standing.taken, m.owned().clone()))
+            .collect()
     }
 
     /// How many members the broker knows.
@@ -167,11 +178,11 @@ impl Crowd {
 
     /// How often members were told that they are none.
     pub fn fenced(&self) -> u32 {
-        self.members.iter().map(|m| m.fenced()).sum()
+        self.members.iter().map(|m| m.standing.fenced).sum()
     }
 
     pub fn taken(&self) -> usize {
-        self.members.iter().map(|m| m.taken()).sum()
+        self.members.iter().map(|m| m.standing.taken).sum()
     }
 
     /// The generation or epoch of all, if all are at rest in one and everything is with someone, evenly.
@@ -201,7 +212,7 @@ impl Crowd {
                 group_id: self.group.as_str().into(),
                 generation_id_or_member_epoch: epoch,
                 member_id: id.into(),
-                group_instance_id: member.instance().map(Into::into),
+                group_instance_id: member.standing.instance.as_deref().map(Into::into),
                 topics: vec![OffsetCommitRequestTopic {
                     name: TOPIC.into(),
                     partitions: member.owned().iter().map(partition).collect(),
@@ -252,12 +263,18 @@ pub fn settle(crowds: &mut [&mut Crowd], world: &World) -> Duration {
             Some((same, beats, _)) if *same == rest => {
                 if members()
                     .zip(beats)
-                    .all(|(m, before)| m.beats() >= before + 2)
+                    .all(|(m, before)| m.standing.beats >= before + 2)
                 {
                     break;
                 }
             }
-            _ => quiet = Some((rest, members().map(|m| m.beats()).collect(), Instant::now())),
+            _ => {
+                quiet = Some((
+                    rest,
+                    members().map(|m| m.standing.beats).collect(),
+                    Instant::now(),
+                ))
+            }
         }
         assert!(
             begun.elapsed() < PATIENCE,
@@ -278,20 +295,7 @@ pub fn settle(crowds: &mut [&mut Crowd], world: &World) -> Duration {
 
 /// What a group has committed of [`TOPIC`].
 pub fn committed(connection: &mut Connection, group: &str) -> Vec<(i32, i64)> {
-    let request = Request::OffsetFetch(OffsetFetchRequest {
-        groups: vec![OffsetFetchRequestGroup {
-            group_id: group.into(),
-            topics: None,
-            ..Default::default()
-        }],
-        require_stable: true,
-        ..Default::default()
-    });
-    let Response::OffsetFetch(answer) = connection.ask(8, &request).unwrap() else {
-        panic!()
-    };
-    let group = &answer.groups[0];
-    assert_eq!(group.error_code, ErrorCode::NONE);
+    let group = connection.stable_offsets(group);
     let partitions = group.topics.iter().flat_map(|topic| &topic.partitions);
     partitions
         .inspect(|p| assert_eq!(p.error_code, ErrorCode::NONE))

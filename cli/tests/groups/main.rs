@@ -7,6 +7,8 @@ mod at_length;
 mod classic;
 mod consumer;
 mod crowd;
+#[path = "../long_form/mod.rs"]
+mod long_form;
 mod member;
 #[allow(dead_code)] // shared with other tests
 #[path = "../served/mod.rs"]
@@ -101,10 +103,9 @@ fn come_and_go(kind: Kind) {
             assert!(before.0 == now.0 && before.1.is_subset(&now.1));
         }
     }
-    for _ in 0..20 {
-        let mortal = crowd.member(None, SHORT);
-        crowd.members.push(mortal);
-    }
+    let patient = std::mem::replace(&mut crowd.session_ms, SHORT);
+    crowd.add(20);
+    crowd.session_ms = patient;
     crowd.add(80);
     step(&mut crowd, &world, "100 come");
     for mut member in crowd.members.drain(400..420) {
@@ -155,7 +156,7 @@ fn static_members_come_back() {
         let mut world = World::new(&SETTINGS);
         let mut crowd = crowd(&world, kind);
         for i in 0..30 {
-            let member = crowd.member(Some(&format!("instance-{i}")), 60_000);
+            let member = crowd.member(Some(&format!("instance-{i}")));
             crowd.members.push(member);
         }
         crowd.settle(&world);
@@ -166,7 +167,7 @@ fn static_members_come_back() {
             for i in back {
                 let instance = format!("instance-{i}");
                 crowd.members[i].leave(world.address());
-                crowd.members[i] = crowd.member(Some(&instance), 60_000);
+                crowd.members[i] = crowd.member(Some(&instance));
             }
             if killed {
                 world.kill();
@@ -242,14 +243,20 @@ fn offsets_expire() {
     let mut connection = Connection::to(world.address()).unwrap();
     crowd.commit(&mut connection, 1);
     // OffsetCommit 2 to 4 bring a retention of their own; that of the broker has minutes for its unit.
+    let begun = Instant::now();
     commit_for(&mut connection, "short", 1500);
     commit_for(&mut connection, "long", 3_600_000);
-    assert_eq!(committed(&mut connection, "short"), [(0, 5)]);
+    let still = committed(&mut connection, "short");
+    // On a slow machine its time may be over already.
+    if begun.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(still, [(0, 5)]);
+    }
     world.kill();
     let mut connection = Connection::to(world.address()).unwrap();
     wait_until("it expires", || {
         committed(&mut connection, "short").is_empty()
     });
+    assert!(begun.elapsed() >= Duration::from_millis(1400));
     assert_eq!(committed(&mut connection, "long"), [(0, 5)]);
     assert_eq!(crowd.committed(&mut connection), Some(1));
     let list = Request::ListGroups(ListGroupsRequest::default());

@@ -9,6 +9,7 @@ use ottla_protocol::{
         create_topics::{CreatableTopic, CreateTopicsRequest},
         fetch::{FetchPartition, FetchRequest, FetchTopic},
         metadata::MetadataRequestTopic,
+        offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponseGroup},
         produce::{PartitionProduceData, ProduceRequest, TopicProduceData},
     },
 };
@@ -25,6 +26,7 @@ pub const CREATE_TOPICS: i16 = 7;
 pub const METADATA: i16 = 12;
 pub const PRODUCE: i16 = 9;
 pub const FETCH: i16 = 11;
+pub const OFFSET_FETCH: i16 = 8;
 
 /// Long enough for anything that ends at all, on a machine with other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -210,6 +212,25 @@ impl Connection {
             }
         }
         values
+    }
+
+    /// What a group has committed, all of it; what a transaction has yet to decide is told as an error of its partition.
+    pub fn stable_offsets(&mut self, group: &str) -> OffsetFetchResponseGroup {
+        let request = Request::OffsetFetch(OffsetFetchRequest {
+            groups: vec![OffsetFetchRequestGroup {
+                group_id: group.into(),
+                topics: None,
+                ..Default::default()
+            }],
+            require_stable: true,
+            ..Default::default()
+        });
+        let Response::OffsetFetch(mut answer) = self.ask(OFFSET_FETCH, &request).unwrap() else {
+            panic!()
+        };
+        let group = answer.groups.remove(0);
+        assert_eq!(group.error_code, ErrorCode::NONE);
+        group
     }
 
     pub fn local_address(&self) -> SocketAddr {
