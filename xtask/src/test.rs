@@ -1,15 +1,18 @@
 //! `cargo xtask test [SUITE …]`: every test of every language, and the simulator. CI runs just this.
 
+mod beside;
+
 use crate::{
     clients, demo, install_c, java, packages, scenarios, setup,
     shell::{Outcome, cargo, command, has, root, run, step, target_dir},
     torture,
 };
+use beside::Beside;
 use std::{
     fs,
     io::Write,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -136,61 +139,6 @@ pub fn main(args: &[String]) -> Outcome {
     }
 }
 
-/// A suite that runs in a process of its own, and what it says goes to a file.
-struct Beside {
-    suite: &'static str,
-    start: Instant,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Beside {
-    fn begin(suite: &'static str) -> Outcome<Self> {
-        let dir = target_dir().join("test");
-        let log = dir.join(format!("{suite}.log"));
-        let failed = |error: std::io::Error| format!("{}: {error}", log.display());
-        fs::create_dir_all(&dir).map_err(failed)?;
-        let file = fs::File::create(&log).map_err(failed)?;
-        let program = std::env::current_exe().map_err(failed)?;
-        let child = command(program)
-            .args(["test", suite])
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().map_err(failed)?)
-            .stderr(file)
-            .spawn()
-            .map_err(failed)?;
-        let start = Instant::now();
-        Ok(Self {
-            suite,
-            start,
-            child,
-            log,
-        })
-    }
-
-    /// Waits for it, and says what it has said.
-    fn finish(mut self) -> Outcome {
-        let status = self.child.wait().map_err(|error| error.to_string())?;
-        let said = fs::read(&self.log).map_err(|e| format!("{}: {e}", self.log.display()))?;
-        eprint!("{}", String::from_utf8_lossy(&said));
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("`cargo xtask test {}`: {status}", self.suite))
-        }
-    }
-}
-
-impl Drop for Beside {
-    /// Nothing that was started is left behind when the run ends early.
-    fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
 /// What the programs that this one ran, and theirs, have used of all processors together: a suite far below its wall time
 /// waits, one near twice of it has both processors of a small machine. 0 where the system doesn't tell.
 fn processor_seconds() -> f64 {
@@ -207,6 +155,19 @@ fn processor_seconds() -> f64 {
 }
 
 fn rust() -> Outcome {
+    // What tests leave out where it is missing; in CI they don't.
+    if let Err(why) = setup::programs(&[("kcat", "kcat"), ("prlimit", "util-linux")]) {
+        if std::env::var_os("CI").is_some() {
+            return Err(why);
+        }
+        eprintln!("rust: {why}");
+    }
+    if Path::new("/dev/fuse").exists() {
+        let wanted = [("sshfs", "sshfs"), ("sshfs", "openssh-sftp-server")];
+        if let Err(why) = setup::programs(&wanted) {
+            eprintln!("rust: {why}");
+        }
+    }
     run(&mut workspace_tests())
 }
 
