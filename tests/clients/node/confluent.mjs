@@ -1,7 +1,8 @@
 // @confluentinc/kafka-javascript: librdkafka, built from the sources that the package brings.
 
 import confluent from '@confluentinc/kafka-javascript'
-import { BOOTSTRAP, FIRST, allRead, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
+import { BOOTSTRAP, FIRST, allOf, allRead, asKafkaJs, check, equal, failure, find, inPlace, numbers, reading, rebalanced, run, sameAsKafkaJs, settle, sleep, text, throughRestart, topic } from './harness.mjs'
+import { cases, send, toEach } from './kafkajs_shape.mjs'
 
 const { KafkaJS: { Kafka, ErrorCodes, logLevel }, RdKafka } = confluent
 const { CODES: { ERRORS } } = RdKafka
@@ -27,14 +28,12 @@ async function producer(use, config = {}) {
   return p
 }
 
-const send = (p, name, values) => p.send({ topic: name, messages: values.map(value => ({ value })) })
-
 const QUICK = { 'session.timeout.ms': 6000, 'heartbeat.interval.ms': 300 }
 let groups = 0
 
 /** A consumer that runs, what it has, and what it has read. */
 async function consumer(use, name, { group = `none-${groups++}`, ...config } = {}) {
-  const self = { got: [], joins: 0, revoked: [] }
+  const self = reading(use, { joins: 0, revoked: [] }, () => c.disconnect())
   const c = kafka.consumer({
     'group.id': topic(group), 'auto.offset.reset': 'earliest', 'enable.auto.commit': false, 'fetch.wait.max.ms': 100, ...config,
     rebalance_cb: (event, parts) => {
@@ -45,42 +44,18 @@ async function consumer(use, name, { group = `none-${groups++}`, ...config } = {
   self.c = c
   Object.defineProperty(self, 'has', { get: () => c.assignment().map(p => p.partition).sort() })
   await c.connect()
-  let closed = false
-  self.close = async () => closed || ((closed = true), await c.disconnect())
-  use(self.close)
   await c.subscribe({ topic: name })
   await c.run({ eachMessage: async ({ partition, message }) => void self.got.push({ partition, ...message }) })
-  self.read = async count => {
-    await settle(`${count} records`, () => self.got.length >= count)
-    return self.got.splice(0, count)
-  }
-  self.nothing = async (time = 500) => {
-    await sleep(time)
-    equal(self.got.map(text), [], 'records that should not be there')
-  }
   return self
 }
 
-const text = m => m.value?.toString()
-
-async function readAll(use, name, count, config) {
-  const c = await consumer(use, name, config)
-  const got = await c.read(count)
-  await c.nothing(300)
-  await c.close()
-  return got
-}
-
-const flat = headers => Object.entries(headers ?? {}).flatMap(([name, values]) => [values].flat().map(value => [name, value]))
+const readAll = allOf(consumer)
 
 const codec = kind => async use => {
   const name = await make(topic(`codec-${kind}`))
   const p = await producer(use, { 'compression.codec': kind })
-  const messages = records().map(r => ({ ...r, headers: Object.fromEntries(r.headers), timestamp: `${r.timestamp}` }))
-  await p.send({ topic: name, messages })
-  const got = await readAll(use, name, 12)
-  equal(got.map(m => m.offset), numbers(12), 'offsets')
-  same(got.map(m => ({ ...m, headers: flat(m.headers), timestamp: Number(m.timestamp) })), records())
+  await p.send({ topic: name, messages: asKafkaJs() })
+  sameAsKafkaJs(await readAll(use, name, 12))
 }
 
 const acks = kind => async use => {
@@ -96,10 +71,7 @@ async function partitioner(use) {
   const name = await make(topic('partitioner'), 3)
   const p = await producer(use)
   for (const turn of ['0', '1']) await p.send({ topic: name, messages: numbers(60).map(key => ({ key, value: turn })) })
-  const where = {}
-  for (const m of await readAll(use, name, 120)) (where[m.key] ??= []).push([m.partition, text(m)])
-  equal(Object.values(where).filter(([[a, x], [b, y]]) => a !== b || x !== '0' || y !== '1'), [], 'keys out of place')
-  equal([...new Set(Object.values(where).map(([[p]]) => p))].sort(), [0, 1, 2], 'partitions used')
+  inPlace(await readAll(use, name, 120))
 }
 
 async function seek(use) {
@@ -144,18 +116,7 @@ async function offsetsForTimes(use) {
 
 const rebalance = (group, config, then = () => {}) => async use => {
   const name = await make(topic(group), 4)
-  const p = await producer(use)
-  const fill = () => p.send({ topic: name, messages: [0, 1, 2, 3].map(partition => ({ partition, value: 'x' })) })
-  await fill()
-  const a = await consumer(use, name, { group, ...config })
-  await settle('one has 4', () => a.has.length === 4 && a.got.length === 4)
-  const b = await consumer(use, name, { group, ...config })
-  await settle('both have 2', () => a.has.length === 2 && b.has.length === 2 && new Set([...a.has, ...b.has]).size === 4)
-  await fill()
-  await settle('both read', () => new Set([...a.got, ...b.got].filter(m => m.offset === '1').map(m => m.partition)).size === 4)
-  await b.close()
-  await settle('the one that stays has 4', () => a.has.length === 4)
-  then(a)
+  then(await rebalanced(() => consumer(use, name, { group, ...config }), toEach(await producer(use), name)))
 }
 
 async function groupStatic(use) {
@@ -192,37 +153,7 @@ async function groupCommit(use) {
   equal(await committed('group-commit', name), { offset: '5', metadata: 'half' }, 'committed')
 }
 
-async function idempotent(use) {
-  const name = await make(topic('idempotent'))
-  const p = await producer(use, { 'enable.idempotence': true })
-  for (let i = 0; i < 20; i++) await send(p, name, numbers(10, 10 * i))
-  equal((await readAll(use, name, 200)).map(text), numbers(200), 'records')
-}
-
 const transactional = (use, name) => producer(use, { 'transactional.id': topic(name), 'transaction.timeout.ms': 20000, 'socket.timeout.ms': 10000 })
-
-async function txnCommit(use) {
-  const name = await make(topic('txn-commit'), 2)
-  const p = await transactional(use, 'txn-commit')
-  const t = await p.transaction()
-  await t.send({ topic: name, messages: numbers(20).map((value, i) => ({ value, partition: i % 2 })) })
-  const c = await consumer(use, name)
-  await c.nothing(1000)
-  await t.commit()
-  equal((await c.read(20)).map(text).sort(), numbers(20).sort(), 'records')
-}
-
-async function txnAbort(use) {
-  const name = await make(topic('txn-abort'))
-  const p = await transactional(use, 'txn-abort')
-  for (const [first, end] of [[0, 'commit'], [10, 'abort'], [20, 'commit']]) {
-    const t = await p.transaction()
-    await send(t, name, numbers(10, first))
-    await t[end]()
-  }
-  equal((await readAll(use, name, 20)).map(text), [...numbers(10), ...numbers(10, 20)], 'committed')
-  equal((await readAll(use, name, 30, { 'isolation.level': 'read_uncommitted' })).map(text), numbers(30), 'uncommitted')
-}
 
 async function txnOffsets(use) {
   const source = await make(topic('txn-offsets', '.in'))
@@ -412,7 +343,7 @@ async function brokerKill(use) {
   const member = await consumer(use, name, { group: 'kill', ...QUICK, ...patient, 'enable.auto.commit': true, 'auto.commit.interval.ms': 100 })
   const p = await producer(use, { acks: -1, 'enable.idempotence': true, ...patient })
   const count = await throughRestart(value => send(p, name, [value]))
-  await allRead(member, text, count)
+  await allRead(member, count)
   // What it commits by itself comes in between.
   await settle('the commit', async () => {
     await member.c.commitOffsets([{ topic: name, partition: 0, offset: `${count}` }])
@@ -429,7 +360,8 @@ await run({
   'group-rebalance': rebalance('group-rebalance', { 'partition.assignment.strategy': 'range', ...QUICK }),
   'group-cooperative': rebalance('group-cooperative', { 'partition.assignment.strategy': 'cooperative-sticky', ...QUICK }, a => equal(a.revoked[0], 2, 'partitions revoked when the second one joined')),
   'group-static': groupStatic, 'group-commit': groupCommit, 'group-848': rebalance('group-848', { 'group.protocol': 'consumer' }),
-  idempotent, 'txn-commit': txnCommit, 'txn-abort': txnAbort, 'txn-offsets': txnOffsets, 'txn-fencing': txnFencing,
+  ...cases({ make, producer, consumer, idempotent: { 'enable.idempotence': true }, transactional, uncommitted: { 'isolation.level': 'read_uncommitted' } }),
+  'txn-offsets': txnOffsets, 'txn-fencing': txnFencing,
   'admin-topics': adminTopics, 'admin-partitions': adminPartitions, 'admin-groups': adminGroups,
   'admin-delete-group': adminDeleteGroup, 'admin-delete-records': adminDeleteRecords, 'admin-list-offsets': adminListOffsets,
   'error-unknown-topic': errorUnknownTopic, 'error-too-large': errorTooLarge, 'error-invalid-config': errorInvalidConfig,

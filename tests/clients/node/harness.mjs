@@ -60,13 +60,13 @@ export function same(got, wanted) {
   equal(got.length, wanted.length, 'records')
 }
 
-const text = value => JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? `${v}n` : v))?.slice(0, 300)
+const shown = value => JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? `${v}n` : v))?.slice(0, 300)
 
 export function equal(got, wanted, what) {
   try {
     assert.deepStrictEqual(got, wanted)
   } catch {
-    throw new Error(`${what}: ${text(got)}, not ${text(wanted)}`)
+    throw new Error(`${what}: ${shown(got)}, not ${shown(wanted)}`)
   }
 }
 
@@ -76,11 +76,11 @@ export function check(holds, what) {
 
 export const numbers = (count, first = 0) => Array.from({ length: count }, (_, i) => `${first + i}`)
 
-/** Waits until it holds. */
+/** Waits until it holds; `what` is a text, or gives it when it is needed. */
 export async function settle(what, holds, turn = () => sleep(30)) {
   const end = Date.now() + PATIENCE
   while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not in time: ${what}`)
+    if (Date.now() > end) throw new Error(`not in time: ${what instanceof Function ? what() : what}`)
     await turn()
   }
 }
@@ -93,7 +93,7 @@ export async function failure(action) {
   } catch (error) {
     return error
   }
-  throw new Error(`no error, but ${text(result)}`)
+  throw new Error(`no error, but ${shown(result)}`)
 }
 
 /** The first of these fields in an error, its causes and its parts. */
@@ -138,11 +138,81 @@ export async function throughRestart(send) {
   return sent
 }
 
+/** A record's value as text. */
+export const text = m => m.value?.toString()
+
+/** Does it when it is called first, and never again. */
+function once(action) {
+  let done = false
+  return async () => done || ((done = true), await action())
+}
+
+/** A consumer for a case: its records come to `got` and are taken from there; `error` is what went wrong with it, if something did. */
+export function reading(use, self, close) {
+  self.got = []
+  self.read = async count => {
+    await settle(() => `${count} records (error: ${self.error})`, () => self.got.length >= count)
+    return self.got.splice(0, count)
+  }
+  self.nothing = async (time = 500) => {
+    await sleep(time)
+    equal(self.got.map(text), [], 'records that should not be there')
+  }
+  self.close = once(close)
+  use(self.close)
+  return self
+}
+
+/** Reads so many records of a topic, and no more, with consumers that are made so. */
+export const allOf = consumer => async (use, name, count, config) => {
+  const c = await consumer(use, name, config)
+  const got = await c.read(count)
+  await c.nothing(300)
+  await c.close()
+  return got
+}
+
+/**
+ * A second member comes to a group that reads four partitions, and leaves: nothing is lost meanwhile. The one that stayed.
+ * `fill` writes a record to each partition.
+ */
+export async function rebalanced(join, fill) {
+  await fill()
+  const a = await join()
+  await settle('one has 4', () => a.has.length === 4 && a.got.length >= 4)
+  const b = await join()
+  await settle('both have 2', () => a.has.length === 2 && b.has.length === 2 && new Set([...a.has, ...b.has]).size === 4)
+  await fill()
+  await settle('both read', () => new Set([...a.got, ...b.got].filter(m => `${m.offset}` === '1').map(m => m.partition)).size === 4)
+  await b.close()
+  await settle('the one that stays has 4', () => a.has.length === 4)
+  return a
+}
+
 /** Waits until a consumer has read so many numbers, first in their order; what it had not committed may come again. */
-export async function allRead(consumer, text, count) {
+export async function allRead(consumer, count) {
   const seen = () => [...new Set(consumer.got.map(text))]
   await settle(`${count} records`, () => seen().length >= count)
   equal(seen(), numbers(count), 'records of the member')
+}
+
+/** Of 60 keys, each written with 0 and then with 1, each is in one partition of three and in that order, and no partition is without. */
+export function inPlace(records) {
+  const where = {}
+  for (const m of records) (where[m.key] ??= []).push([m.partition, text(m)])
+  equal(Object.keys(where).length, 60, 'keys')
+  equal(Object.values(where).filter(([[a, x], [b, y]]) => a !== b || x !== '0' || y !== '1'), [], 'keys out of place')
+  equal([...new Set(Object.values(where).map(([[p]]) => p))].sort(), [0, 1, 2], 'partitions used')
+}
+
+/** The records of the codec cases in the form that KafkaJS has. */
+export const asKafkaJs = () => records().map(r => ({ ...r, headers: Object.fromEntries(r.headers), timestamp: `${r.timestamp}` }))
+
+/** Records that were read in the form that KafkaJS has are those of the codec cases. */
+export function sameAsKafkaJs(got) {
+  const flat = headers => Object.entries(headers ?? {}).flatMap(([name, values]) => [values].flat().map(value => [name, value]))
+  equal(got.map(m => m.offset), numbers(12), 'offsets')
+  same(got.map(m => ({ ...m, headers: flat(m.headers), timestamp: Number(m.timestamp) })), records())
 }
 
 /** Runs the cases that the command line names. */

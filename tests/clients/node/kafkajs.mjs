@@ -4,7 +4,8 @@ import kafkajs from 'kafkajs'
 import lz4 from 'lz4-napi'
 import SnappyCodec from 'kafkajs-snappy'
 import zlib from 'node:zlib'
-import { BOOTSTRAP, FIRST, PORT, allRead, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
+import { BOOTSTRAP, FIRST, PORT, allOf, allRead, asKafkaJs, check, equal, failure, find, inPlace, numbers, reading, rebalanced, run, sameAsKafkaJs, settle, text, throughRestart, topic } from './harness.mjs'
+import { cases, send, toEach } from './kafkajs_shape.mjs'
 
 const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, AclResourceTypes, AclOperationTypes, AclPermissionTypes, ResourcePatternTypes, logLevel } = kafkajs
 CompressionCodecs[CompressionTypes.Snappy] = SnappyCodec
@@ -39,56 +40,30 @@ async function producer(use, config = {}, from = kafka) {
   return p
 }
 
-const send = (p, name, values, more = {}) => p.send({ topic: name, messages: values.map(value => ({ value })), ...more })
-
 let groups = 0
 
 /** A consumer that runs, and what it has read. */
 async function consumer(use, name, { group = `none-${groups++}`, run = {}, from = kafka, ...config } = {}) {
   const c = from.consumer({ groupId: topic(group), sessionTimeout: 6000, heartbeatInterval: 300, maxWaitTimeInMs: 100, allowAutoTopicCreation: false, ...config })
-  const self = { c, got: [], has: [], joins: 0 }
+  const self = reading(use, { c, has: [], joins: 0 }, () => c.disconnect())
   c.on(c.events.GROUP_JOIN, event => {
     self.has = [...(event.payload.memberAssignment[name] ?? [])].sort()
     self.joins++
   })
-  c.on(c.events.CRASH, event => (self.crash = event.payload.error))
+  c.on(c.events.CRASH, event => (self.error = event.payload.error))
   await c.connect()
-  let closed = false
-  self.close = async () => closed || ((closed = true), await c.disconnect())
-  use(self.close)
   await c.subscribe({ topic: name, fromBeginning: true })
   await c.run({ autoCommit: false, ...run, eachMessage: async ({ partition, message }) => self.got.push({ partition, ...message }) })
-  self.read = async count => {
-    await settle(`${count} records`, () => self.got.length >= count)
-    return self.got.splice(0, count)
-  }
-  self.nothing = async (time = 500) => {
-    await sleep(time)
-    equal(self.got.map(text), [], 'records that should not be there')
-  }
   return self
 }
 
-const text = m => m.value?.toString()
-
-async function readAll(use, name, count, config) {
-  const c = await consumer(use, name, config)
-  const got = await c.read(count)
-  await c.nothing(300)
-  await c.close()
-  return got
-}
-
-const flat = headers => Object.entries(headers ?? {}).flatMap(([name, values]) => [values].flat().map(value => [name, value]))
+const readAll = allOf(consumer)
 
 const codec = kind => async use => {
   const name = await make(topic(`codec-${kind}`))
   const p = await producer(use)
-  const messages = records().map(r => ({ ...r, headers: Object.fromEntries(r.headers), timestamp: `${r.timestamp}` }))
-  await p.send({ topic: name, compression: CODECS[kind], messages })
-  const got = await readAll(use, name, 12)
-  equal(got.map(m => m.offset), numbers(12), 'offsets')
-  same(got.map(m => ({ ...m, headers: flat(m.headers), timestamp: Number(m.timestamp) })), records())
+  await p.send({ topic: name, compression: CODECS[kind], messages: asKafkaJs() })
+  sameAsKafkaJs(await readAll(use, name, 12))
 }
 
 const acks = kind => async use => {
@@ -104,10 +79,7 @@ async function partitioner(use) {
   const name = await make(topic('partitioner'), 3)
   const p = await producer(use)
   for (const turn of ['0', '1']) await p.send({ topic: name, messages: numbers(60).map(key => ({ key, value: turn })) })
-  const where = {}
-  for (const m of await readAll(use, name, 120)) (where[m.key] ??= []).push([m.partition, text(m)])
-  equal(Object.values(where).filter(([[a, x], [b, y]]) => a !== b || x !== '0' || y !== '1'), [], 'keys out of place')
-  equal([...new Set(Object.values(where).map(([[p]]) => p))].sort(), [0, 1, 2], 'partitions used')
+  inPlace(await readAll(use, name, 120))
 }
 
 async function seek(use) {
@@ -152,17 +124,7 @@ async function offsetsForTimes(use) {
 
 async function groupRebalance(use) {
   const name = await make(topic('group-rebalance'), 4)
-  const p = await producer(use)
-  const fill = () => p.send({ topic: name, messages: [0, 1, 2, 3].map(partition => ({ partition, value: 'x' })) })
-  await fill()
-  const a = await consumer(use, name, { group: 'group-rebalance' })
-  await settle('one has 4', () => a.has.length === 4 && a.got.length === 4)
-  const b = await consumer(use, name, { group: 'group-rebalance' })
-  await settle('both have 2', () => a.has.length === 2 && b.has.length === 2 && equal([...a.has, ...b.has].sort(), [0, 1, 2, 3], 'both') === undefined)
-  await fill()
-  await settle('both read', () => new Set([...a.got, ...b.got].filter(m => m.offset === '1').map(m => m.partition)).size === 4)
-  await b.close()
-  await settle('the one that stays has 4', () => a.has.length === 4)
+  await rebalanced(() => consumer(use, name, { group: 'group-rebalance' }), toEach(await producer(use), name))
 }
 
 async function groupCommit(use) {
@@ -178,37 +140,7 @@ async function groupCommit(use) {
   equal([offset, metadata], ['5', 'half'], 'committed')
 }
 
-async function idempotent(use) {
-  const name = await make(topic('idempotent'))
-  const p = await producer(use, { idempotent: true })
-  for (let i = 0; i < 20; i++) await send(p, name, numbers(10, 10 * i))
-  equal((await readAll(use, name, 200)).map(text), numbers(200), 'records')
-}
-
 const transactional = (use, name, from) => producer(use, { transactionalId: topic(name), maxInFlightRequests: 1, idempotent: true, transactionTimeout: 20000 }, from)
-
-async function txnCommit(use) {
-  const name = await make(topic('txn-commit'), 2)
-  const p = await transactional(use, 'txn-commit')
-  const t = await p.transaction()
-  await t.send({ topic: name, messages: numbers(20).map((value, i) => ({ value, partition: i % 2 })) })
-  const c = await consumer(use, name)
-  await c.nothing(1000)
-  await t.commit()
-  equal((await c.read(20)).map(text).sort(), numbers(20).sort(), 'records')
-}
-
-async function txnAbort(use) {
-  const name = await make(topic('txn-abort'))
-  const p = await transactional(use, 'txn-abort')
-  for (const [first, end] of [[0, 'commit'], [10, 'abort'], [20, 'commit']]) {
-    const t = await p.transaction()
-    await send(t, name, numbers(10, first))
-    await t[end]()
-  }
-  equal((await readAll(use, name, 20)).map(text), [...numbers(10), ...numbers(10, 20)], 'committed')
-  equal((await readAll(use, name, 30, { readUncommitted: true })).map(text), numbers(30), 'uncommitted')
-}
 
 async function txnOffsets(use) {
   const source = await make(topic('txn-offsets', '.in'))
@@ -382,7 +314,7 @@ async function errorDeletedTopic(use) {
   await c.read(3)
   await admin.deleteTopics({ topics: [name] })
   await c.nothing(3000)
-  const got = find(c.crash, 'code') ?? 3
+  const got = find(c.error, 'code') ?? 3
   check([3, 100].includes(got), `the error is ${got}`)
 }
 
@@ -410,7 +342,7 @@ async function brokerKill(use) {
   const p = await producer(use, { idempotent: true, maxInFlightRequests: 1 }, patient)
   let last = Promise.resolve()
   const count = await throughRestart(value => (last = last.then(() => send(p, name, [value], { acks: -1 }))))
-  await allRead(member, text, count)
+  await allRead(member, count)
   const late = patient.admin()
   await late.connect()
   use(() => late.disconnect())
@@ -429,7 +361,8 @@ await run({
   'acks-0': acks('0'), 'acks-1': acks('1'), 'acks-all': acks('all'),
   partitioner, seek, watermarks, 'offsets-for-times': offsetsForTimes,
   'group-rebalance': groupRebalance, 'group-commit': groupCommit,
-  idempotent, 'txn-commit': txnCommit, 'txn-abort': txnAbort, 'txn-offsets': txnOffsets, 'txn-fencing': txnFencing,
+  ...cases({ make, producer, consumer, idempotent: { idempotent: true }, transactional, uncommitted: { readUncommitted: true } }),
+  'txn-offsets': txnOffsets, 'txn-fencing': txnFencing,
   'admin-topics': adminTopics, 'admin-partitions': adminPartitions, 'admin-configs': adminConfigs, 'admin-groups': adminGroups,
   'admin-delete-group': adminDeleteGroup, 'admin-delete-records': adminDeleteRecords, 'admin-list-offsets': adminListOffsets,
   'admin-cluster': adminCluster,

@@ -1,7 +1,7 @@
 // @platformatic/kafka: a client in TypeScript alone.
 
 import { Admin, ConfigResourceTypes, Consumer, Producer } from '@platformatic/kafka'
-import { BOOTSTRAP, FIRST, PORT, allRead, check, equal, failure, find, numbers, records, run, same, settle, sleep, throughRestart, topic } from './harness.mjs'
+import { BOOTSTRAP, FIRST, PORT, allOf, allRead, check, equal, failure, find, inPlace, numbers, reading, rebalanced, records, run, same, settle, text, throughRestart, topic } from './harness.mjs'
 
 const base = { clientId: 'platformatic', bootstrapBrokers: [BOOTSTRAP], retryDelay: 100 }
 const admin = new Admin(base)
@@ -39,35 +39,16 @@ let groups = 0
 async function consumer(use, name, { group = `none-${groups++}`, stream = {}, ...config } = {}) {
   const quick = config.groupProtocol ? {} : { sessionTimeout: 6000, heartbeatInterval: 300, rebalanceTimeout: 6000 }
   const c = new Consumer({ ...base, groupId: topic(group), maxWaitTime: 100, ...quick, ...config })
-  const self = { c, got: [], joins: 0 }
+  const self = reading(use, { c, joins: 0 }, () => c.close(true))
   c.on('consumer:group:join', () => self.joins++)
   Object.defineProperty(self, 'has', { get: () => [...(c.assignments?.find(a => a.topic === name)?.partitions ?? [])].sort() })
-  let closed = false
-  self.close = async () => closed || ((closed = true), await c.close(true))
-  use(self.close)
   self.stream = await c.consume({ topics: [name], mode: 'earliest', autocommit: false, ...stream })
   self.stream.on('data', m => self.got.push(m))
   self.stream.on('error', error => (self.error = error))
-  self.read = async count => {
-    await settle(`${count} records (error: ${self.error})`, () => self.got.length >= count)
-    return self.got.splice(0, count)
-  }
-  self.nothing = async (time = 500) => {
-    await sleep(time)
-    equal(self.got.map(text), [], 'records that should not be there')
-  }
   return self
 }
 
-const text = m => m.value?.toString()
-
-async function readAll(use, name, count, config) {
-  const c = await consumer(use, name, config)
-  const got = await c.read(count)
-  await c.nothing(300)
-  await c.close()
-  return got
-}
+const readAll = allOf(consumer)
 
 const codec = kind => async use => {
   const name = await make(topic(`codec-${kind}`))
@@ -91,10 +72,7 @@ async function partitioner(use) {
   const name = await make(topic('partitioner'), 3)
   const p = producer(use)
   for (const turn of ['0', '1']) await p.send({ messages: numbers(60).map(key => ({ topic: name, key: Buffer.from(key), value: Buffer.from(turn) })) })
-  const where = {}
-  for (const m of await readAll(use, name, 120)) (where[m.key] ??= []).push([m.partition, text(m)])
-  equal(Object.values(where).filter(([[a, x], [b, y]]) => a !== b || x !== '0' || y !== '1'), [], 'keys out of place')
-  equal([...new Set(Object.values(where).map(([[p]]) => p))].sort(), [0, 1, 2], 'partitions used')
+  inPlace(await readAll(use, name, 120))
 }
 
 async function seek(use) {
@@ -141,15 +119,7 @@ const rebalance = (group, config = {}) => async use => {
   const name = await make(topic(group), 4)
   const p = producer(use)
   const fill = () => p.send({ messages: [0, 1, 2, 3].map(partition => ({ topic: name, partition, value: Buffer.from('x') })) })
-  await fill()
-  const a = await consumer(use, name, { group, ...config })
-  await settle('one has 4', () => a.has.length === 4 && a.got.length === 4)
-  const b = await consumer(use, name, { group, ...config })
-  await settle('both have 2', () => a.has.length === 2 && b.has.length === 2 && new Set([...a.has, ...b.has]).size === 4)
-  await fill()
-  await settle('both read', () => new Set([...a.got, ...b.got].filter(m => m.offset === 1n).map(m => m.partition)).size === 4)
-  await b.close()
-  await settle('the one that stays has 4', () => a.has.length === 4)
+  await rebalanced(() => consumer(use, name, { group, ...config }), fill)
 }
 
 async function committed(group, name) {
@@ -389,7 +359,7 @@ async function brokerKill(use) {
   const p = producer(use, { idempotent: true, ...patient })
   let last = Promise.resolve()
   const count = await throughRestart(value => (last = last.then(() => send(p, name, [value], { acks: -1 }))))
-  await allRead(member, text, count)
+  await allRead(member, count)
   // What it commits by itself comes in between.
   await settle('the commit', async () => {
     await member.c.commit({ offsets: [{ topic: name, partition: 0, offset: BigInt(count), leaderEpoch: 0 }] })

@@ -6,7 +6,10 @@ import confluent_kafka as ck
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import admin as ka
 
-from harness import BOOTSTRAP, FIRST, PATIENCE, Deadline, Record, check, equal, records, restart, run, same, topic
+from harness import (
+    BOOTSTRAP, FIRST, PATIENCE, Deadline, Record, check, equal, numbers, rebalanced, records, run, same, settle,
+    static_returns, table, through_restart, topic,
+)
 
 BASE = {"bootstrap.servers": BOOTSTRAP}
 ADMIN = ka.AdminClient(BASE)
@@ -58,10 +61,6 @@ def send(p, name, values, **more):
     left = p.flush(PATIENCE)
     equal(left, 0, "not delivered")
     return reports
-
-
-def numbers(count, first=0):
-    return [b"%d" % i for i in range(first, first + count)]
 
 
 def read(c, count, seconds=PATIENCE):
@@ -194,12 +193,11 @@ class Member:
     def has(self):
         return sorted(p.partition for p in self.c.assignment())
 
+    def commit(self):
+        self.c.commit(asynchronous=False)
 
-def settle(what, holds, *members):
-    deadline = Deadline(what)
-    while not holds() and deadline.left():
-        for member in members:
-            member.poll()
+    def close(self):
+        self.c.close()
 
 
 QUICK = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300}
@@ -209,20 +207,7 @@ def rebalance(case, **config):
     name = make(topic(case), 4)
     p = producer()
     fill = lambda: [p.produce(name, b"x", partition=i) for i in range(4)] and p.flush(PATIENCE)
-    fill()
-    a = Member(name, case, **config)
-    settle("one has 4", lambda: a.has() == [0, 1, 2, 3] and len(a.read) == 4, a)
-    b = Member(name, case, **config)
-    settle("both have 2", lambda: len(a.has()) == len(b.has()) == 2 and sorted(a.has() + b.has()) == [0, 1, 2, 3], a, b)
-    a.c.commit(asynchronous=False) if a.c.position(a.c.assignment())[0].offset >= 0 else None
-    fill()
-    both = lambda: {at for at, o in a.read if o == 1} | {at for at, o in b.read if o == 1}
-    settle("both read", lambda: both() == {0, 1, 2, 3}, a, b)
-    theirs = a.has()
-    b.c.close()
-    settle("the one that stays has 4", lambda: a.has() == [0, 1, 2, 3], a)
-    a.c.close()
-    return a, theirs
+    return rebalanced(lambda: Member(name, case, **config), fill)
 
 
 def group_rebalance():
@@ -230,7 +215,7 @@ def group_rebalance():
 
 
 def group_cooperative():
-    a, _ = rebalance("group-cooperative", partition_assignment_strategy="cooperative-sticky", **QUICK)
+    a = rebalance("group-cooperative", partition_assignment_strategy="cooperative-sticky", **QUICK)
     moved = [r for r in a.revoked if r]
     equal(len(moved[0]), 2, "partitions revoked when the second one joined")
 
@@ -241,18 +226,7 @@ def group_848():
 
 def group_static():
     name = make(topic("group-static"), 4)
-    a = Member(name, "group-static", group_instance_id="a", **QUICK)
-    settle("one has 4", lambda: len(a.has()) == 4, a)
-    b = Member(name, "group-static", group_instance_id="b", **QUICK)
-    settle("both have 2", lambda: len(a.has()) == len(b.has()) == 2, a, b)
-    had, turns = b.has(), len(a.assigned)
-    b.c.close()
-    b = Member(name, "group-static", group_instance_id="b", **QUICK)
-    settle("it is back", lambda: len(b.has()) == 2, a, b)
-    equal(b.has(), had, "partitions of the one that returned")
-    equal(len(a.assigned), turns, "rebalances of the other one")
-    a.c.close()
-    b.c.close()
+    static_returns(lambda id: Member(name, "group-static", group_instance_id=id, **QUICK))
 
 
 def group_commit():
@@ -564,22 +538,22 @@ def error_unsupported():
     check(got in (KafkaError.SECURITY_DISABLED, KafkaError._UNSUPPORTED_FEATURE), f"the error is {got}")
 
 
-def broker_restart():
-    name = make(topic("restart"))
-    p, sent, failed = producer(enable_idempotence=True), 0, []
+def produce_through_restart(name, meanwhile):
+    """Produces while the broker is started again, and everything is delivered; how many values."""
+    p, failed = producer(acks="all", enable_idempotence=True), []
     report = lambda error, message: failed.append(error) if error else None
-    again, deadline = None, Deadline("the broker is back", 90)
-    more = 50
-    while more and deadline.left():
-        p.produce(name, b"%d" % sent, on_delivery=report)
-        sent += 1
-        p.poll(0.02)
-        if sent == 50:
-            again = restart()
-        if again and again.is_set():
-            more -= 1
+    for i in through_restart():
+        p.produce(name, b"%d" % i, on_delivery=report)
+        p.poll(0.01)
+        meanwhile()
     equal(p.flush(PATIENCE), 0, "not delivered")
     equal(failed, [], "errors")
+    return i + 1
+
+
+def broker_restart():
+    name = make(topic("restart"))
+    sent = produce_through_restart(name, lambda: time.sleep(0.01))
     equal(values(read_all(name, sent)), numbers(sent), "records")
 
 
@@ -587,8 +561,7 @@ def broker_kill():
     name = make(topic("kill"))
     c = consumer("kill", **QUICK)
     c.subscribe([name])
-    p, got, sent, failed = producer(acks="all", enable_idempotence=True), [], 0, []
-    report = lambda error, message: failed.append(error) if error else None
+    got = []
 
     def take(seconds):
         message = c.poll(seconds)
@@ -597,18 +570,7 @@ def broker_kill():
             got.append(message.value())
             c.commit(message, asynchronous=True)
 
-    again, more, deadline = None, 50, Deadline("the broker is back", 90)
-    while more and deadline.left():
-        p.produce(name, b"%d" % sent, on_delivery=report)
-        sent += 1
-        p.poll(0.01)
-        take(0.01)
-        if sent == 50:
-            again = restart()
-        if again and again.is_set():
-            more -= 1
-    equal(p.flush(PATIENCE), 0, "not delivered")
-    equal(failed, [], "errors")
+    sent = produce_through_restart(name, lambda: take(0.01))
     deadline = Deadline("the member reads all", 90)
     while len(set(got)) < sent and deadline.left():
         take(0.2)
@@ -620,17 +582,13 @@ def broker_kill():
     equal(values(read_all(name, sent)), numbers(sent), "records")
 
 
-CASES = {f"codec-{kind}": codec(kind) for kind in ("none", "gzip", "snappy", "lz4", "zstd")}
-CASES |= {f"acks-{kind}": acks(kind) for kind in ("0", "1", "all")}
-for case in (
-    partitioner, seek, watermarks, offsets_for_times, group_rebalance, group_cooperative, group_static, group_commit, group_848,
+CASES = table(
+    codec, acks, partitioner, seek, watermarks, offsets_for_times, group_rebalance, group_cooperative, group_static, group_commit, group_848,
     share_group, idempotent, txn_commit, txn_abort, txn_offsets, txn_fencing, admin_topics, admin_partitions, admin_configs,
     admin_groups, admin_delete_group, admin_delete_records, admin_list_offsets, admin_cluster, error_unknown_topic, error_too_large,
     error_invalid_config, error_admin, error_out_of_range, error_deleted_topic, error_unsupported,
-):
-    CASES[case.__name__.replace("_", "-")] = case
-CASES["restart"] = broker_restart
-CASES["kill"] = broker_kill
+    restart=broker_restart, kill=broker_kill,
+)
 
 if __name__ == "__main__":
     run(CASES)

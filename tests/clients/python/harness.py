@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 PATIENCE = 30.0
@@ -54,6 +55,11 @@ def records() -> list[Record]:
     return all
 
 
+def numbers(count: int, first: int = 0) -> list[bytes]:
+    """Numbers as texts."""
+    return [b"%d" % i for i in range(first, first + count)]
+
+
 def same(got: list[Record], wanted: list[Record]) -> None:
     """The records are these."""
     for i, (g, w) in enumerate(zip(got, wanted)):
@@ -87,6 +93,54 @@ class Deadline:
         return True
 
 
+def settle(what: str, holds: Callable[[], bool], *members) -> None:
+    """Lets the members poll until it holds."""
+    deadline = Deadline(what)
+    while not holds() and deadline.left():
+        for member in members:
+            member.poll()
+
+
+def rebalanced(join: Callable, fill: Callable):
+    """A second member comes to a group that reads four partitions, and leaves: nothing is lost meanwhile. The one that stayed.
+
+    `join` makes a member: what it `has`, what it has `read` as (partition, offset), `poll`, `commit`, `close`. `fill` writes a
+    record to each partition.
+    """
+    fill()
+    a = join()
+    settle("one has 4", lambda: a.has() == [0, 1, 2, 3] and len(a.read) >= 4, a)
+    a.commit()
+    b = join()
+    settle("both have 2", lambda: len(a.has()) == len(b.has()) == 2 and sorted(a.has() + b.has()) == [0, 1, 2, 3], a, b)
+    fill()
+    both = lambda: {at for at, o in a.read if o == 1} | {at for at, o in b.read if o == 1}
+    settle("both read", lambda: both() == {0, 1, 2, 3}, a, b)
+    b.close()
+    settle("the one that stays has 4", lambda: a.has() == [0, 1, 2, 3], a)
+    a.close()
+    return a
+
+
+def static_returns(join: Callable) -> None:
+    """Of members with these names one comes back in time: it has what it had, and the other one is not disturbed."""
+    a = join("a")
+    settle("one has 4", lambda: len(a.has()) == 4, a)
+    b = join("b")
+    settle("both have 2", lambda: len(a.has()) == len(b.has()) == 2, a, b)
+    had, turns = b.has(), len(a.assigned)
+    b.close()
+    b = join("b")
+    settle("it is back", lambda: len(b.has()) == 2, a, b)
+    # A rebalance would be told within the other one's next heartbeats.
+    end = time.monotonic() + 1
+    settle("a moment", lambda: time.monotonic() > end, a, b)
+    equal(b.has(), had, "partitions of the one that returned")
+    equal(len(a.assigned), turns, "rebalances of the other one")
+    a.close()
+    b.close()
+
+
 def topic(case: str, suffix: str = "") -> str:
     return f"{PREFIX}.{case}{suffix}"
 
@@ -102,6 +156,25 @@ def restart() -> threading.Event:
 
     threading.Thread(target=ask, daemon=True).start()
     return done
+
+
+def through_restart() -> Iterator[int]:
+    """The numbers of what to send until 50 after the restart of the broker that begins after 50; who takes them waits a little for each."""
+    again, more, sent, deadline = None, 50, 0, Deadline("the broker is back", 90)
+    while more and deadline.left():
+        yield sent
+        sent += 1
+        if sent == 50:
+            again = restart()
+        if again and again.is_set():
+            more -= 1
+
+
+def table(codec: Callable, acks: Callable, *cases: Callable, **named: Callable) -> dict:
+    """The cases by their names: each codec, each acks, those that are named as their functions are, and those with names of their own."""
+    all = {f"codec-{kind}": codec(kind) for kind in ("none", "gzip", "snappy", "lz4", "zstd")}
+    all |= {f"acks-{kind}": acks(kind) for kind in ("0", "1", "all")}
+    return all | {case.__name__.replace("_", "-"): case for case in cases} | named
 
 
 def run(cases: dict) -> None:

@@ -8,7 +8,10 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 
-from harness import BOOTSTRAP, FIRST, PATIENCE, Deadline, Record, check, equal, records, restart, run, same, topic
+from harness import (
+    BOOTSTRAP, FIRST, PATIENCE, Deadline, Record, check, equal, numbers, rebalanced, records, run, same, settle,
+    static_returns, table, through_restart, topic,
+)
 
 ADMIN = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
 QUICK = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300}
@@ -43,10 +46,6 @@ def send(p, name, values, **more):
     """Produces and waits; the reports in order."""
     futures = [p.send(name, value, **more) for value in values]
     return [future.get(PATIENCE) for future in futures]
-
-
-def numbers(count, first=0):
-    return [b"%d" % i for i in range(first, first + count)]
 
 
 def poll(c, seconds=0.2):
@@ -186,31 +185,18 @@ class Member(ConsumerRebalanceListener):
     def has(self):
         return sorted(p.partition for p in self.c.assignment())
 
+    def commit(self):
+        self.c.commit()
 
-def settle(what, holds, *members):
-    deadline = Deadline(what)
-    while not holds() and deadline.left():
-        for member in members:
-            member.poll()
+    def close(self):
+        self.c.close()
 
 
 def rebalance(case, **config):
     name = make(topic(case), 4)
     p = producer()
     fill = lambda: [p.send(name, b"x", partition=i) for i in range(4)] and p.flush()
-    fill()
-    a = Member(name, case, **config)
-    settle("one has 4", lambda: a.has() == [0, 1, 2, 3] and len(a.read) == 4, a)
-    a.c.commit()
-    b = Member(name, case, **config)
-    settle("both have 2", lambda: len(a.has()) == len(b.has()) == 2 and sorted(a.has() + b.has()) == [0, 1, 2, 3], a, b)
-    fill()
-    both = lambda: {at for at, o in a.read if o == 1} | {at for at, o in b.read if o == 1}
-    settle("both read", lambda: both() == {0, 1, 2, 3}, a, b)
-    b.c.close()
-    settle("the one that stays has 4", lambda: a.has() == [0, 1, 2, 3], a)
-    a.c.close()
-    return a
+    return rebalanced(lambda: Member(name, case, **config), fill)
 
 
 def group_rebalance():
@@ -225,19 +211,7 @@ def group_cooperative():
 
 def group_static():
     name = make(topic("group-static"), 4)
-    member = lambda id: Member(name, "group-static", group_instance_id=id, **QUICK)
-    a = member("a")
-    settle("one has 4", lambda: len(a.has()) == 4, a)
-    b = member("b")
-    settle("both have 2", lambda: len(a.has()) == len(b.has()) == 2, a, b)
-    had, turns = b.has(), len(a.assigned)
-    b.c.close()
-    b = member("b")
-    settle("it is back", lambda: len(b.has()) == 2, a, b)
-    equal(b.has(), had, "partitions of the one that returned")
-    equal(len(a.assigned), turns, "rebalances of the other one")
-    a.c.close()
-    b.c.close()
+    static_returns(lambda id: Member(name, "group-static", group_instance_id=id, **QUICK))
 
 
 def group_commit():
@@ -501,21 +475,20 @@ def error_unsupported():
         pass
 
 
-def broker_restart():
-    name = make(topic("restart"))
-    p, sent, futures = producer(reconnect_backoff_max_ms=1000), 0, []
-    again, deadline = None, Deadline("the broker is back", 90)
-    more = 50
-    while more and deadline.left():
-        futures.append(p.send(name, b"%d" % sent))
-        sent += 1
-        time.sleep(0.02)
-        if sent == 50:
-            again = restart()
-        if again and again.is_set():
-            more -= 1
+def produce_through_restart(name, meanwhile):
+    """Produces while the broker is started again, and everything is delivered; how many values."""
+    p, futures = producer(acks="all", reconnect_backoff_max_ms=1000), []
+    for i in through_restart():
+        futures.append(p.send(name, b"%d" % i))
+        meanwhile()
     for future in futures:
         future.get(PATIENCE)
+    return len(futures)
+
+
+def broker_restart():
+    name = make(topic("restart"))
+    sent = produce_through_restart(name, lambda: time.sleep(0.02))
     equal(values(read_all(name, sent)), numbers(sent), "records")
 
 
@@ -523,7 +496,7 @@ def broker_kill():
     name = make(topic("kill"))
     c = consumer("kill", reconnect_backoff_max_ms=1000, **QUICK)
     c.subscribe([name])
-    p, got, sent, futures = producer(acks="all", reconnect_backoff_max_ms=1000), [], 0, []
+    got = []
 
     def take(seconds):
         try:
@@ -533,17 +506,7 @@ def broker_kill():
         except errors.KafkaError:
             time.sleep(0.02)  # it is away
 
-    again, more, deadline = None, 50, Deadline("the broker is back", 90)
-    while more and deadline.left():
-        futures.append(p.send(name, b"%d" % sent))
-        sent += 1
-        take(0.02)
-        if sent == 50:
-            again = restart()
-        if again and again.is_set():
-            more -= 1
-    for future in futures:
-        future.get(PATIENCE)
+    sent = produce_through_restart(name, lambda: take(0.02))
     deadline = Deadline("the member reads all")
     while len(set(got)) < sent and deadline.left():
         take(0.2)
@@ -555,17 +518,13 @@ def broker_kill():
     equal(values(read_all(name, sent)), numbers(sent), "records")
 
 
-CASES = {f"codec-{kind}": codec(kind) for kind in ("none", "gzip", "snappy", "lz4", "zstd")}
-CASES |= {f"acks-{kind}": acks(kind) for kind in ("0", "1", "all")}
-for case in (
-    partitioner, seek, watermarks, offsets_for_times, group_rebalance, group_cooperative, group_static, group_commit, idempotent,
+CASES = table(
+    codec, acks, partitioner, seek, watermarks, offsets_for_times, group_rebalance, group_cooperative, group_static, group_commit, idempotent,
     txn_commit, txn_abort, txn_offsets, txn_fencing, admin_topics, admin_partitions, admin_configs, admin_groups,
     admin_delete_group, admin_delete_records, admin_list_offsets, admin_cluster, error_unknown_topic, error_too_large, error_invalid_config,
     error_admin, error_out_of_range, error_deleted_topic, error_unsupported,
-):
-    CASES[case.__name__.replace("_", "-")] = case
-CASES["restart"] = broker_restart
-CASES["kill"] = broker_kill
+    restart=broker_restart, kill=broker_kill,
+)
 
 if __name__ == "__main__":
     run(CASES)

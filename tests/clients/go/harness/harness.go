@@ -178,6 +178,32 @@ func Settle(what string, holds func() bool) {
 	}
 }
 
+// Member of a group: what it has, how often it was given partitions, and how it ends.
+type Member interface {
+	Parts() []int32
+	Turns() int
+	Close()
+}
+
+// StaticReturns checks with members of these names in a group that reads four partitions: one that comes back in time has what it
+// had, and the other one is not disturbed.
+func StaticReturns(join func(id string) Member) {
+	a := join("a")
+	Settle("one has 4", func() bool { return len(a.Parts()) == 4 })
+	b := join("b")
+	Settle("both have 2", func() bool { return len(a.Parts()) == 2 && len(b.Parts()) == 2 })
+	had, turns := b.Parts(), a.Turns()
+	b.Close()
+	b = join("b")
+	Settle("it is back", func() bool { return len(b.Parts()) == 2 })
+	// A rebalance would be told within the other one's next heartbeats.
+	time.Sleep(time.Second)
+	Equal(b.Parts(), had, "partitions of the one that returned")
+	Equal(a.Turns(), turns, "rebalances of the other one")
+	a.Close()
+	b.Close()
+}
+
 // Within is a context that ends when patience does.
 func Within() context.Context {
 	context, cancel := context.WithTimeout(context.Background(), Patience)
