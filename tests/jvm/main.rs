@@ -107,14 +107,7 @@ fn prove() -> Outcome {
     jvm::no_complaints(&log)?;
 
     step("Ottla opens what it left");
-    let ours = records::read(&dir, Isolation::Uncommitted)?;
-    uncommitted.must_be(&ours, "what Kafka's client read", "what Ottla read")?;
-    let ours_committed = records::read(&dir, Isolation::Committed)?;
-    committed.must_be(
-        &ours_committed,
-        "what Kafka's client read",
-        "what Ottla read as committed",
-    )?;
+    let (ours, ours_committed) = reads_the_same(&dir, &uncommitted, &committed)?;
     fates(&ours, &ours_committed)?;
     for (group, theirs) in groups.iter().zip(&offsets) {
         let ours = records::committed(&dir, group)?;
@@ -122,12 +115,6 @@ fn prove() -> Outcome {
             format!("offsets of {group}: Kafka had {theirs:?}, Ottla {ours:?}")
         })?;
     }
-    println!(
-        "  {} records, {} of them committed",
-        ours.count(),
-        ours_committed.count()
-    );
-
     quotas::must_be(&quotas, &quotas::told_of(&jvm, &dir)?)?;
 
     step("Ottla goes on, and hands it over once more");
@@ -152,20 +139,27 @@ fn prove() -> Outcome {
     let committed = kafka.read("read_committed")?;
     jvm::no_complaints(&broker.log())?;
     broker.kill()?;
-    let ours = records::read(&dir, Isolation::Uncommitted)?;
-    uncommitted.must_be(&ours, "what Kafka's client read", "what Ottla read")?;
-    let ours_committed = records::read(&dir, Isolation::Committed)?;
-    committed.must_be(
-        &ours_committed,
-        "what Kafka's client read",
-        "what Ottla read as committed",
-    )?;
+    reads_the_same(&dir, &uncommitted, &committed)?;
+    dump::every_file(&jvm, &dir)
+}
+
+/// Ottla reads in the directory what Kafka's client read of each isolation; what that is.
+fn reads_the_same(
+    dir: &Path,
+    uncommitted: &Contents,
+    committed: &Contents,
+) -> Outcome<(Contents, Contents)> {
+    let theirs = "what Kafka's client read";
+    let ours = records::read(dir, Isolation::Uncommitted)?;
+    uncommitted.must_be(&ours, theirs, "what Ottla read")?;
+    let ours_committed = records::read(dir, Isolation::Committed)?;
+    committed.must_be(&ours_committed, theirs, "what Ottla read as committed")?;
     println!(
         "  {} records, {} of them committed",
         ours.count(),
         ours_committed.count()
     );
-    dump::every_file(&jvm, &dir)
+    Ok((ours, ours_committed))
 }
 
 fn step(what: &str) {

@@ -460,16 +460,10 @@ fn list(s: &mut Session, v: i16) {
     }
 }
 
-fn producers(s: &mut Session, v: i16) {
-    use describe_producers::TopicRequest;
-    make_topic(s, "txn-producers", 1, &[]);
-    let (producer_id, producer_epoch) = init(s, "txn-producers");
-    add(
-        s,
-        "txn-producers",
-        (producer_id, producer_epoch),
-        "txn-producers",
-    );
+/// A transaction with a record in a topic that is called as its id is; its producer.
+fn open(s: &mut Session, name: &str) -> (i64, i16) {
+    let (producer_id, producer_epoch) = init(s, name);
+    add(s, name, (producer_id, producer_epoch), name);
     let options = FinishOptions {
         producer_id,
         producer_epoch,
@@ -477,9 +471,16 @@ fn producers(s: &mut Session, v: i16) {
         transactional: true,
         ..Default::default()
     };
-    let mut request = produce_to("txn-producers", Uuid::ZERO, 9, 0, batch(&["a"], options));
-    request.transactional_id = Some("txn-producers".into());
+    let mut request = produce_to(name, Uuid::ZERO, 9, 0, batch(&["a"], options));
+    request.transactional_id = Some(name.into());
     s.prepare(9, Request::Produce(request));
+    (producer_id, producer_epoch)
+}
+
+fn producers(s: &mut Session, v: i16) {
+    use describe_producers::TopicRequest;
+    make_topic(s, "txn-producers", 1, &[]);
+    let producer = open(s, "txn-producers");
     let ask = |topic: &str, partition: i32| {
         Request::DescribeProducers(DescribeProducersRequest {
             topics: vec![TopicRequest {
@@ -489,10 +490,7 @@ fn producers(s: &mut Session, v: i16) {
         })
     };
     s.ask("open", v, ask("txn-producers", 0));
-    s.prepare(
-        3,
-        end("txn-producers", (producer_id, producer_epoch), false),
-    );
+    s.prepare(3, end("txn-producers", producer, false));
     std::thread::sleep(std::time::Duration::from_millis(300));
     s.ask("aborted", v, ask("txn-producers", 0));
     s.ask("no such partition", v, ask("txn-producers", 5));
@@ -503,18 +501,7 @@ fn markers(s: &mut Session, v: i16) {
     use write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic};
     let name = format!("markers-{v}");
     make_topic(s, &name, 1, &[]);
-    let (producer_id, producer_epoch) = init(s, &name);
-    add(s, &name, (producer_id, producer_epoch), &name);
-    let options = FinishOptions {
-        producer_id,
-        producer_epoch,
-        base_sequence: 0,
-        transactional: true,
-        ..Default::default()
-    };
-    let mut request = produce_to(&name, Uuid::ZERO, 9, 0, batch(&["a"], options));
-    request.transactional_id = Some(name.as_str().into());
-    s.prepare(9, Request::Produce(request));
+    let (producer_id, producer_epoch) = open(s, &name);
     for (what, epoch, partition) in [
         ("older epoch", producer_epoch - 1, 0),
         ("no such partition", producer_epoch, 9),
