@@ -16,7 +16,7 @@ use std::{
     thread,
     time::Duration,
 };
-use wire::{Connection, FETCH, PRODUCE, batch, fetch, produce, wait_until};
+use wire::{Connection, FETCH, fetch, wait_until};
 use world::World;
 
 const MIB: u64 = 1 << 20;
@@ -97,10 +97,10 @@ fn half_requests() {
     println!("{count} half requests: {:.1} MiB", more as f64 / MIB as f64);
     assert!(more < 50 * MIB, "{more}");
     for connection in &mut half {
-        while !connection.is_closed_now() {
+        wait_until("it is closed", || {
             versions(&mut alive);
-            thread::sleep(Duration::from_millis(20));
-        }
+            connection.is_closed_now()
+        });
     }
     versions(&mut alive);
 }
@@ -113,9 +113,7 @@ fn deaf_clients() {
     alive.create("t", 1);
     let value = vec![1; 900_000];
     for _ in 0..10 {
-        alive
-            .ask(PRODUCE, &produce("t", 0, batch(&[&value])))
-            .unwrap();
+        alive.produce("t", 0, &[&value]);
     }
     let before = world.resident();
     let asked = Connection::frame(1, FETCH, &fetch("t", 0, 0, false)).repeat(100);
@@ -130,10 +128,8 @@ fn deaf_clients() {
         .collect();
     let mut most = 0;
     for _ in 0..100 {
-        alive.ask(FETCH, &fetch("t", 0, 9, false)).unwrap();
-        alive
-            .ask(PRODUCE, &produce("t", 0, batch(&[b"small"])))
-            .unwrap();
+        assert_eq!(alive.values("t", 0, 9, false)[0], value);
+        alive.produce("t", 0, &[b"small"]);
         most = most.max(world.resident());
     }
     let more = most.saturating_sub(before);

@@ -3,7 +3,7 @@
 #[allow(dead_code)] // shared with other tests
 mod served;
 
-use served::{Served, has_kcat, ottla, text};
+use served::{Served, has_kcat, left_out, ottla, text};
 use std::{fs, time::Duration};
 
 fn lines(n: usize) -> String {
@@ -31,7 +31,8 @@ fn kcat_produces_and_consumes_and_a_restart_keeps_it() {
     }
     let (code, took, log) = served.stop("-TERM");
     assert_eq!(code, 0, "{log}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Nothing that a client waits for keeps it: that could be half a minute.
+    assert!(took < Duration::from_secs(20), "{took:?}");
     assert!(dir.path().join(".kafka_cleanshutdown").exists());
 
     let served = Served::start(text(dir.path()), &[]);
@@ -189,7 +190,7 @@ fn running_out_of_descriptors_is_survived() {
     let pid = format!("--pid={}", served.pid());
     let limited = Command::new("prlimit").args([&pid, &limit]).status();
     if !limited.is_ok_and(|status| status.success()) {
-        eprintln!("prlimit is not there: left out");
+        left_out("prlimit is not there");
         return;
     }
     let many: Vec<_> = (0..60)
@@ -232,10 +233,11 @@ fn as_many_files_as_may_be_open_are_allowed() {
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap_or_default();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", child.id()));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(line.starts_with("ottla: listening"), "{line:?}");
+    let limits = limits.unwrap();
     let files = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"));
