@@ -110,6 +110,10 @@ fn text(broker: &BrokerMetrics, server: &ServerCounters, up: Duration) -> String
         &[("delayedOperation", "Fetch")],
         broker.waiting_fetches as f64,
     );
+    page.row(
+        &[("delayedOperation", "ShareFetch")],
+        broker.waiting_share_fetches as f64,
+    );
     page.one(
         "kafka_server_fetchsessioncache_numincrementalfetchsessions",
         "gauge",
@@ -353,6 +357,26 @@ fn partitions(page: &mut Page, broker: &BrokerMetrics) {
     ];
     for (name, help, value) in of_broker {
         let name = format!("kafka_server_replicamanager_{name}");
+        page.one(&name, "gauge", help, value as f64);
+    }
+    let topics: BTreeSet<&str> = broker.partitions.iter().map(|p| &*p.topic).collect();
+    let of_controller = [
+        ("globaltopiccount", "Topics.", topics.len()),
+        ("globalpartitioncount", "Partitions.", all),
+        (
+            "offlinepartitionscount",
+            "Partitions without a leader: their log failed.",
+            offline,
+        ),
+        // Whoever is told so by Metadata.
+        (
+            "activecontrollercount",
+            "This broker is its own controller.",
+            1,
+        ),
+    ];
+    for (name, help, value) in of_controller {
+        let name = format!("kafka_controller_kafkacontroller_{name}");
         page.one(&name, "gauge", help, value as f64);
     }
     for (name, help, value) in OF_PARTITIONS {
@@ -630,6 +654,8 @@ mod tests {
             "kafka_server_brokertopicmetrics_messagesin_total{topic=\"t\"} 1",
             "kafka_log_log_logendoffset{topic=\"t\",partition=\"0\"} 1",
             "kafka_server_replicamanager_partitioncount 1",
+            "kafka_controller_kafkacontroller_globaltopiccount 1",
+            "kafka_controller_kafkacontroller_offlinepartitionscount 0",
         ] {
             assert!(
                 page.lines().any(|other| other == line),

@@ -77,6 +77,8 @@ pub struct BrokerMetrics {
     pub waiting_produces: usize,
     /// Fetches that wait for records.
     pub waiting_fetches: usize,
+    /// Fetches of share groups that wait for records.
+    pub waiting_share_fetches: usize,
     /// Batches that were refused since the broker was opened.
     pub failed_produces: u64,
     /// Partitions of fetches that were answered with an error since then.
@@ -123,17 +125,21 @@ impl Broker {
             .collect();
         partitions.sort_unstable_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         let mut groups = BTreeMap::new();
-        for group in self.groups.list(&ListGroupsRequest::default()).groups {
+        let all = ListGroupsRequest::default();
+        let mut listed = self.groups.list(&all);
+        self.share_groups.list(&all, &mut listed);
+        for group in listed.groups {
             *groups
                 .entry((group.group_type, group.group_state))
                 .or_default() += 1;
         }
-        let (waiting_produces, waiting_fetches) = self.purgatory.waiting();
+        let (waiting_produces, waiting_fetches, waiting_share_fetches) = self.purgatory.waiting();
         BrokerMetrics {
             partitions,
             groups,
             waiting_produces,
             waiting_fetches,
+            waiting_share_fetches,
             failed_produces: self.counters.failed_produces,
             failed_fetches: self.counters.failed_fetches,
             fetch_sessions: self.sessions.len(),
@@ -153,6 +159,40 @@ mod tests {
         Durability,
         testing::{Harness, batch},
     };
+    use ottla_protocol::{
+        Request, Str,
+        messages::{JoinGroupRequest, ShareGroupHeartbeatRequest, join_group},
+    };
+    use std::vec;
+
+    #[test]
+    fn groups_of_every_type_are_counted() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        let join = JoinGroupRequest {
+            group_id: "g".into(),
+            session_timeout_ms: 10_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![join_group::JoinGroupRequestProtocol {
+                name: "range".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        h.ask(2, Request::JoinGroup(join));
+        let beat = ShareGroupHeartbeatRequest {
+            group_id: "s".into(),
+            member_id: "m".into(),
+            subscribed_topic_names: Some(vec!["t".into()]),
+            ..Default::default()
+        };
+        h.ask(1, Request::ShareGroupHeartbeat(beat));
+        let of = |kind: &str, state: &str| (Str::from(kind), Str::from(state));
+        let groups = h.broker.metrics().groups;
+        assert_eq!(groups.len(), 2, "{groups:?}");
+        assert_eq!(groups[&of("share", "Stable")], 1);
+        assert_eq!(groups[&of("classic", "CompletingRebalance")], 1);
+    }
 
     #[test]
     fn records_and_bytes_are_counted_both_ways() {

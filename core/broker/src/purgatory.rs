@@ -194,13 +194,17 @@ impl Purgatory {
         }
     }
 
-    /// How many produces and how many fetches wait.
-    pub(crate) fn waiting(&self) -> (usize, usize) {
-        let produces = self.waiting.values();
-        let produces = produces
-            .filter(|(_, waiting)| matches!(waiting, Waiting::Produce(_)))
-            .count();
-        (produces, self.waiting.len() - produces)
+    /// How many produces, fetches and share fetches wait.
+    pub(crate) fn waiting(&self) -> (usize, usize, usize) {
+        let (mut produces, mut fetches, mut share_fetches) = (0, 0, 0);
+        for (_, waiting) in self.waiting.values() {
+            *match waiting {
+                Waiting::Produce(_) => &mut produces,
+                Waiting::Fetch(_) => &mut fetches,
+                Waiting::ShareFetch(_) => &mut share_fetches,
+            } += 1;
+        }
+        (produces, fetches, share_fetches)
     }
 
     /// When the next deadline is.
