@@ -8,8 +8,8 @@ use crate::{
 use ottla::{
     Broker,
     serve::{
-        Level, Listener, ServerConfig, ServerLog, ServerProperties, broker_row, read_properties,
-        serve,
+        Level, Listener, ServerConfig, ServerLog, ServerProperties, Unused, broker_row,
+        read_properties, serve, why_unknown,
     },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -159,7 +159,7 @@ impl Settings {
             count.as_deref().map(|n| (threads, n)),
             tells.then_some((telemetry, "true")),
         ];
-        let properties = ServerProperties::parse(pairs.chain(implied.into_iter().flatten()))
+        let mut properties = ServerProperties::parse(pairs.chain(implied.into_iter().flatten()))
             .map_err(|error| error.to_string())?;
         server.threads = properties.sockets.network_threads;
         server
@@ -171,6 +171,13 @@ impl Settings {
         let mut listeners = if arguments.listen.is_empty() {
             Listener::all_of(&properties.sockets).map_err(|error| error.to_string())?
         } else {
+            if !properties.sockets.advertised.is_empty() {
+                properties.unused.push(Unused {
+                    key: "advertised.listeners",
+                    why: "--listen has no names: clients are told its addresses; use listeners"
+                        .into(),
+                });
+            }
             let listeners = arguments.listen.iter().map(|text| listener(text));
             listeners.collect::<Result<_, _>>()?
         };
@@ -257,7 +264,9 @@ pub fn main(args: &[String]) -> Result<(), Failure> {
     let log: Arc<dyn ServerLog> = Arc::new(line_log(&arguments).map_err(Failure::Usage)?);
     let settings = Settings::new(&arguments, log.clone()).map_err(Failure::Failed)?;
     for name in &settings.unknown {
-        log.event(Level::Warn, "unknown setting", &[("name", name)]);
+        let fields: [(&str, &dyn std::fmt::Display); 2] =
+            [("name", name), ("why", &why_unknown(name))];
+        log.event(Level::Warn, "unknown setting", &fields);
     }
     for unused in &settings.properties.unused {
         log.event(

@@ -122,7 +122,22 @@ fn settings_come_from_a_file_and_from_arguments() {
         assert!(served.log().contains(&format!("name={name}")), "{name}");
     }
     assert!(!served.log().contains("name=listeners"));
+    assert!(!served.log().contains("name=advertised"));
     assert!(data.join("meta.properties").exists());
+}
+
+/// Nothing that was said is passed over without a word.
+#[test]
+fn what_was_meant_otherwise_is_told() {
+    let args = [
+        "--set",
+        "numPartitions=6",
+        "--set",
+        "advertised.listeners=PLAINTEXT://elsewhere:19092",
+    ];
+    let served = Served::start("memory:", &args);
+    served.wait_for_log("did you mean num.partitions?");
+    served.wait_for_log("name=advertised.listeners");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::{Broker, ErrCode, KafkaError};
 pub use ottla_broker::configs::{
     ConfigError as PropertyError, ServerProperties, Unused, broker_row, read_properties,
+    why_unknown,
 };
 use ottla_driver::Server;
 pub use ottla_driver::{Level, Listener, ServeError, ServerConfig, ServerLog};

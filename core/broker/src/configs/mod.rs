@@ -26,5 +26,5 @@ pub use row::{Check, ConfigType, Effect, Row, Update};
 pub(crate) use row::{check, invalid, offending, words};
 pub use rows::{BROKER_ROWS, broker_row};
 pub use server_properties::{
-    ConfigError, Listener, ListenerSettings, ServerProperties, Unused, read_properties,
+    ConfigError, Listener, ListenerSettings, ServerProperties, Unused, read_properties, why_unknown,
 };

@@ -64,7 +64,7 @@ pub struct Listener {
 /// What the sockets in front of a broker need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
-    /// `listeners` without those that only a controller has; empty if it wasn't given.
+    /// `listeners` without those that only a controller has; empty if neither it nor `advertised.listeners` was given.
     pub listeners: Vec<Listener>,
     /// `advertised.listeners`; empty if it wasn't given.
     pub advertised: Vec<Listener>,
@@ -175,7 +175,7 @@ impl ServerProperties {
 
     fn one(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
         let Some(row) = broker_row(key) else {
-            return Err(error(key, value, unknown(key)));
+            return Err(error(key, value, why_unknown(key)));
         };
         row.check(value).map_err(|why| error(key, value, why))?;
         let is_default = row.default == Some(value)
@@ -312,7 +312,15 @@ impl ServerProperties {
             .map(str::to_ascii_uppercase)
             .collect();
         for key in ["listeners", "advertised.listeners"] {
-            let value = text(key);
+            let value = match text(key) {
+                // What is advertised is then the address of the default one.
+                "" if key == "listeners" && !text("advertised.listeners").is_empty() => {
+                    broker_row(key)
+                        .and_then(|row| row.default)
+                        .unwrap_or_default()
+                }
+                value => value,
+            };
             let mut entries: Vec<Listener> = Vec::new();
             for word in words(value) {
                 let listener = listener(word).map_err(|why| error(key, value, why))?;
@@ -457,7 +465,8 @@ fn rank(key: &str) -> u8 {
     }
 }
 
-fn unknown(key: &str) -> String {
+/// What to say of a name that no setting has: which one may be meant, where that can be guessed.
+pub fn why_unknown(key: &str) -> String {
     if key.starts_with("zookeeper.") {
         return "there is no ZooKeeper; leave it out".to_owned();
     }
@@ -702,6 +711,18 @@ log.retention.check.interval.ms=300000
     }
 
     #[test]
+    fn what_is_advertised_without_listeners_is_the_default_one() {
+        let read = parse("advertised.listeners=PLAINTEXT://elsewhere:19092").unwrap();
+        let [listener] = &read.sockets.listeners[..] else {
+            panic!("{:?}", read.sockets.listeners);
+        };
+        assert_eq!((&*listener.host, listener.port), ("127.0.0.1", 9092));
+        let advertised = read.sockets.advertised(&listener.name).unwrap();
+        assert_eq!((&*advertised.host, advertised.port), ("elsewhere", 19092));
+        assert!(parse("").unwrap().sockets.listeners.is_empty());
+    }
+
+    #[test]
     fn what_cannot_be_says_what_can() {
         assert_eq!(
             no("num.partitions=0"),
@@ -727,6 +748,8 @@ log.retention.check.interval.ms=300000
                 .contains("different port")
         );
         assert!(no("advertised.listeners=PLAINTEXT://0.0.0.0:1").contains("all interfaces"));
+        // Without listeners there is the default one.
+        assert!(no("advertised.listeners=INNER://h:1\nlistener.security.protocol.map=INNER:PLAINTEXT,PLAINTEXT:PLAINTEXT").contains("INNER is not in listeners"));
         assert!(
             no("listeners=C://:1\ncontroller.listener.names=C")
                 .contains("controller.listener.names")

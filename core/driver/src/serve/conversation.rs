@@ -289,7 +289,10 @@ impl Conversation {
 
     /// Whether an answer is on its way that a stopping server should wait for: any but those that may take as long as they like.
     pub(super) fn is_owed(&self) -> bool {
-        let may_last = |key| matches!(key, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup);
+        let may_last = |key| {
+            use ApiKey::{Fetch, JoinGroup, ShareFetch, SyncGroup};
+            matches!(key, Fetch | ShareFetch | JoinGroup | SyncGroup)
+        };
         self.out_bytes > 0 || self.in_flight.iter().any(|one| !may_last(one.key))
     }
 }
