@@ -36,7 +36,7 @@ use crate::{
 const LONGEST_SOFTWARE: usize = 256;
 
 /// Why a broker can't open or close.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum BrokerError {
     /// The storage said no.
     Storage(StorageError),

@@ -12,7 +12,7 @@ use alloc::{
 };
 use core::fmt::Write;
 
-use ottla_log::{Storage, StorageError, read_file, write_file};
+use ottla_log::{Storage, StorageError, StorageErrorKind, read_file, write_file};
 use ottla_protocol::{Str, Uuid};
 use ottla_record::crc32c;
 
@@ -40,12 +40,16 @@ pub(crate) fn read_text(storage: &dyn Storage, path: &str) -> Result<Option<Stri
     }
 }
 
-/// Replaces `path` by `text`, wholly or not at all, whatever happens.
+/// Replaces `path` by `text`, wholly or not at all, whatever happens. What could not be read again is not written.
 pub(crate) fn write_text(
     storage: &dyn Storage,
     path: &str,
     text: String,
 ) -> Result<(), StorageError> {
+    if text.len() as u64 > MAX_FILE_BYTES {
+        let why = format!("it would have more than the {MAX_FILE_BYTES} bytes that are read again");
+        return Err(StorageError::new(StorageErrorKind::Full, why).on(path));
+    }
     write_file(storage, path, text.as_bytes())
 }
 
@@ -224,6 +228,17 @@ pub(crate) fn parse_producer_ids(text: &str) -> Result<i64, BrokerError> {
 mod tests {
     use super::*;
     use std::vec;
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let storage = ottla_log::MemoryStorage::new();
+        write_text(&storage, TOPICS, "small".into()).unwrap();
+        let large = "x".repeat(MAX_FILE_BYTES as usize + 1);
+        let error = write_text(&storage, TOPICS, large).unwrap_err();
+        assert!(error.message.starts_with(TOPICS), "{error}");
+        let kept = read_text(&storage, TOPICS).unwrap();
+        assert_eq!(kept.as_deref(), Some("small"));
+    }
 
     #[test]
     fn registry_and_back() {

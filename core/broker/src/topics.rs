@@ -419,27 +419,35 @@ impl Broker {
         }
     }
 
-    /// Changes a topic's settings, which have been checked: first in the registry, then in force.
-    pub(crate) fn set_topic_config(
+    /// Changes what topics were given, which has been checked. The registry is written once.
+    pub(crate) fn set_topic_configs(
         &mut self,
         now: Now,
-        index: TopicIndex,
-        config: TopicConfig,
-        configs: Vec<(Str, Str)>,
+        changes: Vec<(TopicIndex, Vec<(Str, Str)>)>,
     ) -> Result<(), BrokerError> {
-        let topic = self.topics.get(index);
-        let id = topic
-            .ok_or(BrokerError::Internal("a topic that is gone"))?
-            .id;
+        let mut given: BTreeMap<Uuid, &[(Str, Str)]> = BTreeMap::new();
+        for (index, configs) in &changes {
+            let topic = self.topics.get(*index);
+            let topic = topic.ok_or(BrokerError::Internal("a topic that is gone"))?;
+            given.insert(topic.id, configs);
+        }
         let mut stored = self.topics.stored();
-        if let Some(topic) = stored.iter_mut().find(|t| t.id == id && !t.deleting) {
-            topic.configs = configs.clone();
+        for topic in stored.iter_mut().filter(|topic| !topic.deleting) {
+            if let Some(configs) = given.get(&topic.id) {
+                topic.configs = configs.to_vec();
+            }
         }
         self.write_stored(&stored)?;
-        if let Some(topic) = self.topics.get_mut(index) {
-            topic.configs = configs;
+        for (index, configs) in changes {
+            let pairs = configs.iter().map(|(k, v)| (&**k, &**v));
+            let effective = effective_config(&self.config.topic_defaults, pairs);
+            if let Some(topic) = self.topics.get_mut(index) {
+                topic.configs = configs;
+            }
+            if let Ok((config, _)) = effective {
+                self.put_in_force(now, index, config);
+            }
         }
-        self.put_in_force(now, index, config);
         Ok(())
     }
 
@@ -485,90 +493,155 @@ impl Broker {
         config: TopicConfig,
         configs: Vec<(Str, Str)>,
     ) -> Result<TopicIndex, BrokerError> {
+        let index = self.begin_topic(name, config, configs);
+        let made = self.make_topics(now, &[(index, partitions)]);
+        made.into_iter().collect::<Result<(), _>>()?;
+        Ok(index)
+    }
+
+    /// Takes the name of a topic that has been checked. It has no partitions, and is nowhere but in memory, before
+    /// [`Self::make_topics`], which must follow.
+    pub(crate) fn begin_topic(
+        &mut self,
+        name: Str,
+        config: TopicConfig,
+        configs: Vec<(Str, Str)>,
+    ) -> TopicIndex {
         let id = loop {
             let id = Uuid::from_random(self.random.next_u128());
             if !self.topics.by_id.contains_key(&id) {
                 break id;
             }
         };
-        let index = self.topics.insert(Topic {
+        self.topics.insert(Topic {
             internal: is_internal_topic(&name),
             name,
             id,
             config: Arc::new(config),
             configs,
             partitions: Vec::new(),
-        });
-        if let Err(e) = self.grow(now, index, partitions) {
-            if let Some(topic) = self.topics.remove(index) {
+        })
+    }
+
+    /// Makes topics that were begun, each with so many partitions: what came of each, in their order. On an error nothing of that
+    /// topic is left that counts. However many there are, the registry is written once, or twice after an error.
+    pub(crate) fn make_topics(
+        &mut self,
+        now: Now,
+        begun: &[(TopicIndex, i32)],
+    ) -> Vec<Result<(), BrokerError>> {
+        let made = self.grow(now, begun);
+        let mut any_failed = false;
+        for (&(index, partitions), made) in begun.iter().zip(&made) {
+            if made.is_err()
+                && let Some(topic) = self.topics.remove(index)
+            {
+                any_failed = true;
                 // Some of its directories may be there.
                 self.topics.deleting.push(StoredTopic {
                     partitions,
                     ..topic.deleted()
                 });
             }
+        }
+        if any_failed {
             self.remove_deleted_directories();
             // What matters is that the topic is not in the registry; if even that can't be written, the old one stands.
             let _ = self.write_registry();
-            return Err(e);
         }
-        Ok(index)
+        made
     }
 
-    /// Adds `count` partitions: first in the registry, so that directories without an entry are never ours, then on storage.
+    /// Adds partitions to topics, to each so many: first in the registry, so that directories without an entry are never ours, then on
+    /// storage. What came of each, in their order.
     pub(crate) fn grow(
         &mut self,
         now: Now,
-        index: TopicIndex,
-        count: i32,
-    ) -> Result<(), BrokerError> {
-        let topic = self
-            .topics
-            .get(index)
-            .ok_or(BrokerError::Internal("a topic that is gone"))?;
-        let (old, id) = (topic.partitions.len() as i32, topic.id);
-        self.replace_stale_checkpoints()?;
-        let mut stored = self.topics.stored();
-        if let Some(topic) = stored
-            .iter_mut()
-            .find(|topic| topic.id == id && !topic.deleting)
-        {
-            topic.partitions = old + count;
+        additions: &[(TopicIndex, i32)],
+    ) -> Vec<Result<(), BrokerError>> {
+        if additions.is_empty() {
+            return Vec::new();
         }
-        self.write_stored(&stored)?;
-        let mut made = Vec::with_capacity(count as usize);
-        for number in old..old + count {
-            match self.open_partition(now, index, number, None) {
-                Ok(partition) => made.push(partition),
-                Err(e) => {
-                    // A topic that is being created goes altogether; see there.
-                    if old > 0 {
-                        let _ = self.write_registry();
-                    }
-                    return Err(e);
-                }
+        let failed = |error: BrokerError| additions.iter().map(|_| Err(error.clone())).collect();
+        if let Err(error) = self.replace_stale_checkpoints() {
+            return failed(error);
+        }
+        let mut counts: BTreeMap<Uuid, i32> = BTreeMap::new();
+        for (index, count) in additions {
+            let Some(topic) = self.topics.get(*index) else {
+                return failed(BrokerError::Internal("a topic that is gone"));
+            };
+            counts.insert(topic.id, topic.partitions.len() as i32 + count);
+        }
+        let mut stored = self.topics.stored();
+        for topic in stored.iter_mut().filter(|topic| !topic.deleting) {
+            if let Some(count) = counts.get(&topic.id) {
+                topic.partitions = *count;
             }
         }
-        self.storage.sync_dir("")?;
-        for partition in made {
-            self.attach(index, partition);
+        if let Err(error) = self.write_stored(&stored) {
+            return failed(error);
         }
-        if let Some(topic) = self.topics.get(index) {
-            let partitions = topic.partitions.len() as i32;
-            self.groups
-                .handle_topic_changed(&topic.name, topic.id, partitions);
+        let mut opened: Vec<Result<Vec<Partition>, BrokerError>> = Vec::new();
+        for (index, count) in additions {
+            let old = self.topics.get(*index).map_or(0, |t| t.partitions.len()) as i32;
+            let partitions = old..old + count;
+            opened.push(
+                partitions
+                    .map(|number| self.open_partition(now, *index, number, None))
+                    .collect(),
+            );
         }
-        Ok(())
+        if let Err(error) = self.storage.sync_dir("") {
+            return failed(error.into());
+        }
+        let mut results = Vec::with_capacity(opened.len());
+        let mut any_failed = false;
+        for ((index, _), opened) in additions.iter().zip(opened) {
+            results.push(match opened {
+                Ok(partitions) => {
+                    for partition in partitions {
+                        self.attach(*index, partition);
+                    }
+                    if let Some(topic) = self.topics.get(*index) {
+                        let partitions = topic.partitions.len() as i32;
+                        self.groups
+                            .handle_topic_changed(&topic.name, topic.id, partitions);
+                    }
+                    Ok(())
+                }
+                Err(error) => {
+                    // A topic that is being created goes altogether; see there.
+                    let has_others = self
+                        .topics
+                        .get(*index)
+                        .is_some_and(|topic| !topic.partitions.is_empty());
+                    any_failed |= has_others;
+                    Err(error)
+                }
+            });
+        }
+        if any_failed {
+            let _ = self.write_registry();
+        }
+        results
     }
 
-    /// Deletes a topic: from now on nobody sees it, and its directories go at once.
-    pub(crate) fn delete_topic(&mut self, now: Now, index: TopicIndex) -> Result<(), BrokerError> {
-        let Some(topic) = self.drop_topic(index) else {
-            return Ok(());
-        };
-        self.groups.handle_topic_deleted(now, &topic.name, topic.id);
-        self.share_groups.handle_topic_deleted(topic.id);
-        self.share.delete(now, None, Some(topic.id), None);
+    /// Deletes topics: from now on nobody sees them, and their directories go at once. However many there are, the registry is
+    /// written twice.
+    pub(crate) fn delete_topics(
+        &mut self,
+        now: Now,
+        indexes: &[TopicIndex],
+    ) -> Result<(), BrokerError> {
+        for &index in indexes {
+            let Some(topic) = self.drop_topic(index) else {
+                continue;
+            };
+            self.groups.handle_topic_deleted(now, &topic.name, topic.id);
+            self.share_groups.handle_topic_deleted(topic.id);
+            self.share.delete(now, None, Some(topic.id), None);
+        }
         self.write_registry()?;
         self.remove_deleted_directories();
         self.write_registry()

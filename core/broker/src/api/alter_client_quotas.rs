@@ -4,7 +4,7 @@
 //! Serves versions 0 to 1. Departs from Kafka: an `ip` is an address, and a name that stands for one is INVALID_REQUEST, as nobody here
 //! asks a name server; an entity that names a kind twice is INVALID_REQUEST, where with Kafka the last one counts.
 
-use alloc::format;
+use alloc::{format, vec::Vec};
 
 use ottla_protocol::{
     ErrorCode, Response, Str,
@@ -20,7 +20,7 @@ use crate::{
     context::{Handled, RequestContext},
     quotas::{
         CONNECTION_CREATION_RATE, CONSUMER_BYTE_RATE, CONTROLLER_MUTATION_RATE, PRODUCER_BYTE_RATE,
-        REQUEST_PERCENTAGE, entities::Entity,
+        REQUEST_PERCENTAGE, entities::Entity, store::StoredQuotas,
     },
 };
 
@@ -32,9 +32,10 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: AlterClientQuotasRequest,
 ) -> Handled {
-    let validate_only = request.validate_only;
+    // All of it is written at once, however many entries there are.
+    let mut changed = broker.quotas.stored().clone();
     let entries = request.entries.into_iter().map(|entry| {
-        let (error_code, error_message) = match alter(broker, &entry, validate_only) {
+        let (error_code, error_message) = match alter(&mut changed, &entry) {
             Ok(()) => (ErrorCode::NONE, None),
             Err((code, message)) => (code, Some(message)),
         };
@@ -48,38 +49,37 @@ pub(crate) fn handle(
             entity: entity.collect(),
         }
     });
+    let mut entries: Vec<EntryData> = entries.collect();
+    if !request.validate_only && changed != *broker.quotas.stored() {
+        match changed.write(&*broker.storage) {
+            Ok(()) => broker.quotas.put_in_force(changed),
+            Err(error) => {
+                let message = Str::from(format!("{error}"));
+                let done = entries.iter_mut();
+                for entry in done.filter(|entry| entry.error_code == ErrorCode::NONE) {
+                    entry.error_code = ErrorCode::KAFKA_STORAGE_ERROR;
+                    entry.error_message = Some(message.clone());
+                }
+            }
+        }
+    }
     Handled::Respond(Response::AlterClientQuotas(AlterClientQuotasResponse {
-        entries: entries.collect(),
+        entries,
         ..Default::default()
     }))
 }
 
-fn alter(
-    broker: &mut Broker,
-    entry: &RequestEntryData,
-    validate_only: bool,
-) -> Result<(), Refusal> {
+fn alter(changed: &mut StoredQuotas, entry: &RequestEntryData) -> Result<(), Refusal> {
     let parts = entry.entity.iter();
     let entity = Entity::named(parts.map(|part| (&part.entity_type, &part.entity_name)))?;
     let of_address = entity.is_address();
     let mut ops = entry.ops.iter();
     ops.try_for_each(|op| check(of_address, op))?;
-    if validate_only {
-        return Ok(());
-    }
-    let mut changed = broker.quotas.stored().clone();
     let values = entry.ops.iter();
     changed.set(
         &entity,
         values.map(|op| (op.key.clone(), (!op.remove).then_some(op.value))),
     );
-    if changed == *broker.quotas.stored() {
-        return Ok(());
-    }
-    changed
-        .write(&*broker.storage)
-        .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}").into()))?;
-    broker.quotas.put_in_force(changed);
     Ok(())
 }
 

@@ -32,7 +32,8 @@ pub(crate) fn handle(
 ) -> Handled {
     let key = |r: &AlterConfigsResource| (r.resource_type, r.resource_name.clone());
     let twice = repeated(request.resources.iter().map(key));
-    let responses = request
+    let mut altered = Vec::new();
+    let mut responses: Vec<AlterConfigsResourceResponse> = request
         .resources
         .iter()
         .map(|resource| {
@@ -67,7 +68,10 @@ pub(crate) fn handle(
                 )
             };
             let (error_code, error_message) = match done {
-                Ok(()) => (ErrorCode::NONE, None),
+                Ok(one) => {
+                    altered.extend(one);
+                    (ErrorCode::NONE, None)
+                }
                 Err((code, why)) => (code, Some(why.into())),
             };
             AlterConfigsResourceResponse {
@@ -78,6 +82,13 @@ pub(crate) fn handle(
             }
         })
         .collect();
+    if let Err((error_code, why)) = broker.apply_altered(now, altered) {
+        let done = responses.iter_mut();
+        for response in done.filter(|response| response.error_code == ErrorCode::NONE) {
+            response.error_code = error_code;
+            response.error_message = Some(why.as_str().into());
+        }
+    }
     Handled::Respond(Response::AlterConfigs(AlterConfigsResponse {
         responses,
         ..Default::default()

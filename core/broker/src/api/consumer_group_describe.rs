@@ -11,6 +11,7 @@ use ottla_protocol::{
 use ottla_record::Now;
 
 use super::describe_groups::GROUP_OPERATIONS;
+use super::repeats_itself;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -22,6 +23,9 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: ConsumerGroupDescribeRequest,
 ) -> Handled {
+    if repeats_itself(request.group_ids.iter()) {
+        return Handled::Disconnect;
+    }
     let describe = |id| {
         let mut group = broker.groups.describe_consumer(id, context.api_version);
         if request.include_authorized_operations && group.error_code == ErrorCode::NONE {

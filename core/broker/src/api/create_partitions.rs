@@ -3,7 +3,7 @@
 //! Serves versions 0 to 3. Departs from Kafka: an internal topic is INVALID_TOPIC_EXCEPTION, since what is in it depends on its
 //! partition count; a topic has at most 100,000 partitions.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 
 use ottla_protocol::{
     ErrorCode, Response,
@@ -22,6 +22,7 @@ use crate::{
     Broker,
     context::{Handled, RequestContext},
     quotas::Mutations,
+    topics::TopicIndex,
 };
 
 /// From this version on the client knows THROTTLING_QUOTA_EXCEEDED.
@@ -35,7 +36,11 @@ pub(crate) fn handle(
 ) -> Handled {
     let mut mutations = Mutations::of(broker, context, STRICT_QUOTA);
     let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
-    let results = request
+    // Those that are to grow, and their places in the answer.
+    let mut additions = Vec::new();
+    let mut places = Vec::new();
+    let mut place = 0;
+    let mut results: Vec<CreatePartitionsTopicResult> = request
         .topics
         .iter()
         .map(|topic| {
@@ -45,10 +50,17 @@ pub(crate) fn handle(
                     "Duplicate topic in request.".into(),
                 ))
             } else {
-                create(broker, now, topic, request.validate_only, &mut mutations)
+                check(broker, now, topic, &mut mutations)
             };
+            place += 1;
             let (error_code, error_message) = match result {
-                Ok(()) => (ErrorCode::NONE, None),
+                Ok(addition) => {
+                    if !request.validate_only {
+                        additions.push(addition);
+                        places.push(place - 1);
+                    }
+                    (ErrorCode::NONE, None)
+                }
                 Err((code, message)) => (code, Some(message.into())),
             };
             CreatePartitionsTopicResult {
@@ -58,6 +70,13 @@ pub(crate) fn handle(
             }
         })
         .collect();
+    let grown = broker.grow(now, &additions);
+    for (place, grown) in places.into_iter().zip(grown) {
+        if let Err(error) = grown {
+            results[place].error_code = ErrorCode::KAFKA_STORAGE_ERROR;
+            results[place].error_message = Some(format!("{error}").into());
+        }
+    }
     Handled::Respond(Response::CreatePartitions(CreatePartitionsResponse {
         results,
         throttle_time_ms: mutations.throttle_ms,
@@ -65,13 +84,13 @@ pub(crate) fn handle(
     }))
 }
 
-fn create(
+/// The topic, and how many partitions it is to get.
+fn check(
     broker: &mut Broker,
     now: Now,
     asked: &CreatePartitionsTopic,
-    validate_only: bool,
     mutations: &mut Mutations,
-) -> Result<(), (ErrorCode, String)> {
+) -> Result<(TopicIndex, i32), (ErrorCode, String)> {
     let index = broker.topics.index_by_name(&asked.name);
     let Some((index, topic)) = index.and_then(|index| Some((index, broker.topics.get(index)?)))
     else {
@@ -123,12 +142,7 @@ fn create(
     }
     // As in Kafka what is only validated counts, too.
     mutations.record(broker, now, additional as usize)?;
-    if validate_only {
-        return Ok(());
-    }
-    broker
-        .grow(now, index, additional)
-        .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}")))
+    Ok((index, additional))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::{
     context::{Handled, RequestContext},
     quotas::Mutations,
     topic_config::TopicConfig,
-    topics::{check_topic_name, effective_config, is_internal_topic},
+    topics::{TopicIndex, check_topic_name, effective_config, is_internal_topic},
 };
 
 /// More partitions than this in one topic are refused, before a typing error fills the disk with directories.
@@ -40,7 +40,11 @@ pub(crate) fn handle(
     let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
     // What is named twice is refused once.
     let mut told = HashSet::new();
-    let topics = request
+    // Those that are to be made, and their places in the answer.
+    let mut begun = Vec::new();
+    let mut places = Vec::new();
+    let mut place = 0;
+    let mut topics: Vec<CreatableTopicResult> = request
         .topics
         .iter()
         .filter(|topic| !twice.contains(&topic.name) || told.insert(topic.name.clone()))
@@ -50,18 +54,26 @@ pub(crate) fn handle(
             } else {
                 create(broker, now, topic, request.validate_only, &mut mutations)
             };
-            result.unwrap_or_else(|(error_code, message): Refusal| CreatableTopicResult {
-                name: topic.name.clone(),
-                error_code,
-                error_message: Some(message.into()),
-                topic_config_error_code: ErrorCode::NONE,
-                num_partitions: -1,
-                replication_factor: -1,
-                configs: Some(Vec::new()),
-                ..Default::default()
-            })
+            place += 1;
+            match result {
+                Ok((made, index)) => {
+                    if let Some(index) = index {
+                        begun.push((index, made.num_partitions));
+                        places.push(place - 1);
+                    }
+                    made
+                }
+                Err(why) => refused(topic.name.clone(), why),
+            }
         })
         .collect();
+    let made = broker.make_topics(now, &begun);
+    for (place, made) in places.into_iter().zip(made) {
+        if let Err(error) = made {
+            let why = (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}"));
+            topics[place] = refused(topics[place].name.clone(), why);
+        }
+    }
     Handled::Respond(Response::CreateTopics(CreateTopicsResponse {
         topics,
         throttle_time_ms: mutations.throttle_ms,
@@ -71,13 +83,27 @@ pub(crate) fn handle(
 
 type Refusal = (ErrorCode, String);
 
+fn refused(name: Str, (error_code, message): Refusal) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name,
+        error_code,
+        error_message: Some(message.into()),
+        topic_config_error_code: ErrorCode::NONE,
+        num_partitions: -1,
+        replication_factor: -1,
+        configs: Some(Vec::new()),
+        ..Default::default()
+    }
+}
+
+/// The answer if all goes well, and the topic that is to be made, unless it is only validated.
 fn create(
     broker: &mut Broker,
     now: Now,
     topic: &CreatableTopic,
     validate_only: bool,
     mutations: &mut Mutations,
-) -> Result<CreatableTopicResult, Refusal> {
+) -> Result<(CreatableTopicResult, Option<TopicIndex>), Refusal> {
     check_topic_name(&topic.name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
     if let Some(other) = broker.topics.colliding(&topic.name) {
         return Err(if other.name == topic.name {
@@ -120,28 +146,21 @@ fn create(
         .map_err(|why| (ErrorCode::INVALID_CONFIG, why))?;
 
     let described = describe(broker, &config, &configs);
-    let mut topic_id = Uuid::ZERO;
     // As in Kafka what is only validated counts, too.
     mutations.record(broker, now, partitions as usize)?;
-    if !validate_only {
-        let index = broker
-            .create_topic(now, topic.name.clone(), partitions, config, configs)
-            .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}")))?;
-        topic_id = broker
-            .topics
-            .get(index)
-            .map_or(Uuid::ZERO, |topic| topic.id);
-    }
-    Ok(CreatableTopicResult {
+    let index = (!validate_only).then(|| broker.begin_topic(topic.name.clone(), config, configs));
+    let made = index.and_then(|index| broker.topics.get(index));
+    let result = CreatableTopicResult {
         name: topic.name.clone(),
-        topic_id,
+        topic_id: made.map_or(Uuid::ZERO, |topic| topic.id),
         error_code: ErrorCode::NONE,
         error_message: None,
         num_partitions: partitions,
         replication_factor: 1,
         configs: Some(described),
         ..Default::default()
-    })
+    };
+    Ok((result, index))
 }
 
 fn partition_count(broker: &Broker, topic: &CreatableTopic) -> Result<i32, Refusal> {

@@ -2,6 +2,8 @@
 //!
 //! Serves versions 0 to 2. Departs from Kafka: the new start is on storage when it is answered; Kafka writes it down once a minute.
 
+use alloc::vec::Vec;
+
 use ottla_protocol::{
     ErrorCode, Response,
     messages::delete_records::{
@@ -25,7 +27,8 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: DeleteRecordsRequest,
 ) -> Handled {
-    let topics = request
+    let mut any = false;
+    let mut topics: Vec<DeleteRecordsTopicResult> = request
         .topics
         .into_iter()
         .map(|topic| DeleteRecordsTopicResult {
@@ -35,7 +38,10 @@ pub(crate) fn handle(
                 .map(|partition| {
                     let (low_watermark, error_code) =
                         match delete(broker, now, &topic.name, partition) {
-                            Ok(low_watermark) => (low_watermark, ErrorCode::NONE),
+                            Ok(low_watermark) => {
+                                any = true;
+                                (low_watermark, ErrorCode::NONE)
+                            }
                             Err(code) => (-1, code),
                         };
                     DeleteRecordsPartitionResult {
@@ -48,6 +54,14 @@ pub(crate) fn handle(
             name: topic.name,
         })
         .collect();
+    // What is answered as deleted stays so after a crash.
+    if any && broker.write_recovery_points().is_err() {
+        let results = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        for result in results.filter(|result| result.error_code == ErrorCode::NONE) {
+            result.low_watermark = -1;
+            result.error_code = ErrorCode::KAFKA_STORAGE_ERROR;
+        }
+    }
     Handled::Respond(Response::DeleteRecords(DeleteRecordsResponse {
         topics,
         ..Default::default()
@@ -93,12 +107,8 @@ fn delete(
     }
     let start = partition.log.log_start_offset();
     broker.housekeeping.remove_deleted_at(now);
-    // What is answered as deleted stays so after a crash.
     broker.housekeeping.note_appended(&broker.config, now);
-    match broker.write_recovery_points() {
-        Ok(()) => Ok(start),
-        Err(_) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
-    }
+    Ok(start)
 }
 
 #[cfg(test)]

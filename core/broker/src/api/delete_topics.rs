@@ -4,6 +4,7 @@
 //! minute; with `delete.topic.enable=false` versions 1 and 2 get TOPIC_DELETION_DISABLED as the others do, not INVALID_REQUEST.
 
 use alloc::{format, string::String, vec::Vec};
+use hashbrown::{HashMap, HashSet};
 
 use ottla_protocol::{
     ErrorCode, Response, Str, Uuid,
@@ -18,6 +19,7 @@ use crate::{
     Broker,
     context::{Handled, RequestContext},
     quotas::Mutations,
+    topics::TopicIndex,
 };
 
 /// From this version on `topics` is used instead of `topic_names`.
@@ -45,38 +47,73 @@ pub(crate) fn handle(
             .collect()
     };
     let mut mutations = Mutations::of(broker, context, STRICT_QUOTA);
-    let twice = repeated(
-        asked
-            .iter()
-            .map(|topic| (topic.name.clone(), topic.topic_id)),
-    );
-    let responses = asked
+    let twice = repeated(asked.iter().map(key));
+    let named: HashSet<Uuid> = asked
         .iter()
-        .map(|topic| {
-            let result = if twice.contains(&(topic.name.clone(), topic.topic_id)) {
-                Err((
-                    ErrorCode::INVALID_REQUEST,
-                    "Duplicate topic in the request.".into(),
-                ))
-            } else {
-                delete(broker, now, topic, &mut mutations)
+        .filter(|topic| !twice.contains(&key(topic)))
+        .filter_map(|topic| broker.topics.by_name(topic.name.as_ref()?))
+        .map(|topic| topic.id)
+        .collect();
+    // Named, and asked for by id as well.
+    let both: HashMap<Uuid, Str> = asked
+        .iter()
+        .filter(|topic| topic.name.is_none() && named.contains(&topic.topic_id))
+        .filter_map(|topic| broker.topics.by_id(&topic.topic_id))
+        .map(|topic| (topic.id, topic.name.clone()))
+        .collect();
+    // What is there twice is told once.
+    let mut told = HashSet::new();
+    let mut doomed = Vec::new();
+    let mut responses: Vec<DeletableTopicResult> = asked
+        .iter()
+        .filter_map(|topic| {
+            let repetition = match (&topic.name, topic.topic_id.is_zero()) {
+                (Some(_), true) if twice.contains(&key(topic)) => Some("Duplicate topic name."),
+                (None, false) if twice.contains(&key(topic)) => Some("Duplicate topic id."),
+                _ => None,
             };
-            match result {
-                Ok((name, topic_id)) => DeletableTopicResult {
-                    name: Some(name),
-                    topic_id,
-                    error_code: ErrorCode::NONE,
-                    error_message: None,
-                },
-                Err((error_code, message)) => DeletableTopicResult {
-                    name: topic.name.clone(),
-                    topic_id: topic.topic_id,
-                    error_code,
-                    error_message: Some(message.into()),
-                },
+            if let Some(why) = repetition {
+                let refused = refused(key(topic), ErrorCode::INVALID_REQUEST, why.into());
+                return told.insert(key(topic)).then_some(refused);
             }
+            let id = match (&topic.name, topic.topic_id) {
+                (Some(name), Uuid::ZERO) => broker.topics.by_name(name).map(|topic| topic.id),
+                (None, id) => Some(id),
+                _ => None,
+            };
+            if let Some(id) = id
+                && let Some(name) = both.get(&id)
+            {
+                let which = (Some(name.clone()), id);
+                let why = "The provided topic name maps to an ID that was already supplied.";
+                let refused = refused(which.clone(), ErrorCode::INVALID_REQUEST, why.into());
+                return told.insert(which).then_some(refused);
+            }
+            Some(match find(broker, now, topic, &mut mutations) {
+                Ok(index) => {
+                    doomed.push(index);
+                    let topic = broker.topics.get(index);
+                    DeletableTopicResult {
+                        name: topic.map(|topic| topic.name.clone()),
+                        topic_id: topic.map_or(Uuid::ZERO, |topic| topic.id),
+                        error_code: ErrorCode::NONE,
+                        error_message: None,
+                    }
+                }
+                Err((error_code, why)) => refused(key(topic), error_code, why),
+            })
         })
         .collect();
+    if !doomed.is_empty()
+        && let Err(error) = broker.delete_topics(now, &doomed)
+    {
+        let message = Str::from(format!("{error}"));
+        let done = responses.iter_mut();
+        for topic in done.filter(|topic| topic.error_code == ErrorCode::NONE) {
+            topic.error_code = ErrorCode::KAFKA_STORAGE_ERROR;
+            topic.error_message = Some(message.clone());
+        }
+    }
     Handled::Respond(Response::DeleteTopics(DeleteTopicsResponse {
         responses,
         throttle_time_ms: mutations.throttle_ms,
@@ -84,12 +121,29 @@ pub(crate) fn handle(
     }))
 }
 
-fn delete(
+/// What a request names a topic by.
+type Key = (Option<Str>, Uuid);
+
+fn key(topic: &DeleteTopicState) -> Key {
+    (topic.name.clone(), topic.topic_id)
+}
+
+fn refused((name, topic_id): Key, error_code: ErrorCode, why: String) -> DeletableTopicResult {
+    DeletableTopicResult {
+        name,
+        topic_id,
+        error_code,
+        error_message: Some(why.into()),
+    }
+}
+
+/// The topic, if it may be deleted.
+fn find(
     broker: &mut Broker,
     now: Now,
     asked: &DeleteTopicState,
     mutations: &mut Mutations,
-) -> Result<(Str, Uuid), (ErrorCode, String)> {
+) -> Result<TopicIndex, (ErrorCode, String)> {
     if !broker.config.delete_topics {
         return Err((
             ErrorCode::TOPIC_DELETION_DISABLED,
@@ -127,13 +181,9 @@ fn delete(
             format!("Topic '{}' is internal and can't be deleted.", topic.name),
         ));
     }
-    let (name, id) = (topic.name.clone(), topic.id);
     let partitions = topic.partitions.len();
     mutations.record(broker, now, partitions)?;
-    match broker.delete_topic(now, index) {
-        Ok(()) => Ok((name, id)),
-        Err(error) => Err((ErrorCode::KAFKA_STORAGE_ERROR, format!("{error}"))),
-    }
+    Ok(index)
 }
 
 #[cfg(test)]
@@ -219,12 +269,27 @@ mod tests {
         ] {
             assert_eq!(ask(&mut h, 6, request(vec![topic]))[0].error_code, expected);
         }
-        let twice = ask(&mut h, 6, request(vec![state(None, id), state(None, id)]));
-        assert!(
-            twice
+        // What is there twice is refused once, also where it is named in one place and asked for by id in another.
+        for (twice, name, topic_id) in [
+            ([state(None, id), state(None, id)], None, id),
+            (
+                [state(None, id), state(Some("a"), Uuid::ZERO)],
+                Some("a"),
+                id,
+            ),
+            (
+                [state(Some("a"), Uuid::ZERO), state(Some("a"), Uuid::ZERO)],
+                Some("a"),
+                Uuid::ZERO,
+            ),
+        ] {
+            let refused = ask(&mut h, 6, request(twice.to_vec()));
+            let told: Vec<_> = refused
                 .iter()
-                .all(|t| t.error_code == ErrorCode::INVALID_REQUEST)
-        );
+                .map(|t| (t.name.as_deref(), t.topic_id, t.error_code))
+                .collect();
+            assert_eq!(told, [(name, topic_id, ErrorCode::INVALID_REQUEST)]);
+        }
         let done = ask(&mut h, 6, request(vec![state(None, id)]));
         assert_eq!(
             (done[0].error_code, done[0].name.as_deref()),

@@ -5,7 +5,7 @@
 //! given at start keeps what was given as its value when another setting of retention is changed; a BROKER_LOGGER has no entries, since
 //! the log has one level for all.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
 use ottla_protocol::{
     ErrorCode, Response, Str,
@@ -16,6 +16,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeats_itself;
 use crate::{
     Broker,
     configs::{describing::Described, dynamic::resource},
@@ -23,17 +24,41 @@ use crate::{
     topics::check_topic_name,
 };
 
+/// Groups and client metrics that one request may ask for: they have settings whether they are there or not, and any name will do.
+const MOST_INVENTED: usize = 2000;
+
 pub(crate) fn handle(
     broker: &mut Broker,
     _now: Now,
     _context: &RequestContext,
     request: DescribeConfigsRequest,
 ) -> Handled {
+    // A broker has many names: 1, 01, +1.
+    let each = request.resources.iter().map(|r| {
+        let number = r.resource_name.parse::<i32>().ok();
+        let number = number.filter(|_| r.resource_type == resource::BROKER);
+        (
+            r.resource_type,
+            number.is_none().then_some(&r.resource_name),
+            number,
+        )
+    });
+    if repeats_itself(each) {
+        return Handled::Disconnect;
+    }
+    let mut invented = 0;
     let results = request
         .resources
         .into_iter()
         .map(|resource| {
-            let found = describe(broker, resource.resource_type, &resource.resource_name);
+            let may_be_missing = [resource::GROUP, resource::CLIENT_METRICS];
+            invented += usize::from(may_be_missing.contains(&resource.resource_type));
+            let found = if invented > MOST_INVENTED {
+                let why = format!("At most {MOST_INVENTED} groups and client metrics at a time.");
+                Err((ErrorCode::INVALID_REQUEST, why))
+            } else {
+                describe(broker, resource.resource_type, &resource.resource_name)
+            };
             result(
                 resource,
                 found,
@@ -99,11 +124,10 @@ fn result(
         Ok(described) => (ErrorCode::NONE, Some(Str::new()), described),
         Err((code, message)) => (code, Some(message.into()), Vec::new()),
     };
-    let wanted = |name: &str| match &resource.configuration_keys {
-        // No keys are all keys, as in Kafka.
-        Some(keys) if !keys.is_empty() => keys.iter().any(|key| *key == name),
-        _ => true,
-    };
+    // No keys are all keys, as in Kafka.
+    let keys = resource.configuration_keys.as_deref().unwrap_or_default();
+    let keys: BTreeSet<&str> = keys.iter().map(|key| &**key).collect();
+    let wanted = |name: &str| keys.is_empty() || keys.contains(name);
     let configs = described
         .into_iter()
         .filter(|config| wanted(config.name))

@@ -8,6 +8,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeats_itself;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -23,6 +24,9 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: DescribeGroupsRequest,
 ) -> Handled {
+    if repeats_itself(request.groups.iter()) {
+        return Handled::Disconnect;
+    }
     let describe = |id| {
         let mut group = broker.groups.describe(id, context.api_version);
         if request.include_authorized_operations && group.error_code == ErrorCode::NONE {

@@ -13,6 +13,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeats_itself;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -24,6 +25,13 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: DescribeProducersRequest,
 ) -> Handled {
+    let each = request.topics.iter().flat_map(|topic| {
+        let numbers = topic.partition_indexes.iter();
+        numbers.map(move |number| (&topic.name, *number))
+    });
+    if repeats_itself(each) {
+        return Handled::Disconnect;
+    }
     let topics = request.topics.into_iter().map(|topic| TopicResponse {
         partitions: topic
             .partition_indexes

@@ -15,6 +15,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeats_itself;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -27,6 +28,9 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: DescribeShareGroupOffsetsRequest,
 ) -> Handled {
+    if repeats_itself(request.groups.iter().map(|group| &group.group_id)) {
+        return Handled::Disconnect;
+    }
     let groups = request.groups.into_iter().map(|g| group(broker, g));
     let response = DescribeShareGroupOffsetsResponse {
         groups: groups.collect(),

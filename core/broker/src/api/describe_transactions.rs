@@ -8,6 +8,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeats_itself;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -19,6 +20,9 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: DescribeTransactionsRequest,
 ) -> Handled {
+    if repeats_itself(request.transactional_ids.iter()) {
+        return Handled::Disconnect;
+    }
     let ids = request.transactional_ids.iter();
     let transaction_states = ids.map(|id| broker.transactions.describe(id)).collect();
     Handled::Respond(Response::DescribeTransactions(

@@ -21,7 +21,7 @@ use ottla_record::Now;
 use super::repeated;
 use crate::{
     Broker,
-    configs::alter::{Change, Operation, Refusal},
+    configs::alter::{Altered, Change, Operation, Refusal},
     context::{Handled, RequestContext},
 };
 
@@ -33,7 +33,8 @@ pub(crate) fn handle(
 ) -> Handled {
     let key = |r: &AlterConfigsResource| (r.resource_type, r.resource_name.clone());
     let twice = repeated(request.resources.iter().map(key));
-    let responses = request
+    let mut altered = Vec::new();
+    let mut responses: Vec<AlterConfigsResourceResponse> = request
         .resources
         .iter()
         .map(|resource| {
@@ -46,7 +47,10 @@ pub(crate) fn handle(
                 alter(broker, now, resource, request.validate_only)
             };
             let (error_code, error_message) = match done {
-                Ok(()) => (ErrorCode::NONE, None),
+                Ok(one) => {
+                    altered.extend(one);
+                    (ErrorCode::NONE, None)
+                }
                 Err((code, why)) => (code, Some(why.into())),
             };
             AlterConfigsResourceResponse {
@@ -57,6 +61,13 @@ pub(crate) fn handle(
             }
         })
         .collect();
+    if let Err((error_code, why)) = broker.apply_altered(now, altered) {
+        let done = responses.iter_mut();
+        for response in done.filter(|response| response.error_code == ErrorCode::NONE) {
+            response.error_code = error_code;
+            response.error_message = Some(why.as_str().into());
+        }
+    }
     Handled::Respond(Response::IncrementalAlterConfigs(
         IncrementalAlterConfigsResponse {
             responses,
@@ -70,7 +81,7 @@ fn alter(
     now: Now,
     resource: &AlterConfigsResource,
     validate_only: bool,
-) -> Result<(), Refusal> {
+) -> Result<Option<Altered>, Refusal> {
     let changes = resource
         .configs
         .iter()

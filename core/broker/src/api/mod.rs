@@ -67,6 +67,8 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
+#[cfg(test)]
+mod proportion;
 mod push_telemetry;
 pub(crate) mod share_acknowledge;
 pub(crate) mod share_fetch;
@@ -164,6 +166,18 @@ pub(crate) fn advertised_versions(key: ApiKey) -> RangeInclusive<i16> {
 pub(crate) fn repeated<T: Clone + Eq + Hash>(items: impl Iterator<Item = T>) -> HashSet<T> {
     let mut seen = HashSet::new();
     items.filter(|item| !seen.insert(item.clone())).collect()
+}
+
+/// How many repetitions one request may have.
+const MOST_REPETITIONS: usize = 100;
+
+/// Whether a request names things again more often than anybody has a reason to. What is named twice is told twice, as in Kafka; but a
+/// name of a few bytes can stand for an answer of many, and memory is to stay in proportion to what was sent. Such a request ends its
+/// connection.
+pub(crate) fn repeats_itself<T: Eq + Hash>(items: impl Iterator<Item = T>) -> bool {
+    let mut seen = HashSet::new();
+    let mut again = items.filter_map(|item| (!seen.insert(item)).then_some(()));
+    again.nth(MOST_REPETITIONS).is_some()
 }
 
 /// Hands a request to its file.

@@ -17,6 +17,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeats_itself;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -34,6 +35,9 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: OffsetFetchRequest,
 ) -> Handled {
+    if repeats_itself(request.groups.iter().map(|group| &group.group_id)) {
+        return Handled::Disconnect;
+    }
     let mut response = OffsetFetchResponse::default();
     let stable = request.require_stable;
     if context.api_version >= GROUPS {

@@ -92,9 +92,11 @@ mod tests {
         });
         let changes: Vec<Change> = changes.collect();
         let now = h.now;
-        h.broker
-            .alter_configs(now, resource::CLIENT_METRICS, name, &changes, true, false)
-            .unwrap();
+        let broker = &mut h.broker;
+        let altered =
+            broker.alter_configs(now, resource::CLIENT_METRICS, name, &changes, true, false);
+        let altered = altered.unwrap().into_iter().collect();
+        broker.apply_altered(now, altered).unwrap();
     }
 
     fn get_on(h: &mut Harness, conn: ConnId, id: Uuid) -> GetTelemetrySubscriptionsResponse {

@@ -9,7 +9,11 @@
 //! The batches that have something for the member are sent whole, as they lie in the log; `acquired_records` tells which of their
 //! records it may read.
 
-use alloc::{vec, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec,
+    vec::Vec,
+};
 use core::ops::Range;
 
 use bytes::Bytes;
@@ -300,32 +304,28 @@ pub(crate) fn finish(broker: &mut Broker, id: ShareRequestId) {
     };
     let Some(plan) = request.fetch else { return };
     let mut told = plan.fetched.unwrap_or_default();
+    let numbered = told.iter().enumerate();
+    let mut places: BTreeMap<SessionPartition, usize> =
+        numbered.map(|(place, f)| (f.at, place)).collect();
+    let mut acknowledged = BTreeSet::new();
     for ack in &request.acks {
         let at = (ack.topic_id, ack.partition);
-        let data = match told.iter_mut().find(|f| f.at == at) {
-            Some(found) => &mut found.data,
-            None => {
-                let data = PartitionData {
-                    partition_index: ack.partition,
-                    ..Default::default()
-                };
-                told.push(Fetched { at, data });
-                match told.last_mut() {
-                    Some(last) => &mut last.data,
-                    None => continue,
-                }
-            }
-        };
-        data.acknowledge_error_code = ack.error;
+        acknowledged.insert(at);
+        let place = *places.entry(at).or_insert(told.len());
+        if place == told.len() {
+            let data = PartitionData {
+                partition_index: ack.partition,
+                ..Default::default()
+            };
+            told.push(Fetched { at, data });
+        }
+        told[place].data.acknowledge_error_code = ack.error;
     }
     let mut responses: Vec<ShareFetchableTopicResponse> = Vec::new();
     for Fetched { at, data } in told {
         let says_something = data.error_code != ErrorCode::NONE
             || !data.acquired_records.is_empty()
-            || request
-                .acks
-                .iter()
-                .any(|ack| (ack.topic_id, ack.partition) == at);
+            || acknowledged.contains(&at);
         if !plan.tells_all && !says_something {
             continue;
         }

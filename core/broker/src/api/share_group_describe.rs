@@ -11,6 +11,7 @@ use ottla_protocol::{
 use ottla_record::Now;
 
 use super::describe_groups::GROUP_OPERATIONS;
+use super::repeats_itself;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -22,6 +23,9 @@ pub(crate) fn handle(
     _context: &RequestContext,
     request: ShareGroupDescribeRequest,
 ) -> Handled {
+    if repeats_itself(request.group_ids.iter()) {
+        return Handled::Disconnect;
+    }
     let describe = |id: &ottla_protocol::Str| {
         if id.is_empty() {
             return DescribedGroup {

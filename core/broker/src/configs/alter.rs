@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Broker, Output,
     topic_config::topic_config_key,
-    topics::{check_topic_name, effective_config},
+    topics::{TopicIndex, check_topic_name, effective_config},
 };
 
 /// What is to be done with a setting.
@@ -67,6 +67,15 @@ pub(crate) struct Change {
 
 pub(crate) type Refusal = (ErrorCode, String);
 
+/// A change that was checked, and is to be made with the others of its request.
+#[derive(Debug)]
+pub(crate) enum Altered {
+    /// Of a topic: what it was given.
+    Topic(TopicIndex, Vec<(Str, Str)>),
+    /// Of a group or client metrics: resource type and name.
+    Other(i8, Str, Given),
+}
+
 /// Whether a setting of something that isn't a topic is one that can be changed here, to this value.
 pub(crate) fn can_be_set(resource_type: i8, name: &str, value: &str) -> bool {
     let row = match resource_type {
@@ -87,7 +96,8 @@ fn config(why: impl Into<String>) -> Refusal {
 }
 
 impl Broker {
-    /// Changes the settings of one thing; with `afresh` what isn't named goes back to its default.
+    /// Checks a change of the settings of one thing; with `afresh` what isn't named goes back to its default. What is left to be done
+    /// is for [`Self::apply_altered`]; a broker's own settings are changed at once.
     pub(crate) fn alter_configs(
         &mut self,
         now: Now,
@@ -96,7 +106,7 @@ impl Broker {
         changes: &[Change],
         afresh: bool,
         validate_only: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Altered>, Refusal> {
         let without: Vec<&str> = changes
             .iter()
             .filter(|change| change.value.is_none() && change.operation != Operation::Delete)
@@ -114,7 +124,7 @@ impl Broker {
         }
         self.check_resource(resource_type, name)?;
         if resource_type == resource::BROKER_LOGGER {
-            return self.alter_loggers(changes);
+            return self.alter_loggers(changes).map(|()| None);
         }
         let mut given = match afresh {
             true => Given::new(),
@@ -123,9 +133,12 @@ impl Broker {
         for change in changes {
             self.change(resource_type, &mut given, change)?;
         }
-        match resource_type {
-            resource::TOPIC => self.alter_topic(now, name, &given, validate_only),
-            resource::BROKER => self.alter_broker(now, name, given, validate_only),
+        let altered = match resource_type {
+            resource::TOPIC => self.check_topic(name, &given)?,
+            resource::BROKER => {
+                self.alter_broker(now, name, given, validate_only)?;
+                None
+            }
             _ => {
                 if resource_type == resource::GROUP {
                     check_group(&given, &|name| self.broker_number(name))?;
@@ -133,17 +146,41 @@ impl Broker {
                 } else {
                     check_client_metrics(&given)?;
                 }
-                if !validate_only {
-                    self.store_configs(resource_type, name, given)?;
-                    if resource_type == resource::GROUP {
-                        self.put_group_in_force(name);
-                    } else {
-                        self.put_subscription_in_force(name);
-                    }
+                Some(Altered::Other(resource_type, name.into(), given))
+            }
+        };
+        Ok(altered.filter(|_| !validate_only))
+    }
+
+    /// Makes the changes of one request: each of the two files that have them is written once.
+    pub(crate) fn apply_altered(&mut self, now: Now, altered: Vec<Altered>) -> Result<(), Refusal> {
+        let mut topics = Vec::new();
+        let mut others = Vec::new();
+        let mut changed = self.configs.clone();
+        for one in altered {
+            match one {
+                Altered::Topic(index, given) => topics.push((index, given)),
+                Altered::Other(resource_type, name, given) => {
+                    changed.replace(resource_type, &name, given);
+                    others.push((resource_type, name));
                 }
-                Ok(())
             }
         }
+        if !others.is_empty() {
+            self.store(changed)?;
+        }
+        for (resource_type, name) in others {
+            if resource_type == resource::GROUP {
+                self.put_group_in_force(&name);
+            } else {
+                self.put_subscription_in_force(&name);
+            }
+        }
+        if topics.is_empty() {
+            return Ok(());
+        }
+        self.set_topic_configs(now, topics)
+            .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))
     }
 
     /// What a request may name.
@@ -245,25 +282,13 @@ impl Broker {
         Ok(())
     }
 
-    fn alter_topic(
-        &mut self,
-        now: Now,
-        name: &str,
-        given: &Given,
-        validate_only: bool,
-    ) -> Result<(), Refusal> {
+    fn check_topic(&self, name: &str, given: &Given) -> Result<Option<Altered>, Refusal> {
         let pairs = given.iter().map(|(key, value)| (&**key, &**value));
         let (effective, stored) =
             effective_config(&self.config.topic_defaults, pairs).map_err(config)?;
         effective.check().map_err(config)?;
-        if validate_only {
-            return Ok(());
-        }
-        let Some(index) = self.topics.index_by_name(name) else {
-            return Ok(());
-        };
-        self.set_topic_config(now, index, effective, stored)
-            .map_err(|error| (ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))
+        let index = self.topics.index_by_name(name);
+        Ok(index.map(|index| Altered::Topic(index, stored)))
     }
 
     fn alter_broker(
@@ -329,17 +354,6 @@ impl Broker {
             ))),
             Some(change) => Err(config(format!("Logger {} does not exist!", change.name))),
         }
-    }
-
-    fn store_configs(
-        &mut self,
-        resource_type: i8,
-        name: &str,
-        given: Given,
-    ) -> Result<(), Refusal> {
-        let mut changed = self.configs.clone();
-        changed.replace(resource_type, name, given);
-        self.store(changed)
     }
 
     fn store(&mut self, changed: DynamicConfigs) -> Result<(), Refusal> {

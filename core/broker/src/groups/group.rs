@@ -488,11 +488,9 @@ impl Group {
 }
 
 fn count_support(support: &mut BTreeMap<Str, usize>, protocols: &[(Str, Bytes)], add: bool) {
-    for (i, (name, _)) in protocols.iter().enumerate() {
-        // A member that names a protocol twice supports it once.
-        if protocols[..i].iter().any(|(earlier, _)| earlier == name) {
-            continue;
-        }
+    // A member that names a protocol twice supports it once.
+    let names: BTreeSet<&Str> = protocols.iter().map(|(name, _)| name).collect();
+    for name in names {
         let count = support.entry(name.clone()).or_default();
         *count = if add {
             *count + 1

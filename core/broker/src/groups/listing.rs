@@ -1,6 +1,6 @@
 //! What `ListGroups` and `DescribeGroups` show.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use bytes::Bytes;
 use ottla_protocol::{
     ErrorCode, Str,
@@ -24,12 +24,9 @@ const NOT_FOUND_SINCE: i16 = 6;
 impl GroupCoordinator {
     /// Groups of the states and types asked for (any case; no filter means all), by name.
     pub fn list(&self, request: &ListGroupsRequest) -> ListGroupsResponse {
-        let types = &request.types_filter;
-        let states = &request.states_filter;
-        let asked = |filter: &[Str], value: &str| {
-            filter.is_empty() || filter.iter().any(|f| f.eq_ignore_ascii_case(value))
-        };
-        let is_asked = |g: &&Group| asked(types, type_of(g)) && asked(states, g.state().name());
+        let types = NameFilter::of(&request.types_filter);
+        let states = NameFilter::of(&request.states_filter);
+        let is_asked = |g: &&Group| types.takes(type_of(g)) && states.takes(g.state().name());
         let groups: Vec<ListedGroup> = self
             .groups
             .values()
@@ -98,6 +95,22 @@ impl GroupCoordinator {
             members,
             ..DescribedGroup::default()
         }
+    }
+}
+
+/// Names that are asked for, in any case; none are all.
+pub(crate) struct NameFilter(Option<BTreeSet<String>>);
+
+impl NameFilter {
+    pub(crate) fn of(names: &[Str]) -> Self {
+        let lower = names.iter().map(|name| name.to_ascii_lowercase());
+        Self((!names.is_empty()).then(|| lower.collect()))
+    }
+
+    pub(crate) fn takes(&self, name: &str) -> bool {
+        let Self(names) = self;
+        let lower = name.to_ascii_lowercase();
+        names.as_ref().is_none_or(|names| names.contains(&lower))
     }
 }
 

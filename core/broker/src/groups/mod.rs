@@ -61,6 +61,7 @@ use self::{
 use crate::context::ReplyTo;
 
 pub use consumer::{ConsumerAssignor, ConsumerGroupConfig, ConsumerGroupSettings, MigrationPolicy};
+pub(crate) use listing::NameFilter;
 pub use offsets::CommittedOffset;
 pub(crate) use outbox::{membership_error, partition_of};
 

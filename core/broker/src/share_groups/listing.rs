@@ -13,22 +13,21 @@ use ottla_protocol::{
 };
 
 use super::{ShareGroups, assignor::Assignment};
+use crate::groups::NameFilter;
 
 const SHARE: &str = "share";
 
 impl ShareGroups {
     /// Adds the share groups of the states and types asked for.
     pub fn list(&self, request: &ListGroupsRequest, response: &mut ListGroupsResponse) {
-        let asked = |filter: &[Str], value: &str| {
-            filter.is_empty() || filter.iter().any(|f| f.eq_ignore_ascii_case(value))
-        };
-        if !asked(&request.types_filter, SHARE) {
+        if !NameFilter::of(&request.types_filter).takes(SHARE) {
             return;
         }
+        let states = NameFilter::of(&request.states_filter);
         let groups = self
             .groups
             .values()
-            .filter(|group| asked(&request.states_filter, group.state().name()));
+            .filter(|group| states.takes(group.state().name()));
         response.groups.extend(groups.map(|group| ListedGroup {
             group_id: group.id.clone(),
             protocol_type: Str::from_static(SHARE),

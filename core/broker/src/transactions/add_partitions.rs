@@ -1,7 +1,10 @@
 //! Partitions join a transaction: `AddPartitionsToTxn` and `AddOffsetsToTxn` of clients that say so beforehand, and the
 //! records of clients of transaction version 2, which are the saying. Records of the others are checked against it.
 
-use alloc::vec::Vec;
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use ottla_protocol::{
     ErrorCode, Response, Str,
     messages::{
@@ -39,7 +42,7 @@ pub(crate) enum Admission {
     /// Not yet: ask again when the coordinator says that the transactional id has moved.
     Wait,
     /// These partitions are not in the transaction.
-    Missing(Vec<(Str, i32)>),
+    Missing(BTreeSet<(Str, i32)>),
     /// No.
     Refused(ErrorCode),
 }
@@ -62,7 +65,7 @@ pub(super) struct AddUnderWay {
     reply: ReplyTo,
     response: AddPartitionsToTxnResponse,
     /// Which transactional id's answer lies where.
-    left: Vec<(Str, usize)>,
+    left: BTreeMap<Str, usize>,
 }
 
 impl TransactionCoordinator {
@@ -78,7 +81,7 @@ impl TransactionCoordinator {
     ) {
         let request = self.next_add;
         self.next_add += 1;
-        let mut left = Vec::new();
+        let mut left = BTreeMap::new();
         for part in parts {
             let member = Member {
                 transactional_id: &part.transactional_id,
@@ -104,7 +107,7 @@ impl TransactionCoordinator {
                     false => ErrorCode::INVALID_TXN_STATE,
                 };
                 set_error(&mut response, part.at, error, |topic, partition| {
-                    missing.iter().any(|(t, p)| t == topic && *p == partition)
+                    missing.contains(&(topic.clone(), partition))
                 });
                 continue;
             }
@@ -112,7 +115,7 @@ impl TransactionCoordinator {
                 Ok(None) => {}
                 Ok(Some(next)) => {
                     self.step(&part.transactional_id, next, Then::Add { request });
-                    left.push((part.transactional_id, part.at));
+                    left.insert(part.transactional_id, part.at);
                 }
                 Err(error) => {
                     let error = of_version(error, reply.api_version);
@@ -139,11 +142,10 @@ impl TransactionCoordinator {
             return;
         };
         let AddUnderWay { response, left, .. } = under_way;
-        if let Some(i) = left.iter().position(|(of, _)| of == id) {
-            let (_, at) = left.remove(i);
-            if let Err(error) = result {
-                set_error(response, at, error, |_, _| true);
-            }
+        if let Some(at) = left.remove(id)
+            && let Err(error) = result
+        {
+            set_error(response, at, error, |_, _| true);
         }
         if left.is_empty()
             && let Some(AddUnderWay {
@@ -211,7 +213,7 @@ impl TransactionCoordinator {
             Err(ErrorCode::CONCURRENT_TRANSACTIONS) => return Admission::Wait,
             Err(error) => return Admission::Refused(error),
         };
-        let missing: Vec<(Str, i32)> = partitions
+        let missing: BTreeSet<(Str, i32)> = partitions
             .iter()
             .filter(|(topic, partition)| !present.partitions.contains(topic, *partition))
             .cloned()
@@ -376,10 +378,10 @@ mod tests {
         let (id, epoch) = c.init("x").unwrap();
         let two = vec![(TOPIC, 0), (TOPIC, 1)];
         let admit = |c: &mut Coordinator, epoch, add| c.admit("x", (id, epoch), &two, add);
-        let missing = Admission::Missing(two.clone());
+        let missing = Admission::Missing(two.iter().cloned().collect());
         assert_eq!(admit(&mut c, epoch, false), missing);
         c.add("x", (id, epoch), &[0]);
-        let missing = Admission::Missing(vec![(TOPIC, 1)]);
+        let missing = Admission::Missing([(TOPIC, 1)].into());
         assert_eq!(admit(&mut c, epoch, false), missing);
         c.hold = true;
         assert_eq!(admit(&mut c, epoch, true), Admission::Wait);

@@ -1,6 +1,6 @@
 //! What `ListTransactions` and `DescribeTransactions` show.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use ottla_protocol::{
     ErrorCode, Str,
     messages::{
@@ -27,7 +27,8 @@ impl TransactionCoordinator {
         let mut unknown_state_filters = Vec::new();
         for name in &request.state_filters {
             match State::ALL.into_iter().find(|state| state.name() == &**name) {
-                Some(state) => states.push(state),
+                Some(state) if !states.contains(&state) => states.push(state),
+                Some(_) => {}
                 None => unknown_state_filters.push(name.clone()),
             }
         }
@@ -45,8 +46,8 @@ impl TransactionCoordinator {
             }
             _ => None,
         };
+        let ids: BTreeSet<i64> = request.producer_id_filters.iter().copied().collect();
         let fits = |id: &Str, m: &Metadata| {
-            let ids = &request.producer_id_filters;
             let duration = request.duration_filter;
             // A filter with nothing but unknown names finds nothing.
             let any_state = request.state_filters.is_empty();

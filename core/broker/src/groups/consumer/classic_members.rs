@@ -2,7 +2,7 @@
 //! `SyncGroup`, `Heartbeat` and `LeaveGroup` with them. A join is one step of their reconciliation; what they say they own is
 //! in their subscription.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use ottla_protocol::{
     ErrorCode, Response, Str, VersionedMessage,
     messages::{
@@ -195,16 +195,16 @@ fn try_join(
 
 /// Whether the member has a protocol that all classic members of the group have.
 fn supports(consumer: &ConsumerGroup, request: &JoinGroupRequest) -> bool {
-    request.protocol_type == CONSUMER
-        && request.protocols.iter().any(|theirs| {
-            let has =
-                |c: &ClassicProtocol| c.protocols.iter().any(|(name, _)| *name == theirs.name);
-            consumer
-                .members()
-                .filter(|m| m.id != request.member_id)
-                .filter_map(|m| m.classic.as_ref())
-                .all(has)
-        })
+    let mut common: BTreeSet<&str> = request.protocols.iter().map(|p| &*p.name).collect();
+    let others = consumer
+        .members()
+        .filter(|m| m.id != request.member_id)
+        .filter_map(|m| m.classic.as_ref());
+    for ClassicProtocol { protocols, .. } in others {
+        let theirs: BTreeSet<&str> = protocols.iter().map(|(name, _)| &**name).collect();
+        common.retain(|name| theirs.contains(name));
+    }
+    request.protocol_type == CONSUMER && !common.is_empty()
 }
 
 fn owned_partitions(subscription: &ConsumerProtocolSubscription, topics: &Topics) -> Partitions {
