@@ -18,7 +18,7 @@ use crate::{
     groups::{ConsumerGroupSettings, GroupCoordinator, GroupOutput, partition_of},
     housekeeping::Housekeeping,
     metrics::Counters,
-    output::{Output, RequestEnvelope, SyncId, throttle_field},
+    output::{Output, RequestEnvelope, SyncId},
     partition::{Advance, CommitWaiter, PartitionIndex, Partitions},
     producer_ids::ProducerIds,
     purgatory::{Expired, Purgatory, WaitId},
@@ -531,7 +531,7 @@ impl Broker {
         let mut output = self.outputs.pop_front()?;
         if self.quotas.limits_time()
             && let Output::Respond { conn, response, .. } = &mut output
-            && let Some(field) = throttle_field(response)
+            && let Some(field) = response.throttle_time_ms_mut()
             && let Some(peer) = self.connections.get(conn)
         {
             *field = (*field).max(self.quotas.answer_throttle_ms(&peer.client_id));

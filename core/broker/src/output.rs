@@ -24,42 +24,10 @@ pub struct RequestEnvelope {
     pub request: Request,
 }
 
-/// The field of an answer that tells its client to wait, by a pattern that binds the answer; `$none` where there is none.
-macro_rules! throttle_field {
-    ($response:expr, $answer:ident => $field:expr, $none:expr) => {
-        throttle_field!(
-            $response, $answer => $field, $none,
-            Produce, Fetch, ListOffsets, Metadata, OffsetCommit, OffsetFetch, FindCoordinator, JoinGroup, Heartbeat,
-            LeaveGroup, SyncGroup, DescribeGroups, ListGroups, ApiVersions, CreateTopics, DeleteTopics, DeleteRecords,
-            InitProducerId, OffsetForLeaderEpoch, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit,
-            DescribeConfigs, AlterConfigs, DescribeLogDirs, CreatePartitions, DeleteGroups, ElectLeaders,
-            IncrementalAlterConfigs, ListPartitionReassignments, OffsetDelete, DescribeClientQuotas, AlterClientQuotas,
-            DescribeCluster, DescribeProducers, DescribeTransactions, ListTransactions, ConsumerGroupHeartbeat,
-            ConsumerGroupDescribe, ListConfigResources, DescribeTopicPartitions, ShareGroupHeartbeat,
-            ShareGroupDescribe, ShareFetch, ShareAcknowledge, DescribeShareGroupOffsets, AlterShareGroupOffsets,
-            GetTelemetrySubscriptions, PushTelemetry,
-            DeleteShareGroupOffsets
-        )
-    };
-    ($response:expr, $answer:ident => $field:expr, $none:expr, $($name:ident),*) => {
-        match $response {
-            $(Response::$name($answer) => $field,)*
-            // What is between brokers, which quotas are not for (WriteTxnMarkers).
-            _ => $none,
-        }
-    };
-}
-
 /// For how many milliseconds the client is told to wait with this answer, because it has used up a quota. It is answered at once, and a
 /// driver that speaks TCP reads nothing more from its connection until then (KIP-219).
 pub fn throttle_ms(response: &Response) -> u32 {
-    let throttle_ms = throttle_field!(response, answer => answer.throttle_time_ms, 0);
-    u32::try_from(throttle_ms).unwrap_or(0)
-}
-
-/// The same field, to be set. `None` if the answer has none, which no quota limits then.
-pub(crate) fn throttle_field(response: &mut Response) -> Option<&mut i32> {
-    throttle_field!(response, answer => Some(&mut answer.throttle_time_ms), None)
+    response.throttle_time_ms()
 }
 
 /// Names a sync until [`crate::Broker::handle_synced`]; never reused within one broker.

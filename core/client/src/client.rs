@@ -175,6 +175,9 @@ impl Client {
         while let Some(error) = self.net.poll_error() {
             self.events.push_back(Event::Error(error));
         }
+        while let Some(throttled) = self.net.poll_throttled() {
+            self.events.push_back(Event::Throttled(throttled));
+        }
         if let Some(fatal) = self.producer.as_mut().and_then(Producer::poll_fatal) {
             self.events.push_back(Event::Error(fatal));
         }
@@ -302,9 +305,13 @@ impl Client {
         self.metadata.leader(topic, partition).is_some()
     }
 
-    /// Counters of everything, for `stats_cb`.
-    pub fn statistics(&self) -> Statistics {
-        Statistics::of(&self.net, self.producer.as_ref(), self.consumer.as_ref())
+    /// Counters of everything, for `stats_cb`. [Windows](crate::Window) begin anew with each call.
+    pub fn statistics(&mut self) -> Statistics {
+        Statistics::of(
+            &mut self.net,
+            self.producer.as_ref(),
+            self.consumer.as_ref(),
+        )
     }
 
     /// Requests sent and answers received so far.

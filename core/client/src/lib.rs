@@ -26,8 +26,8 @@ pub use config::{BootstrapServer, ClientConfig, IsolationLevel, OffsetReset, Rol
 pub use debug::{Contexts, DebugLine};
 pub use error::{ErrCode, KafkaError};
 pub use metadata::{BrokerAddress, Metadata, PartitionMetadata, TopicMetadata};
-pub use output::{ConnId, Event, Output, RequestId, Route};
+pub use output::{ConnId, Event, Output, RequestId, Route, Throttled};
 pub use statistics::{
     BrokerCounters, BrokerStatistics, ConsumedPartitionStatistics, PartitionCounters,
-    PartitionStatistics, ProducerCounters, Statistics,
+    PartitionStatistics, ProducerCounters, Statistics, Window,
 };

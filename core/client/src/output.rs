@@ -3,6 +3,7 @@
 use crate::consumer::ConsumerEvent;
 use crate::debug::DebugLine;
 use crate::error::KafkaError;
+use crate::metadata::BrokerAddress;
 use crate::producer::DeliveredBatch;
 use ottla_protocol::{Request, Response, Str};
 
@@ -63,6 +64,15 @@ pub enum Output {
     },
 }
 
+/// What a broker said about waiting, because a quota is used up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttled {
+    /// Which broker; its node id is -1 if it is known by an address of `bootstrap.servers` only.
+    pub broker: BrokerAddress,
+    /// For how many milliseconds it takes nothing more from the connection of that answer; 0: no longer.
+    pub throttle_ms: u32,
+}
+
 /// What the application learns.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)]
@@ -80,6 +90,10 @@ pub enum Event {
     },
     /// Something that concerns the client as a whole: librdkafka's error callback. Not fatal unless it says so.
     Error(KafkaError),
+    /// A broker told the client to wait, or, after it did, no longer: librdkafka's throttle callback. Every answer that tells to wait
+    /// comes as one, and then the first that doesn't, whichever broker's it is. Waiting is the broker's affair: it leaves the connection
+    /// unread for so long (KIP-219).
+    Throttled(Throttled),
     /// A line that `debug` asked for.
     Debug(DebugLine),
 }

@@ -22,6 +22,37 @@ pub struct BrokerCounters {
     pub request_timeouts: u64,
 }
 
+/// Values that were measured since the statistics were taken last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// How many.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+    /// The least of them, or 0.
+    pub min: u32,
+    /// The greatest of them, or 0.
+    pub max: u32,
+}
+
+impl Window {
+    pub(crate) fn add(&mut self, value: u32) {
+        self.min = if self.count == 0 {
+            value
+        } else {
+            self.min.min(value)
+        };
+        self.max = self.max.max(value);
+        self.sum += u64::from(value);
+        self.count += 1;
+    }
+
+    /// Their mean, or 0.
+    pub fn average(&self) -> u64 {
+        self.sum.checked_div(self.count).unwrap_or(0)
+    }
+}
+
 /// One connection to a broker. A consumer has two to its coordinator: one for data, one for the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerStatistics {
@@ -37,6 +68,8 @@ pub struct BrokerStatistics {
     pub in_flight: usize,
     /// What was counted.
     pub counters: BrokerCounters,
+    /// The throttle times of answers that had one, in ms.
+    pub throttled: Window,
 }
 
 /// What is counted of a partition that is produced to.
@@ -158,7 +191,7 @@ pub struct Statistics {
 
 impl Statistics {
     pub(crate) fn of(
-        net: &Network,
+        net: &mut Network,
         producer: Option<&Producer>,
         consumer: Option<&Consumer>,
     ) -> Self {

@@ -497,6 +497,27 @@ fn leaders_move() {
 }
 
 #[test]
+fn what_brokers_say_about_waiting_is_told_until_it_is_over() {
+    let (mut rig, topic) = Rig::ready(one_by_one);
+    rig.throttle_ms.extend([0, 250, 100, 0, 0]);
+    for value in [b"a", b"b", b"c", b"d", b"e"] {
+        rig.produce(topic, 0, value).unwrap();
+        rig.run(100);
+    }
+    assert_eq!(rig.reports.len(), 5, "the client itself doesn't wait");
+    // Each time, and once that it is over.
+    assert_eq!(rig.throttled, [(1, 250), (1, 100), (1, 0)]);
+    let window = |rig: &mut Rig| {
+        let mut brokers = rig.client.statistics().brokers.into_iter();
+        brokers.find(|broker| broker.node == 1).unwrap().throttled
+    };
+    let told = window(&mut rig);
+    let counted = (told.count, told.sum, told.min, told.max, told.average());
+    assert_eq!(counted, (2, 350, 100, 250, 175));
+    assert_eq!(window(&mut rig), ottla_client::Window::default());
+}
+
+#[test]
 fn partitioners() {
     let (mut rig, _) = Rig::ready(plain);
     rig.topics.insert("u".into(), vec![1; 16]);

@@ -90,7 +90,7 @@ pub(crate) trait Mailbox: Send + Sync {
     fn deliver(&self, answer: Answer);
     /// The connection is closed from the broker's side.
     fn disconnected(&self);
-    /// Nothing more is to be read for so many milliseconds, since the client used up a quota. Handles in the process go on.
+    /// Nothing more is to be handed in for so many milliseconds, since the client used up a quota with what has no answer.
     fn mute(&self, _throttle_ms: u32) {}
     /// Something is wrong with the broker that people should know of. Comes on a thread of the broker's.
     fn warn(&self, text: &str);

@@ -9,11 +9,12 @@
 
 use crate::{
     clock::{RunClock, now},
+    connection::Connection,
     embedded::{Answer, EmbeddedBroker, Mailbox, entropy, lock},
     fork,
     mailbox::{Letter, Mail},
 };
-use ottla_broker::{ConnId as BrokerConn, RequestEnvelope};
+use ottla_broker::RequestEnvelope;
 use ottla_client::{Client, ClientConfig, ConnId, ErrCode, Event, KafkaError, Output};
 use ottla_protocol::Str;
 use ottla_record::Now;
@@ -39,7 +40,7 @@ pub trait EventSink: Send + Sync {
         None
     }
     /// It may be time for what the application wants at intervals.
-    fn handle_timeout(&self, _client: &Client, _now_us: u64) {}
+    fn handle_timeout(&self, _client: &mut Client, _now_us: u64) {}
     /// Something is wrong with the broker that people should know of: a line for the log. Comes on a thread of the broker's,
     /// which holds no lock.
     fn warn(&self, _text: &str) {}
@@ -82,7 +83,9 @@ struct Core {
 
 struct Machine {
     client: Client,
-    connections: HashMap<ConnId, BrokerConn>,
+    connections: HashMap<ConnId, Connection>,
+    /// One of them is, or was, muted.
+    muted: bool,
     had_consumable: bool,
     clock: RunClock,
 }
@@ -97,7 +100,13 @@ struct Letterbox {
 impl Mailbox for Letterbox {
     fn deliver(&self, answer: Answer) {
         let letter = Letter::Answer(self.conn, answer.correlation_id, answer.response);
-        self.mail.put(letter, self.sink.is_eager());
+        // The time to wait begins now.
+        let eager = answer.mute_ms > 0 || self.sink.is_eager();
+        self.mail.put(letter, eager);
+    }
+
+    fn mute(&self, throttle_ms: u32) {
+        self.mail.put(Letter::Mute(self.conn, throttle_ms), true);
     }
 
     fn disconnected(&self) {
@@ -122,6 +131,7 @@ impl Handle {
             machine: Mutex::new(Machine {
                 client,
                 connections: HashMap::new(),
+                muted: false,
                 had_consumable: false,
                 clock: RunClock::default(),
             }),
@@ -239,7 +249,7 @@ impl Drop for Running {
         let connections = std::mem::take(&mut lock(&self.core.machine).connections);
         connections
             .into_values()
-            .for_each(|conn| self.core.broker.disconnect(conn));
+            .for_each(|connection| self.core.disconnect(connection));
     }
 }
 
@@ -288,10 +298,12 @@ impl Core {
                 any = true;
                 match letter {
                     Letter::Answer(conn, correlation_id, response) => {
+                        machine.mute(conn, response.throttle_time_ms());
                         machine
                             .client
                             .handle_response(now(), conn, correlation_id, response);
                     }
+                    Letter::Mute(conn, throttle_ms) => machine.mute(conn, throttle_ms),
                     Letter::Disconnected(conn) => {
                         machine.connections.remove(&conn);
                         let reason =
@@ -300,7 +312,11 @@ impl Core {
                     }
                 }
             }
-            while let Some(output) = machine.client.poll_output() {
+            any |= machine.muted && self.hand_in_held(machine);
+            // Mail first: it may say that the broker wants nothing more.
+            while (!any || !self.mail.any())
+                && let Some(output) = machine.client.poll_output()
+            {
                 any = true;
                 self.act(machine, output);
             }
@@ -317,7 +333,7 @@ impl Core {
         let mut told = false;
         let now_us = now().mono_us;
         if self.sink.poll_timeout().is_some_and(|due| due <= now_us) {
-            self.sink.handle_timeout(&machine.client, now_us);
+            self.sink.handle_timeout(&mut machine.client, now_us);
             told = true;
         }
         while let Some(event) = machine.client.poll_event() {
@@ -333,9 +349,54 @@ impl Core {
         if told {
             self.mail.wake_pollers();
         }
-        let client = machine.client.poll_timeout();
-        let due = client.into_iter().chain(self.sink.poll_timeout()).min();
+        let due = [
+            machine.client.poll_timeout(),
+            self.sink.poll_timeout(),
+            machine.held_until(),
+        ];
+        let due = due.into_iter().flatten().min();
         self.mail.set_due(due.unwrap_or(u64::MAX));
+    }
+
+    /// Hands in a request of each connection that was held back, where the time for that has come. Whether there was any.
+    fn hand_in_held(&self, machine: &mut Machine) -> bool {
+        let now_us = now().mono_us;
+        let next = |(conn, connection): (&ConnId, &mut Connection)| {
+            connection.next(now_us).map(|envelope| (*conn, envelope))
+        };
+        let held: Vec<_> = machine.connections.iter_mut().filter_map(next).collect();
+        let any = !held.is_empty();
+        for (conn, envelope) in held {
+            self.hand_in(machine, conn, envelope);
+        }
+        machine.muted = machine.held_until().is_some();
+        any
+    }
+
+    /// Hands a request to the broker, and what is answered at once to the client.
+    fn hand_in(&self, machine: &mut Machine, conn: ConnId, envelope: RequestEnvelope) {
+        let Some(connection) = machine.connections.get(&conn) else {
+            return;
+        };
+        let client = &mut machine.client;
+        let mut throttle_ms = 0;
+        self.broker.request(
+            connection.conn,
+            envelope,
+            &mut |correlation_id, response| {
+                throttle_ms = response.throttle_time_ms().max(throttle_ms);
+                client.handle_response(now(), conn, correlation_id, response);
+            },
+        );
+        machine.mute(conn, throttle_ms);
+    }
+
+    fn disconnect(&self, connection: Connection) {
+        let conn = connection.conn;
+        for envelope in connection.unanswered() {
+            self.broker.request(conn, envelope, &mut |_, _| {});
+        }
+        self.broker.disconnect(conn);
     }
 
     fn act(&self, machine: &mut Machine, output: Output) {
@@ -347,7 +408,9 @@ impl Core {
                     sink: self.sink.clone(),
                 });
                 let broker_conn = self.broker.connect("127.0.0.1", mailbox);
-                machine.connections.insert(conn, broker_conn);
+                machine
+                    .connections
+                    .insert(conn, Connection::new(broker_conn));
                 machine.client.handle_connected(now(), conn);
             }
             Output::Send {
@@ -356,7 +419,7 @@ impl Core {
                 api_version,
                 request,
             } => {
-                let Some(broker_conn) = machine.connections.get(&conn).copied() else {
+                let Some(connection) = machine.connections.get_mut(&conn) else {
                     return;
                 };
                 let envelope = RequestEnvelope {
@@ -365,15 +428,13 @@ impl Core {
                     client_id: self.client_id.clone(),
                     request,
                 };
-                let client = &mut machine.client;
-                self.broker
-                    .request(broker_conn, envelope, &mut |correlation_id, response| {
-                        client.handle_response(now(), conn, correlation_id, response);
-                    });
+                if let Some(envelope) = connection.hold(envelope) {
+                    self.hand_in(machine, conn, envelope);
+                }
             }
             Output::Disconnect { conn } => {
-                if let Some(broker_conn) = machine.connections.remove(&conn) {
-                    self.broker.disconnect(broker_conn);
+                if let Some(connection) = machine.connections.remove(&conn) {
+                    self.disconnect(connection);
                 }
             }
         }
@@ -386,6 +447,27 @@ impl Core {
                 return;
             }
         }
+    }
+}
+
+impl Machine {
+    /// The broker wants nothing more over a connection for so long.
+    #[inline]
+    fn mute(&mut self, conn: ConnId, throttle_ms: u32) {
+        if throttle_ms > 0
+            && let Some(connection) = self.connections.get_mut(&conn)
+        {
+            connection.mute(now().mono_us, throttle_ms);
+            self.muted = true;
+        }
+    }
+
+    /// When something that was held back can be handed in.
+    fn held_until(&self) -> Option<u64> {
+        if !self.muted {
+            return None;
+        }
+        self.connections.values().filter_map(Connection::due).min()
     }
 }
 

@@ -7,6 +7,7 @@
 //!   nobody calls. `docs/internals/driver.md` has the whole story.
 
 mod clock;
+mod connection;
 mod directory_lock;
 mod embedded;
 mod files;

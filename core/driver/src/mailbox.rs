@@ -27,6 +27,8 @@ const LONGEST_SLEEP_US: u64 = 3_600_000_000;
 pub(crate) enum Letter {
     /// An answer: over which connection, to which request.
     Answer(ConnId, i32, Response),
+    /// Nothing more is to be handed in over the connection for so many milliseconds.
+    Mute(ConnId, u32),
     /// The broker closed the connection.
     Disconnected(ConnId),
 }

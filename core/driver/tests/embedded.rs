@@ -2,11 +2,17 @@
 
 use ottla_broker::BrokerConfig;
 use ottla_client::{
-    BootstrapServer, Client, ClientConfig, Event, OffsetReset, Role,
+    BootstrapServer, Client, ClientConfig, Event, OffsetReset, Role, Route,
     consumer::{Consumed, PartitionOffset},
     producer::{ProduceRecord, Side},
 };
 use ottla_driver::{EmbeddedBroker, EventSink, Handle, Place, now};
+use ottla_protocol::{
+    Request,
+    messages::alter_client_quotas::{
+        AlterClientQuotasRequest, OpData, RequestEntityData, RequestEntryData,
+    },
+};
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -79,14 +85,107 @@ fn produce(handle: &Handle, events: &Events, texts: &[&str]) {
         .with(|client, now| client.set_flushing(now, true))
         .unwrap();
     until(handle, |client| {
-        for event in events.0.lock().unwrap().drain(..) {
+        events.0.lock().unwrap().retain(|event| {
             if let Event::Delivery(batch) = event {
                 assert_eq!(batch.error, None);
                 client.delivery_taken(batch.len(), batch.bytes());
             }
-        }
+            matches!(event, Event::Throttled(_))
+        });
         (client.queue_len() == 0).then_some(())
     });
+}
+
+/// Lets clients with this id produce so many bytes a second.
+fn limit(handle: &Handle, client_id: &str, bytes_per_second: f64) {
+    let request = AlterClientQuotasRequest {
+        entries: vec![RequestEntryData {
+            entity: vec![RequestEntityData {
+                entity_type: "client-id".into(),
+                entity_name: Some(client_id.into()),
+            }],
+            ops: vec![OpData {
+                key: "producer_byte_rate".into(),
+                value: bytes_per_second,
+                remove: false,
+            }],
+        }],
+        validate_only: false,
+    };
+    let request = Request::AlterClientQuotas(request);
+    handle
+        .with(|client, now| client.request(now, Route::Any, request, 0))
+        .unwrap();
+}
+
+fn throttled(events: &Events) -> Vec<u32> {
+    let mut told = Vec::new();
+    for event in events.0.lock().unwrap().iter() {
+        if let Event::Throttled(throttled) = event {
+            told.push(throttled.throttle_ms);
+        }
+    }
+    told
+}
+
+fn limited(place: &str, acks: i16) -> (Handle, Arc<Events>) {
+    let mut config = config(Role::Producer);
+    config.client_id = "limited".into();
+    config.topic.acks = acks;
+    let mut of_broker = BrokerConfig::default();
+    of_broker.quota_windows.num = 2;
+    let broker = EmbeddedBroker::open(&Place::Memory(place.into()), of_broker).unwrap();
+    let events = Arc::new(Events::default());
+    let handle = Handle::new(config, broker, events.clone()).unwrap();
+    limit(&handle, "limited", 10_000.0);
+    (handle, events)
+}
+
+#[test]
+fn a_producer_beyond_its_quota_is_held_up() {
+    let (producer, events) = limited("held-up", -1);
+    // What one window of a second may have, and half as much again: half a second or so to wait.
+    let started = Instant::now();
+    produce(&producer, &events, &["x".repeat(15_000).as_str()]);
+    assert!(started.elapsed() < Duration::from_millis(400));
+    let told = until(&producer, |_| throttled(&events).first().copied());
+    assert!((400..1000).contains(&told), "{told}");
+    // What has been used is forgotten a second at a time: it may say so again.
+    while throttled(&events).last() != Some(&0) {
+        produce(&producer, &events, &["y"]);
+    }
+    let told: u32 = throttled(&events).iter().sum();
+    let waited = started.elapsed();
+    assert!(
+        waited >= Duration::from_millis(told.into()),
+        "{waited:?} of {told} ms"
+    );
+}
+
+#[test]
+fn a_producer_without_answers_is_held_up_and_loses_nothing() {
+    let (producer, events) = limited("held-up-acks-0", 0);
+    let (other, _) = open(
+        &Place::Memory("held-up-acks-0".into()),
+        config(Role::Consumer),
+    );
+    for text in ["x".repeat(15_000).as_str(), "y", "z"] {
+        produce(&producer, &events, &[text]);
+    }
+    other
+        .with(|client, now| client.assign(now, &[PartitionOffset::new("t", 0, -2)]))
+        .unwrap()
+        .unwrap();
+    let mut found = consume(&other, 1);
+    let wait = Instant::now() + Duration::from_millis(100);
+    while Instant::now() < wait {
+        let none = other.with(|client, now| client.poll_consumed(now)).unwrap();
+        assert!(none.is_none(), "{none:?}");
+    }
+    drop(producer);
+    found.extend(consume(&other, 2));
+    let offsets: Vec<_> = found.iter().map(|(offset, _)| *offset).collect();
+    assert_eq!(offsets, [0, 1, 2]);
 }
 
 fn consume(handle: &Handle, count: usize) -> Vec<(i64, String)> {

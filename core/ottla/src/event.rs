@@ -57,6 +57,10 @@ pub enum Event {
     /// Something that concerns the whole handle, such as a broker that can't be reached. With `fatal` the handle is of no use any
     /// more. Main queue.
     Error(KafkaError),
+    /// A broker makes this client wait, because a quota is used up, or no longer. Comes only with
+    /// [`Config::set_throttle_events`](crate::Config::set_throttle_events), with every answer that tells to wait and with the first
+    /// afterwards that doesn't. Main queue.
+    Throttle(Throttle),
     /// A log line, with `log.queue=true`. Main queue, or that of [`Handle::set_log_queue`](crate::Handle::set_log_queue).
     Log(LogLine),
     /// Statistics as JSON, every `statistics.interval.ms`, in librdkafka's format. Main queue.
@@ -76,6 +80,17 @@ pub enum RebalanceKind {
     Revoke,
     /// It has lost these partitions already: others may consume them by now, and commits will fail.
     Lost,
+}
+
+/// What a broker said about waiting (KIP-219).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// `host:port` of the broker.
+    pub broker_name: String,
+    /// Its node id; -1 if it is known by an address of `bootstrap.servers` only.
+    pub broker_id: i32,
+    /// For how many milliseconds it takes nothing more from the connection of that answer; 0: no longer.
+    pub throttle_ms: u32,
 }
 
 /// A log line.

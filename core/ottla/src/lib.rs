@@ -76,8 +76,9 @@ mod shared;
 mod statistics;
 
 pub use admin::{
-    Admin, AdminOptions, ClusterDescription, ConfigEntry, ConfigResource, GroupListing,
-    ListedOffset, NewPartitions, NewTopic, OffsetSpec, TopicDescription, TopicDescriptions,
+    Admin, AdminOptions, ClusterDescription, ConfigChange, ConfigEntry, ConfigOperation,
+    ConfigResource, ElectionType, GroupListing, ListedOffset, NewPartitions, NewTopic, OffsetSpec,
+    Reassignment, TopicDescription, TopicDescriptions,
 };
 pub use answers::{BrokerInfo, GroupInfo, GroupMember, Metadata, PartitionMetadata, TopicMetadata};
 pub use broker::{Broker, promote};
@@ -85,6 +86,7 @@ pub use config::{Config, ConfigError, CustomPartitioner, Logger, TopicConfig};
 pub use consumer::Consumer;
 pub use event::{
     Delivery, DeliveryBatch, Event, FetchedBatch, LogLine, Persistence, RebalanceKind, Record,
+    Throttle,
 };
 pub use handle::{GroupMetadata, Handle, InterruptCheck, ProduceRecord, TopicHandle};
 pub use ottla_broker::{

@@ -3,7 +3,7 @@
 use crate::{
     Event, KafkaError, QueueHook,
     config::{Config, Logger, typed::Settings},
-    event::{DeliveryBatch, FetchedBatch, LogLine, RebalanceKind},
+    event::{DeliveryBatch, FetchedBatch, LogLine, RebalanceKind, Throttle},
     handle::{InterruptCheck, Role},
     partition::TopicPartition,
 };
@@ -70,6 +70,7 @@ pub(crate) struct Shared {
     logger: Option<Logger>,
     rebalance_events: bool,
     offset_commit_events: bool,
+    throttle_events: bool,
     statistics_us: u64,
     next_statistics: AtomicU64,
     /// When the handle was made, in monotonic microseconds.
@@ -99,6 +100,7 @@ impl Shared {
             logger: config.logger.clone(),
             rebalance_events: settings.client.rebalance_by_application,
             offset_commit_events: config.offset_commit_events,
+            throttle_events: config.throttle_events,
             statistics_us: settings.statistics_interval_ms * 1000,
             born_us: ottla_driver::now().mono_us,
             next_statistics: AtomicU64::new(match settings.statistics_interval_ms {
@@ -258,6 +260,16 @@ impl EventSink for Sink {
                 }
                 shared.push(MAIN, Event::Error(error));
             }
+            ClientEvent::Throttled(told) => {
+                if shared.throttle_events {
+                    let throttle = Throttle {
+                        broker_name: format!("{}:{}", told.broker.host, told.broker.port),
+                        broker_id: told.broker.node,
+                        throttle_ms: told.throttle_ms,
+                    };
+                    shared.push(MAIN, Event::Throttle(throttle));
+                }
+            }
         }
     }
 
@@ -281,7 +293,7 @@ impl EventSink for Sink {
         Some(self.0.next_statistics.load(Relaxed)).filter(|at| *at != u64::MAX)
     }
 
-    fn handle_timeout(&self, client: &Client, now_us: u64) {
+    fn handle_timeout(&self, client: &mut Client, now_us: u64) {
         if now_us >= self.0.next_statistics.load(Relaxed) {
             self.0
                 .next_statistics

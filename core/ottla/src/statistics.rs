@@ -47,11 +47,12 @@ impl Object {
 }
 
 /// The text of a statistics event.
-pub(crate) fn json(shared: &Shared, client: &Client, now_us: u64) -> String {
+pub(crate) fn json(shared: &Shared, client: &mut Client, now_us: u64) -> String {
     let wall = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let statistics = client.statistics();
+    let client = &*client;
     let config = client.config();
     let mut all = Object::new();
     all.text("name", &shared.name)
@@ -144,6 +145,15 @@ fn brokers(statistics: &Statistics, client: &Client) -> Object {
             .plain("rx", broker.counters.rx)
             .plain("connects", broker.counters.connects)
             .plain("disconnects", broker.counters.disconnects);
+        let throttled = &broker.throttled;
+        let mut window = Object::new();
+        window
+            .plain("min", throttled.min)
+            .plain("max", throttled.max)
+            .plain("avg", throttled.average())
+            .plain("sum", throttled.sum)
+            .plain("cnt", throttled.count);
+        one.object("throttle", window);
         if nodeid >= 0 {
             one.object("toppars", leaders(nodeid));
         }

@@ -1,6 +1,15 @@
 //! Handles through the façade: records, groups, errors, restarts.
 
-use ottla::{Config, ErrCode, Event, Handle, ProduceRecord, Role, TopicPartition, offset};
+use ottla::{
+    Admin, Config, ConfigChange, ConfigOperation, ConfigResource, ElectionType, ErrCode, Event,
+    Handle, NewTopic, ProduceRecord, Role, Route, Throttle, TopicPartition, offset,
+};
+use ottla_protocol::{
+    Request, Response,
+    messages::alter_client_quotas::{
+        AlterClientQuotasRequest, OpData, RequestEntityData, RequestEntryData,
+    },
+};
 use std::time::{Duration, Instant};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -565,4 +574,179 @@ fn acks_of_one_means_visible() {
         produce(&producer, "t", &["v"]);
         assert_eq!(producer.query_watermark_offsets("t", 0, WAIT), Ok((0, end)));
     }
+}
+
+/// A quota that an administrator sets: what it makes a producer wait for comes as events until it is over, and in the statistics.
+#[test]
+fn a_producer_beyond_its_quota_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let servers = format!("file://{}", dir.path().display());
+    let mut config = config(&servers)
+        .with("client.id", "limited")
+        .unwrap()
+        .with("statistics.interval.ms", "100")
+        .unwrap();
+    config.set_throttle_events(true);
+    let producer = Handle::new(Role::Producer, config).unwrap();
+    let request = AlterClientQuotasRequest {
+        entries: vec![RequestEntryData {
+            entity: vec![RequestEntityData {
+                entity_type: "client-id".into(),
+                entity_name: Some("limited".into()),
+            }],
+            ops: vec![OpData {
+                key: "producer_byte_rate".into(),
+                value: 10_000.0,
+                remove: false,
+            }],
+        }],
+        validate_only: false,
+    };
+    let request = Request::AlterClientQuotas(request);
+    let answer = producer.request(Route::Any, request, WAIT).unwrap();
+    assert!(matches!(answer, Response::AlterClientQuotas(a) if a.entries[0].error_code.0 == 0));
+    // The tests of the other languages, whose clients can't set quotas, write this file.
+    let kept = std::fs::read_to_string(dir.path().join("ottla-quotas")).unwrap();
+    assert_eq!(
+        kept,
+        "ottla-quotas 1\nof - =limited\nquota producer_byte_rate 10000\ncrc32c cc0c473f\n"
+    );
+    let topic = producer.topic("t").unwrap();
+    // What ten seconds may have, and a little more: half a second.
+    let started = Instant::now();
+    let value = vec![b'x'; 105_000];
+    producer
+        .produce(&ProduceRecord::new(topic, &value))
+        .unwrap();
+    let mut early = Vec::new();
+    producer
+        .flush_serving(WAIT, &mut |event| early.push(event))
+        .unwrap();
+    // The next request waits so long; its answer says that it is over.
+    producer.metadata(None, WAIT).unwrap();
+    let waited = started.elapsed();
+    let queue = producer.main_queue();
+    let (mut told, mut counted): (Vec<Throttle>, u64) = Default::default();
+    let mut early = early.into_iter();
+    while told.len() < 2 || counted == 0 {
+        let event = early.next().or_else(|| queue.poll(WAIT));
+        match event.expect("an event within ten seconds") {
+            Event::Throttle(throttle) => told.push(throttle),
+            Event::Statistics(text) => {
+                let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+                for broker in all["brokers"].as_object().unwrap().values() {
+                    let window = &broker["throttle"];
+                    counted += window["cnt"].as_u64().unwrap();
+                    assert!(window["max"].as_u64() >= window["min"].as_u64());
+                }
+            }
+            _ => {}
+        }
+    }
+    let first = &told[0];
+    assert!(
+        first.broker_name.contains(':') && first.broker_id == 1,
+        "{first:?}"
+    );
+    assert!((400..1500).contains(&first.throttle_ms), "{first:?}");
+    assert!(
+        waited >= Duration::from_millis(first.throttle_ms.into()),
+        "{waited:?}"
+    );
+    assert_eq!((told[1].throttle_ms, counted), (0, 1));
+}
+
+/// Settings are replaced and changed one by one, of topics, brokers and groups; nothing moves and nobody is elected on one broker.
+#[test]
+fn an_administrator_alters_settings() {
+    let admin = Admin::new(config("memory:alters-settings")).unwrap();
+    let new = |name: &str| NewTopic {
+        name: name.into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        config: vec![("retention.ms".into(), "1000".into())],
+        replica_assignments: Vec::new(),
+    };
+    admin.create_topics(&[new("t")], false, WAIT).unwrap();
+    let value = |resource: &ConfigResource, name: &str| {
+        let described = admin.describe_configs(std::slice::from_ref(resource), WAIT);
+        let entries = described.unwrap().remove(0).unwrap();
+        let entry = entries
+            .into_iter()
+            .find(|entry| entry.name == name)
+            .unwrap();
+        entry.value.unwrap()
+    };
+    let topic = ConfigResource::Topic("t".into());
+    let usual = value(&topic, "segment.ms");
+    let set = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    let wanted = [(topic.clone(), set("segment.ms", "70000"))];
+    assert_eq!(admin.alter_configs(&wanted, true, WAIT).unwrap(), [Ok(())]);
+    assert_eq!(value(&topic, "segment.ms"), usual);
+    assert_eq!(admin.alter_configs(&wanted, false, WAIT).unwrap(), [Ok(())]);
+    assert_eq!(value(&topic, "segment.ms"), "70000");
+    assert_ne!(value(&topic, "retention.ms"), "1000");
+    let change = |name: &str, operation, value: Option<&str>| ConfigChange {
+        name: name.into(),
+        operation,
+        value: value.map(Into::into),
+    };
+    let group = ConfigResource::Group("g".into());
+    let changes = [
+        (
+            topic.clone(),
+            vec![
+                change("cleanup.policy", ConfigOperation::Append, Some("compact")),
+                change("segment.ms", ConfigOperation::Delete, None),
+            ],
+        ),
+        (
+            group.clone(),
+            vec![change(
+                "consumer.session.timeout.ms",
+                ConfigOperation::Set,
+                Some("50000"),
+            )],
+        ),
+        (
+            ConfigResource::AllBrokers,
+            vec![change(
+                "log.retention.ms",
+                ConfigOperation::Set,
+                Some("3000"),
+            )],
+        ),
+        (
+            ConfigResource::Topic("none".into()),
+            vec![change("segment.ms", ConfigOperation::Set, Some("70000"))],
+        ),
+    ];
+    let done = admin
+        .incremental_alter_configs(&changes, false, WAIT)
+        .unwrap();
+    assert!(done[..3].iter().all(Result::is_ok), "{done:?}");
+    let unknown = done[3].as_ref().unwrap_err().code;
+    assert_eq!(unknown, ErrCode::UNKNOWN_TOPIC_OR_PART);
+    assert_eq!(value(&topic, "cleanup.policy"), "delete,compact");
+    assert_eq!(value(&topic, "segment.ms"), usual);
+    assert_eq!(value(&group, "consumer.session.timeout.ms"), "50000");
+    assert_eq!(
+        value(&ConfigResource::Broker(1), "log.retention.ms"),
+        "3000"
+    );
+
+    let partition = TopicPartition::new("t", 0, offset::INVALID);
+    let moving = admin.list_partition_reassignments(Some(&[partition.clone()]), WAIT);
+    assert_eq!(moving.unwrap(), []);
+    let nowhere = TopicPartition::new("t", 7, offset::INVALID);
+    let asked = [partition, nowhere];
+    let elected = admin.elect_leaders(ElectionType::Preferred, Some(&asked), WAIT);
+    let told = |(_, number, result): (ottla::Str, i32, Result<(), ottla::KafkaError>)| {
+        (number, result.unwrap_err().code.0)
+    };
+    let elected: Vec<_> = elected.unwrap().into_iter().map(told).collect();
+    // ELECTION_NOT_NEEDED, UNKNOWN_TOPIC_OR_PARTITION
+    assert_eq!(elected, [(0, 84), (7, 3)]);
+    let all = admin.elect_leaders(ElectionType::Unclean, None, WAIT);
+    assert_eq!(all.unwrap(), []);
 }

@@ -27,6 +27,7 @@ pub mod messages;
 mod negotiation;
 mod records;
 mod text;
+mod throttle;
 mod uuid;
 
 pub use codec::{DecodeError, Decoder, EncodeError, Encoder, Message, VersionedMessage};

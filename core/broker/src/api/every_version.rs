@@ -82,7 +82,6 @@ use ottla_protocol::{
 use super::{SERVED, advertised_versions, is_served};
 use crate::{
     BrokerConfig, Durability,
-    output::throttle_field,
     testing::{Harness, batch, fetch_partition},
 };
 
@@ -801,7 +800,7 @@ fn every_version_of_every_key_is_answered_in_that_version() {
                     panic!("{key:?} {version}: no answer")
                 };
                 // Every answer but those between brokers can tell to wait, and versions without the field leave it out.
-                match throttle_field(&mut response) {
+                match response.throttle_time_ms_mut() {
                     Some(throttle_ms) => *throttle_ms = 7,
                     None => assert_eq!(*key, ApiKey::WriteTxnMarkers),
                 }

@@ -5,7 +5,7 @@ use crate::error::{ErrCode, KafkaError};
 use crate::metadata::BrokerAddress;
 use crate::output::{ConnId, Output, Route};
 use crate::request_form;
-use crate::statistics::BrokerCounters;
+use crate::statistics::{BrokerCounters, Window};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
@@ -64,6 +64,7 @@ pub(super) struct Connection {
     pub(super) in_flight: VecDeque<InFlight>,
     pub(super) last_used: u64,
     pub(super) counters: BrokerCounters,
+    pub(super) throttled: Window,
 }
 
 impl Connection {
@@ -76,6 +77,7 @@ impl Connection {
             in_flight: VecDeque::new(),
             last_used: 0,
             counters: BrokerCounters::default(),
+            throttled: Window::default(),
         }
     }
 

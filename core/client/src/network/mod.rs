@@ -8,7 +8,7 @@ use crate::config::ClientConfig;
 use crate::consumer::Cluster;
 use crate::error::{ErrCode, KafkaError};
 use crate::metadata::{BrokerAddress, Metadata};
-use crate::output::{ConnId, Output, RequestId, Route};
+use crate::output::{ConnId, Output, RequestId, Route, Throttled};
 use crate::random::Random;
 use crate::request_form;
 use crate::statistics::BrokerStatistics;
@@ -51,6 +51,9 @@ pub(crate) struct Network {
     outputs: VecDeque<Output>,
     failed: VecDeque<(Tag, KafkaError)>,
     errors: VecDeque<KafkaError>,
+    throttled: VecDeque<Throttled>,
+    /// Whether the last answer told to wait.
+    was_throttled: bool,
     next_conn: u64,
     random: Random,
     client_software: (Str, Str),
@@ -78,6 +81,8 @@ impl Network {
             outputs: VecDeque::new(),
             failed: VecDeque::new(),
             errors: VecDeque::new(),
+            throttled: VecDeque::new(),
+            was_throttled: false,
             next_conn: 1,
             random: Random::new(seed),
             client_software: (
@@ -348,6 +353,7 @@ impl Network {
         response: Response,
     ) -> Option<(Tag, Response)> {
         let peer = self.peer_of(conn)?;
+        self.count_throttling(peer, response.throttle_time_ms());
         let connection = self.connections.get_mut(&peer)?;
         connection.counters.rx += 1;
         connection.last_used = now.mono_us;
@@ -369,6 +375,27 @@ impl Network {
             return self.ask_elsewhere(now, in_flight, response);
         }
         Some((in_flight.tag, response))
+    }
+
+    /// What a broker says about waiting. As in librdkafka every answer that tells to wait is told to the application, and the first one
+    /// afterwards that doesn't. The broker itself sees to it that the client waits.
+    fn count_throttling(&mut self, peer: Peer, throttle_ms: u32) {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return;
+        };
+        if throttle_ms > 0 {
+            connection.throttled.add(throttle_ms);
+        }
+        if throttle_ms > 0 || self.was_throttled {
+            self.was_throttled = throttle_ms > 0;
+            self.throttled.push_back(Throttled {
+                broker: BrokerAddress {
+                    node: peer.node.max(-1),
+                    ..connection.address.clone()
+                },
+                throttle_ms,
+            });
+        }
     }
 
     /// A request of the application reached a broker that is not in charge: nothing was done, so it is sent again.
@@ -456,15 +483,21 @@ impl Network {
         self.errors.pop_front()
     }
 
+    /// What a broker said about waiting.
+    pub(crate) fn poll_throttled(&mut self) -> Option<Throttled> {
+        self.throttled.pop_front()
+    }
+
     /// Requests sent to all brokers, and answers from them.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         let counters = self.connections.values().map(|c| c.counters);
         counters.fold((0, 0), |(tx, rx), c| (tx + c.tx, rx + c.rx))
     }
 
-    pub(crate) fn statistics(&self) -> impl Iterator<Item = BrokerStatistics> {
+    /// What is counted by connection. The windows begin anew.
+    pub(crate) fn statistics(&mut self) -> impl Iterator<Item = BrokerStatistics> {
         self.connections
-            .iter()
+            .iter_mut()
             .map(|(peer, connection)| BrokerStatistics {
                 node: peer.node,
                 coordinator: peer.coordinator,
@@ -472,6 +505,7 @@ impl Network {
                 up: connection.is_up(),
                 in_flight: connection.in_flight.len(),
                 counters: connection.counters,
+                throttled: core::mem::take(&mut connection.throttled),
             })
     }
 }

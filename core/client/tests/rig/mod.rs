@@ -66,6 +66,10 @@ pub struct Rig {
     pub newest: BTreeMap<ApiKey, i16>,
     pub reports: Vec<Report>,
     pub errors: Vec<KafkaError>,
+    /// What brokers said about waiting: which one, for how long.
+    pub throttled: Vec<(i32, u32)>,
+    /// The throttle times of the next answers to Produce requests.
+    pub throttle_ms: VecDeque<i32>,
     pub responses: Vec<(u64, Result<Response, KafkaError>)>,
     /// Answers in place of the usual ones, for requests that the cluster does not serve itself.
     pub answers: VecDeque<Response>,
@@ -114,6 +118,8 @@ impl Rig {
             newest: BTreeMap::new(),
             reports: Vec::new(),
             errors: Vec::new(),
+            throttled: Vec::new(),
+            throttle_ms: VecDeque::new(),
             responses: Vec::new(),
             answers: VecDeque::new(),
             refuse_producer_id: None,
@@ -260,6 +266,10 @@ impl Rig {
                     self.reports.extend(reports(&batch));
                 }
                 Event::Error(error) => self.errors.push(error),
+                Event::Throttled(told) => {
+                    assert_eq!((&*told.broker.host, told.broker.port), ("b", 9001));
+                    self.throttled.push((told.broker.node, told.throttle_ms));
+                }
                 Event::Response { id, result } => self.responses.push((id.0, result)),
                 Event::Consumer(_) | Event::Debug(_) => {}
             }
@@ -416,7 +426,10 @@ impl Rig {
         request: &ProduceRequest,
         version: i16,
     ) -> ProduceResponse {
-        let mut response = ProduceResponse::default();
+        let mut response = ProduceResponse {
+            throttle_time_ms: self.throttle_ms.pop_front().unwrap_or(0),
+            ..Default::default()
+        };
         for topic in &request.topic_data {
             let mut of_topic = TopicProduceResponse {
                 name: topic.name.clone(),

@@ -5,7 +5,10 @@ use crate::{BrokerInfo, KafkaError, Route, Str, handle::unexpected};
 use ottla_protocol::{
     Request, Response,
     messages::{
-        DescribeClusterRequest, DescribeConfigsRequest, describe_configs::DescribeConfigsResource,
+        DescribeClusterRequest, DescribeConfigsRequest,
+        alter_configs::{self, AlterConfigsRequest},
+        describe_configs::DescribeConfigsResource,
+        incremental_alter_configs::{self, IncrementalAlterConfigsRequest},
     },
 };
 use std::time::Duration;
@@ -47,6 +50,46 @@ pub enum ConfigResource {
     Topic(String),
     /// A broker by node id.
     Broker(i32),
+    /// All brokers that have no value of their own.
+    AllBrokers,
+    /// A consumer or share group.
+    Group(String),
+}
+
+impl ConfigResource {
+    /// Kafka's number of its kind, and its name.
+    fn parts(&self) -> (i8, Str) {
+        match self {
+            Self::Topic(name) => (2, name.as_str().into()),
+            Self::Broker(node) => (4, node.to_string().into()),
+            Self::AllBrokers => (4, Str::new()),
+            Self::Group(name) => (32, name.as_str().into()),
+        }
+    }
+}
+
+/// A change of one setting, for [`Admin::incremental_alter_configs`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// Its name.
+    pub name: String,
+    /// What to do with it.
+    pub operation: ConfigOperation,
+    /// The value; [`ConfigOperation::Delete`] has none.
+    pub value: Option<String>,
+}
+
+/// What a [`ConfigChange`] does; the numbers are Kafka's (KIP-339).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigOperation {
+    /// Sets the value.
+    Set = 0,
+    /// Goes back to the default.
+    Delete = 1,
+    /// Adds entries, separated by commas, to a list.
+    Append = 2,
+    /// Takes entries out of a list.
+    Subtract = 3,
 }
 
 /// The cluster.
@@ -82,17 +125,14 @@ impl Admin {
         })
     }
 
-    /// Settings of topics and brokers.
+    /// Settings of topics, brokers and groups.
     pub fn describe_configs(
         &self,
         resources: &[ConfigResource],
         timeout: Duration,
     ) -> Result<Vec<Result<Vec<ConfigEntry>, KafkaError>>, KafkaError> {
         let resource = |resource: &ConfigResource| {
-            let (resource_type, resource_name) = match resource {
-                ConfigResource::Topic(name) => (2, name.as_str().into()),
-                ConfigResource::Broker(node) => (4, node.to_string().into()),
-            };
+            let (resource_type, resource_name) = resource.parts();
             DescribeConfigsResource {
                 resource_type,
                 resource_name,
@@ -138,5 +178,78 @@ impl Admin {
                     .collect())
             })
             .collect())
+    }
+
+    /// Replaces all that was set of resources by these names and values: what isn't named goes back to its default. Something that can't
+    /// be set leaves its resource as it is. With `validate_only` nothing changes. [`Admin::incremental_alter_configs`] is the better one: it
+    /// leaves alone what others have set.
+    pub fn alter_configs(
+        &self,
+        resources: &[(ConfigResource, Vec<(String, String)>)],
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Result<Vec<Result<(), KafkaError>>, KafkaError> {
+        let resource = |(resource, settings): &(ConfigResource, Vec<(String, String)>)| {
+            let (resource_type, resource_name) = resource.parts();
+            let setting = |(name, value): &(String, String)| alter_configs::AlterableConfig {
+                name: name.as_str().into(),
+                value: Some(value.as_str().into()),
+            };
+            alter_configs::AlterConfigsResource {
+                resource_type,
+                resource_name,
+                configs: settings.iter().map(setting).collect(),
+            }
+        };
+        let request = AlterConfigsRequest {
+            resources: resources.iter().map(resource).collect(),
+            validate_only,
+        };
+        let route = self.route(Route::Controller);
+        let response = self
+            .handle
+            .request(route, Request::AlterConfigs(request), timeout)?;
+        let Response::AlterConfigs(response) = response else {
+            return Err(unexpected(&response));
+        };
+        let answers = response.responses.iter();
+        let answers = answers.map(|r| told(r.error_code, r.error_message.as_ref()));
+        Ok(answers.collect())
+    }
+
+    /// Changes single settings of resources (KIP-339). Either all changes of a resource are made, or none. With `validate_only` nothing
+    /// changes.
+    pub fn incremental_alter_configs(
+        &self,
+        resources: &[(ConfigResource, Vec<ConfigChange>)],
+        validate_only: bool,
+        timeout: Duration,
+    ) -> Result<Vec<Result<(), KafkaError>>, KafkaError> {
+        let resource = |(resource, changes): &(ConfigResource, Vec<ConfigChange>)| {
+            let (resource_type, resource_name) = resource.parts();
+            let change = |change: &ConfigChange| incremental_alter_configs::AlterableConfig {
+                name: change.name.as_str().into(),
+                config_operation: change.operation as i8,
+                value: change.value.as_deref().map(Str::from),
+            };
+            incremental_alter_configs::AlterConfigsResource {
+                resource_type,
+                resource_name,
+                configs: changes.iter().map(change).collect(),
+            }
+        };
+        let request = IncrementalAlterConfigsRequest {
+            resources: resources.iter().map(resource).collect(),
+            validate_only,
+        };
+        let route = self.route(Route::Controller);
+        let request = Request::IncrementalAlterConfigs(request);
+        let response = self.handle.request(route, request, timeout)?;
+        let Response::IncrementalAlterConfigs(response) = response else {
+            return Err(unexpected(&response));
+        };
+        let answers = response.responses.iter();
+        let answers = answers.map(|r| told(r.error_code, r.error_message.as_ref()));
+        Ok(answers.collect())
     }
 }

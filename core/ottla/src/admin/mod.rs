@@ -3,6 +3,7 @@
 mod cluster;
 mod groups;
 mod records;
+mod replicas;
 mod topics;
 
 use crate::{
@@ -10,9 +11,10 @@ use crate::{
 };
 use std::time::Duration;
 
-pub use cluster::{ClusterDescription, ConfigEntry, ConfigResource};
+pub use cluster::{ClusterDescription, ConfigChange, ConfigEntry, ConfigOperation, ConfigResource};
 pub use groups::GroupListing;
 pub use records::{ListedOffset, OffsetSpec};
+pub use replicas::{ElectionType, Reassignment};
 pub use topics::{NewPartitions, NewTopic, TopicDescription, TopicDescriptions};
 
 /// Administers a cluster. All calls wait for the answer, at most for `timeout`; results are per topic, group or partition, in the

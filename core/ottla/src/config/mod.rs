@@ -149,6 +149,7 @@ pub struct Config {
     rebalance_events: bool,
     no_delivery_reports: bool,
     pub(crate) offset_commit_events: bool,
+    pub(crate) throttle_events: bool,
     pub(crate) logger: Option<Logger>,
 }
 
@@ -220,6 +221,11 @@ impl Config {
     /// Whether [`crate::Event::OffsetCommit`] events are wanted (default: no).
     pub fn set_offset_commit_events(&mut self, on: bool) {
         self.offset_commit_events = on;
+    }
+
+    /// Whether [`crate::Event::Throttle`] events are wanted (default: no): librdkafka's `throttle_cb`.
+    pub fn set_throttle_events(&mut self, on: bool) {
+        self.throttle_events = on;
     }
 
     /// Gets log lines, unless `log.queue` is set. Default: nobody.

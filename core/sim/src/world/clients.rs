@@ -85,7 +85,7 @@ impl World {
                         .violation(format!("client {index}: fatal error: {error:?}"));
                 }
             }
-            Event::Response { .. } | Event::Debug(_) => {}
+            Event::Response { .. } | Event::Throttled(_) | Event::Debug(_) => {}
         }
     }
 

@@ -99,7 +99,7 @@ pub(super) const ROWS: &[P] = &[
         .kept("C programs set it with `rd_kafka_conf_set_events`")
         .doc("Which events go to queues in place of callbacks."),
     P::function("error_cb").doc("Called with errors of the handle."),
-    P::function("throttle_cb").doc("Called when a broker throttles; embedded brokers don't."),
+    P::function("throttle_cb").doc("Called when a broker makes the client wait because a quota is used up, and when it no longer does."),
     P::function("stats_cb").doc("Called with statistics."),
     P::function("log_cb").doc("Called with log lines."),
     P::integer("log_level", 0, 7, "6").doc("Log lines up to this of syslog's levels are wanted."),
