@@ -70,6 +70,8 @@ typedef struct rd_kafka_DeleteTopic_s rd_kafka_DeleteTopic_t;
 typedef struct rd_kafka_NewPartitions_s rd_kafka_NewPartitions_t;
 /** Records to delete. */
 typedef struct rd_kafka_DeleteRecords_s rd_kafka_DeleteRecords_t;
+typedef struct rd_kafka_ElectLeaders_s rd_kafka_ElectLeaders_t;
+typedef struct rd_kafka_topic_partition_result_s rd_kafka_topic_partition_result_t;
 /** What became of a topic. */
 typedef struct rd_kafka_topic_result_s rd_kafka_topic_result_t;
 /** What became of a group. */
@@ -111,6 +113,9 @@ typedef rd_kafka_event_t rd_kafka_CreateTopics_result_t;
 typedef rd_kafka_event_t rd_kafka_DeleteTopics_result_t;
 typedef rd_kafka_event_t rd_kafka_CreatePartitions_result_t;
 typedef rd_kafka_event_t rd_kafka_DescribeConfigs_result_t;
+typedef rd_kafka_event_t rd_kafka_AlterConfigs_result_t;
+typedef rd_kafka_event_t rd_kafka_IncrementalAlterConfigs_result_t;
+typedef rd_kafka_event_t rd_kafka_ElectLeaders_result_t;
 typedef rd_kafka_event_t rd_kafka_DeleteRecords_result_t;
 typedef rd_kafka_event_t rd_kafka_DeleteGroups_result_t;
 typedef rd_kafka_event_t rd_kafka_DeleteConsumerGroupOffsets_result_t;
@@ -252,6 +257,21 @@ typedef enum rd_kafka_ResourceType_t {
         RD_KAFKA_RESOURCE__CNT = 6
 } rd_kafka_ResourceType_t;
 
+/** What rd_kafka_IncrementalAlterConfigs does with a setting. */
+typedef enum rd_kafka_AlterConfigOpType_t {
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET = 0,
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE = 1,
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE_APPEND = 2,
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE_SUBTRACT = 3,
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE__CNT = 4
+} rd_kafka_AlterConfigOpType_t;
+
+/** Who is to lead a partition. */
+typedef enum rd_kafka_ElectionType_t {
+        RD_KAFKA_ELECTION_TYPE_PREFERRED = 0,
+        RD_KAFKA_ELECTION_TYPE_UNCLEAN = 1
+} rd_kafka_ElectionType_t;
+
 /** Which offset rd_kafka_ListOffsets is to find; a timestamp in ms is one, too. */
 typedef enum rd_kafka_OffsetSpec_t {
         RD_KAFKA_OFFSET_SPEC_MAX_TIMESTAMP = -3,
@@ -306,6 +326,7 @@ typedef int rd_kafka_event_type_t;
 #define RD_KAFKA_EVENT_CREATETOPICS_RESULT 100
 #define RD_KAFKA_EVENT_DELETETOPICS_RESULT 101
 #define RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT 102
+#define RD_KAFKA_EVENT_ALTERCONFIGS_RESULT 103
 #define RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT 104
 #define RD_KAFKA_EVENT_DELETERECORDS_RESULT 105
 #define RD_KAFKA_EVENT_DELETEGROUPS_RESULT 106
@@ -314,9 +335,11 @@ typedef int rd_kafka_event_type_t;
 #define RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT 0x4000
 #define RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT 0x8000
 #define RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT 0x10000
+#define RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT 0x20000
 #define RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT 0x100000
 #define RD_KAFKA_EVENT_DESCRIBECLUSTER_RESULT 0x200000
 #define RD_KAFKA_EVENT_LISTOFFSETS_RESULT 0x400000
+#define RD_KAFKA_EVENT_ELECTLEADERS_RESULT 0x800000
 
 /* ---- Structs ---- */
 

@@ -169,7 +169,9 @@ pub unsafe extern "C" fn rd_kafka_conf_set_error_cb(
     unsafe { change(conf, |callbacks| callbacks.error = error_cb) }
 }
 
-/// A broker slows the client down. An embedded broker never does.
+/// A broker makes the client wait, because a quota is used up: its `host:port`, its node id, and for how many milliseconds it takes nothing
+/// more. Called by polls for every answer that says so, and with 0 for the first afterwards that doesn't, as librdkafka does, of whichever kind
+/// they are. Programs that poll queues for events get it, too, by `rd_kafka_queue_poll`: there is no event of that kind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_conf_set_throttle_cb(
     conf: *mut Conf,

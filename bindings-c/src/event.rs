@@ -55,6 +55,8 @@ impl Event {
     pub const DELETE_TOPICS_RESULT: c_int = 101;
     /// `RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT`
     pub const CREATE_PARTITIONS_RESULT: c_int = 102;
+    /// `RD_KAFKA_EVENT_ALTERCONFIGS_RESULT`
+    pub const ALTER_CONFIGS_RESULT: c_int = 103;
     /// `RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT`
     pub const DESCRIBE_CONFIGS_RESULT: c_int = 104;
     /// `RD_KAFKA_EVENT_DELETERECORDS_RESULT`
@@ -71,12 +73,16 @@ impl Event {
     pub const LIST_CONSUMER_GROUP_OFFSETS_RESULT: c_int = 0x8000;
     /// `RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT`
     pub const ALTER_CONSUMER_GROUP_OFFSETS_RESULT: c_int = 0x10000;
+    /// `RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT`
+    pub const INCREMENTAL_ALTER_CONFIGS_RESULT: c_int = 0x20000;
     /// `RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT`
     pub const DESCRIBE_TOPICS_RESULT: c_int = 0x100000;
     /// `RD_KAFKA_EVENT_DESCRIBECLUSTER_RESULT`
     pub const DESCRIBE_CLUSTER_RESULT: c_int = 0x200000;
     /// `RD_KAFKA_EVENT_LISTOFFSETS_RESULT`
     pub const LIST_OFFSETS_RESULT: c_int = 0x400000;
+    /// `RD_KAFKA_EVENT_ELECTLEADERS_RESULT`
+    pub const ELECT_LEADERS_RESULT: c_int = 0x800000;
 
     fn empty(instance: &Instance, kind: c_int) -> Self {
         let instance = instance.as_ptr().cast_const();
@@ -314,6 +320,7 @@ pub unsafe extern "C" fn rd_kafka_event_name(rkev: *const Event) -> *const c_cha
         Event::CREATE_TOPICS_RESULT => c"CreateTopicsResult",
         Event::DELETE_TOPICS_RESULT => c"DeleteTopicsResult",
         Event::CREATE_PARTITIONS_RESULT => c"CreatePartitionsResult",
+        Event::ALTER_CONFIGS_RESULT => c"AlterConfigsResult",
         Event::DESCRIBE_CONFIGS_RESULT => c"DescribeConfigsResult",
         Event::DELETE_RECORDS_RESULT => c"DeleteRecordsResult",
         Event::DELETE_GROUPS_RESULT => c"DeleteGroupsResult",
@@ -325,6 +332,8 @@ pub unsafe extern "C" fn rd_kafka_event_name(rkev: *const Event) -> *const c_cha
         Event::DESCRIBE_TOPICS_RESULT => c"DescribeTopicsResult",
         Event::DESCRIBE_CLUSTER_RESULT => c"DescribeClusterResult",
         Event::LIST_OFFSETS_RESULT => c"ListOffsetsResult",
+        Event::INCREMENTAL_ALTER_CONFIGS_RESULT => c"IncrementalAlterConfigsResult",
+        Event::ELECT_LEADERS_RESULT => c"ElectLeadersResult",
         _ => c"(NONE)",
     }
     .as_ptr()

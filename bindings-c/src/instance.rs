@@ -142,6 +142,7 @@ impl Instance {
         config.set_offset_commit_events(
             callbacks.offset_commit.is_some() || wants(Event::OFFSET_COMMIT),
         );
+        config.set_throttle_events(callbacks.throttle.is_some());
         let address = self.as_ptr().expose_provenance();
         config.set_logger(callbacks.log.map(|_| {
             let logger = move |line: &ottla::LogLine| {

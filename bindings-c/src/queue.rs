@@ -245,6 +245,8 @@ impl QueueState {
                         return Event::of_message(instance, message);
                     }
                 }
+                // There is no event of that kind: the callback is called, here as in other polls.
+                event @ CoreEvent::Throttle(_) => drop(instance.serve(event)),
                 event => {
                     let event = Event::new(instance, event);
                     if !event.is_null() {

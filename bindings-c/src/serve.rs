@@ -125,6 +125,22 @@ impl Instance {
                     context: "",
                 }),
             },
+            Event::Throttle(throttle) => {
+                if let Some(callback) = callbacks.throttle {
+                    let name = c_string(&throttle.broker_name);
+                    let throttle_ms = c_int::try_from(throttle.throttle_ms).unwrap_or(c_int::MAX);
+                    // SAFETY: as above.
+                    unsafe {
+                        callback(
+                            self.as_ptr(),
+                            name.as_ptr(),
+                            throttle.broker_id,
+                            throttle_ms,
+                            callbacks.opaque,
+                        )
+                    };
+                }
+            }
             Event::Log(line) => self.log(&line),
             Event::Statistics(json) => {
                 if let Some(callback) = callbacks.stats {

@@ -70,6 +70,8 @@ typedef struct rd_kafka_DeleteTopic_s rd_kafka_DeleteTopic_t;
 typedef struct rd_kafka_NewPartitions_s rd_kafka_NewPartitions_t;
 /** Records to delete. */
 typedef struct rd_kafka_DeleteRecords_s rd_kafka_DeleteRecords_t;
+typedef struct rd_kafka_ElectLeaders_s rd_kafka_ElectLeaders_t;
+typedef struct rd_kafka_topic_partition_result_s rd_kafka_topic_partition_result_t;
 /** What became of a topic. */
 typedef struct rd_kafka_topic_result_s rd_kafka_topic_result_t;
 /** What became of a group. */
@@ -111,6 +113,9 @@ typedef rd_kafka_event_t rd_kafka_CreateTopics_result_t;
 typedef rd_kafka_event_t rd_kafka_DeleteTopics_result_t;
 typedef rd_kafka_event_t rd_kafka_CreatePartitions_result_t;
 typedef rd_kafka_event_t rd_kafka_DescribeConfigs_result_t;
+typedef rd_kafka_event_t rd_kafka_AlterConfigs_result_t;
+typedef rd_kafka_event_t rd_kafka_IncrementalAlterConfigs_result_t;
+typedef rd_kafka_event_t rd_kafka_ElectLeaders_result_t;
 typedef rd_kafka_event_t rd_kafka_DeleteRecords_result_t;
 typedef rd_kafka_event_t rd_kafka_DeleteGroups_result_t;
 typedef rd_kafka_event_t rd_kafka_DeleteConsumerGroupOffsets_result_t;
@@ -628,6 +633,21 @@ typedef enum rd_kafka_ResourceType_t {
         RD_KAFKA_RESOURCE__CNT = 6
 } rd_kafka_ResourceType_t;
 
+/** What rd_kafka_IncrementalAlterConfigs does with a setting. */
+typedef enum rd_kafka_AlterConfigOpType_t {
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET = 0,
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE = 1,
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE_APPEND = 2,
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE_SUBTRACT = 3,
+        RD_KAFKA_ALTER_CONFIG_OP_TYPE__CNT = 4
+} rd_kafka_AlterConfigOpType_t;
+
+/** Who is to lead a partition. */
+typedef enum rd_kafka_ElectionType_t {
+        RD_KAFKA_ELECTION_TYPE_PREFERRED = 0,
+        RD_KAFKA_ELECTION_TYPE_UNCLEAN = 1
+} rd_kafka_ElectionType_t;
+
 /** Which offset rd_kafka_ListOffsets is to find; a timestamp in ms is one, too. */
 typedef enum rd_kafka_OffsetSpec_t {
         RD_KAFKA_OFFSET_SPEC_MAX_TIMESTAMP = -3,
@@ -682,6 +702,7 @@ typedef int rd_kafka_event_type_t;
 #define RD_KAFKA_EVENT_CREATETOPICS_RESULT 100
 #define RD_KAFKA_EVENT_DELETETOPICS_RESULT 101
 #define RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT 102
+#define RD_KAFKA_EVENT_ALTERCONFIGS_RESULT 103
 #define RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT 104
 #define RD_KAFKA_EVENT_DELETERECORDS_RESULT 105
 #define RD_KAFKA_EVENT_DELETEGROUPS_RESULT 106
@@ -690,9 +711,11 @@ typedef int rd_kafka_event_type_t;
 #define RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT 0x4000
 #define RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT 0x8000
 #define RD_KAFKA_EVENT_ALTERCONSUMERGROUPOFFSETS_RESULT 0x10000
+#define RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT 0x20000
 #define RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT 0x100000
 #define RD_KAFKA_EVENT_DESCRIBECLUSTER_RESULT 0x200000
 #define RD_KAFKA_EVENT_LISTOFFSETS_RESULT 0x400000
+#define RD_KAFKA_EVENT_ELECTLEADERS_RESULT 0x800000
 
 /* ---- Structs ---- */
 
@@ -1252,7 +1275,9 @@ RD_EXPORT void rd_kafka_conf_set_offset_commit_cb(rd_kafka_conf_t *conf, void (*
 RD_EXPORT void rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*error_cb)(rd_kafka_t *rk, int err, const char *reason, void *opaque));
 
 /**
- * A broker slows the client down. An embedded broker never does.
+ * A broker makes the client wait, because a quota is used up: its `host:port`, its node id, and for how many milliseconds it takes nothing
+ * more. Called by polls for every answer that says so, and with 0 for the first afterwards that doesn't, as librdkafka does, of whichever kind
+ * they are. Programs that poll queues for events get it, too, by `rd_kafka_queue_poll`: there is no event of that kind.
  */
 RD_EXPORT void rd_kafka_conf_set_throttle_cb(rd_kafka_conf_t *conf, void (*throttle_cb)(rd_kafka_t *rk, const char *broker_name, int32_t broker_id, int throttle_time_ms, void *opaque));
 
@@ -2490,7 +2515,8 @@ RD_EXPORT const char *rd_kafka_ConfigSource_name(rd_kafka_ConfigSource_t confsou
 RD_EXPORT const char *rd_kafka_ResourceType_name(rd_kafka_ResourceType_t restype);
 
 /**
- * A topic (`RD_KAFKA_RESOURCE_TOPIC`) by name or a broker (`RD_KAFKA_RESOURCE_BROKER`) by node id; null for a null or empty name.
+ * A topic (`RD_KAFKA_RESOURCE_TOPIC`) or group (`RD_KAFKA_RESOURCE_GROUP`) by name or a broker (`RD_KAFKA_RESOURCE_BROKER`) by node id; null
+ * for a null or empty name.
  */
 RD_EXPORT rd_kafka_ConfigResource_t *rd_kafka_ConfigResource_new(rd_kafka_ResourceType_t restype, const char *resname);
 
@@ -2505,7 +2531,17 @@ RD_EXPORT void rd_kafka_ConfigResource_destroy(rd_kafka_ConfigResource_t *object
 RD_EXPORT void rd_kafka_ConfigResource_destroy_array(rd_kafka_ConfigResource_t **objects, size_t count);
 
 /**
- * Asks for all settings of topics and brokers; an `RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT` comes into the queue.
+ * A setting that `rd_kafka_AlterConfigs` is to make, in place of an earlier one of that name.
+ */
+RD_EXPORT rd_kafka_resp_err_t rd_kafka_ConfigResource_set_config(rd_kafka_ConfigResource_t *config, const char *name, const char *value);
+
+/**
+ * A change that `rd_kafka_IncrementalAlterConfigs` is to make; one that deletes needs no value. Null, or an error for what is missing.
+ */
+RD_EXPORT rd_kafka_error_t *rd_kafka_ConfigResource_add_incremental_config(rd_kafka_ConfigResource_t *config, const char *name, rd_kafka_AlterConfigOpType_t op_type, const char *value);
+
+/**
+ * Asks for all settings of topics, groups and brokers; an `RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT` comes into the queue.
  */
 RD_EXPORT void rd_kafka_DescribeConfigs(rd_kafka_t *rk, rd_kafka_ConfigResource_t **configs, size_t config_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
 
@@ -2518,6 +2554,37 @@ RD_EXPORT const rd_kafka_DescribeConfigs_result_t *rd_kafka_event_DescribeConfig
  * The resources with their settings: an array of `*cntp`.
  */
 RD_EXPORT const rd_kafka_ConfigResource_t **rd_kafka_DescribeConfigs_result_resources(const rd_kafka_DescribeConfigs_result_t *result, size_t *cntp);
+
+/**
+ * Replaces all that was set of each resource by its `rd_kafka_ConfigResource_set_config`: what isn't named goes back to its default. An
+ * `RD_KAFKA_EVENT_ALTERCONFIGS_RESULT` comes into the queue. `rd_kafka_IncrementalAlterConfigs` leaves alone what others have set.
+ */
+RD_EXPORT void rd_kafka_AlterConfigs(rd_kafka_t *rk, rd_kafka_ConfigResource_t **configs, size_t config_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * Makes the changes of each resource, either all or none. An `RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT` comes into the queue.
+ */
+RD_EXPORT void rd_kafka_IncrementalAlterConfigs(rd_kafka_t *rk, rd_kafka_ConfigResource_t **configs, size_t config_cnt, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_AlterConfigs_result_t *rd_kafka_event_AlterConfigs_result(rd_kafka_event_t *rkev);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_IncrementalAlterConfigs_result_t *rd_kafka_event_IncrementalAlterConfigs_result(rd_kafka_event_t *rkev);
+
+/**
+ * The resources with what became of each: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_ConfigResource_t **rd_kafka_AlterConfigs_result_resources(const rd_kafka_AlterConfigs_result_t *result, size_t *cntp);
+
+/**
+ * The resources with what became of each: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_ConfigResource_t **rd_kafka_IncrementalAlterConfigs_result_resources(const rd_kafka_IncrementalAlterConfigs_result_t *result, size_t *cntp);
 
 /**
  * The settings: an array of `*cntp`.
@@ -2535,7 +2602,7 @@ RD_EXPORT rd_kafka_ResourceType_t rd_kafka_ConfigResource_type(const rd_kafka_Co
 RD_EXPORT const char *rd_kafka_ConfigResource_name(const rd_kafka_ConfigResource_t *config);
 
 /**
- * Why it could not be described.
+ * Why it could not be described or altered.
  */
 RD_EXPORT rd_kafka_resp_err_t rd_kafka_ConfigResource_error(const rd_kafka_ConfigResource_t *config);
 
@@ -2766,6 +2833,43 @@ RD_EXPORT const rd_kafka_topic_partition_t *rd_kafka_ListOffsetsResultInfo_topic
  * The timestamp of the record at the offset; -1 if it wasn't told.
  */
 RD_EXPORT int64_t rd_kafka_ListOffsetsResultInfo_timestamp(const rd_kafka_ListOffsetsResultInfo_t *result_info);
+
+/* ---- Administration: elections of leaders ---- */
+
+/**
+ * An election of the partitions' preferred replicas, or of any that lives; of all partitions with null. The list stays the caller's.
+ */
+RD_EXPORT rd_kafka_ElectLeaders_t *rd_kafka_ElectLeaders_new(rd_kafka_ElectionType_t election_type, rd_kafka_topic_partition_list_t *partitions);
+
+/**
+ * Frees what `rd_kafka_ElectLeaders_new` made; null is allowed.
+ */
+RD_EXPORT void rd_kafka_ElectLeaders_destroy(rd_kafka_ElectLeaders_t *elect_leaders);
+
+/**
+ * Has leaders elected; an `RD_KAFKA_EVENT_ELECTLEADERS_RESULT` comes into the queue. The only broker leads every partition already.
+ */
+RD_EXPORT void rd_kafka_ElectLeaders(rd_kafka_t *rk, rd_kafka_ElectLeaders_t *elect_leaders, const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+
+/**
+ * The event's result; null if it is another's.
+ */
+RD_EXPORT const rd_kafka_ElectLeaders_result_t *rd_kafka_event_ElectLeaders_result(rd_kafka_event_t *rkev);
+
+/**
+ * What became of each partition that was named, or, of all, for which there was something to elect: an array of `*cntp`.
+ */
+RD_EXPORT const rd_kafka_topic_partition_result_t **rd_kafka_ElectLeaders_result_partitions(const rd_kafka_ElectLeaders_result_t *result, size_t *cntp);
+
+/**
+ * The partition, with its error's code.
+ */
+RD_EXPORT const rd_kafka_topic_partition_t *rd_kafka_topic_partition_result_partition(const rd_kafka_topic_partition_result_t *partition_result);
+
+/**
+ * Its error, of code `RD_KAFKA_RESP_ERR_NO_ERROR` if a leader was elected. It belongs to the result.
+ */
+RD_EXPORT const rd_kafka_error_t *rd_kafka_topic_partition_result_error(const rd_kafka_topic_partition_result_t *partition_result);
 
 /* ---- Functions with any number of arguments ---- */
 

@@ -159,6 +159,89 @@ static void descriptions(void) {
         CHECK(rd_kafka_ConfigResource_configs(of[2], &count) && count);
 }
 
+/* The value of a setting of topic a. */
+static const char *setting(rd_kafka_ResourceType_t type, const char *of, const char *name) {
+        rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(type, of);
+        rd_kafka_DescribeConfigs(rk, &resource, 1, NULL, queue);
+        rd_kafka_ConfigResource_destroy(resource);
+        size_t count;
+        const rd_kafka_ConfigResource_t **described =
+            rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(expect(RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT, 0)), &count);
+        const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(described[0], &count);
+        for (size_t i = 0; i < count; i++)
+                if (!strcmp(rd_kafka_ConfigEntry_name(entries[i]), name))
+                        return rd_kafka_ConfigEntry_value(entries[i]);
+        CHECK(0, "%s has no %s", of, name);
+        return NULL;
+}
+
+static void alterations(void) {
+        size_t count;
+        rd_kafka_ConfigResource_t *of[] = {rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, "a"),
+                                           rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, "none")};
+        CHECK(rd_kafka_ConfigResource_set_config(of[0], NULL, "1") == RD_KAFKA_RESP_ERR__INVALID_ARG);
+        CHECK(!rd_kafka_ConfigResource_set_config(of[0], "segment.ms", "60000") && !rd_kafka_ConfigResource_set_config(of[0], "segment.ms", "70000"));
+        rd_kafka_AdminOptions_t *only = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_ALTERCONFIGS);
+        CHECK(!rd_kafka_AdminOptions_set_validate_only(only, 1, reason, sizeof reason));
+        rd_kafka_AlterConfigs(rk, of, 1, only, queue);
+        rd_kafka_AdminOptions_destroy(only);
+        expect(RD_KAFKA_EVENT_ALTERCONFIGS_RESULT, 0);
+        CHECK(!strcmp(setting(RD_KAFKA_RESOURCE_TOPIC, "a", "retention.ms"), "123456"));
+        rd_kafka_AlterConfigs(rk, of, 2, NULL, queue);
+        const rd_kafka_ConfigResource_t **done =
+            rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(expect(RD_KAFKA_EVENT_ALTERCONFIGS_RESULT, 0)), &count);
+        CHECK(count == 2 && !rd_kafka_ConfigResource_error(done[0]) && !strcmp(rd_kafka_event_name(event), "AlterConfigsResult"));
+        CHECK(rd_kafka_ConfigResource_error(done[1]) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && *rd_kafka_ConfigResource_error_string(done[1]));
+        CHECK(!strcmp(setting(RD_KAFKA_RESOURCE_TOPIC, "a", "segment.ms"), "70000"));
+        CHECK(strcmp(setting(RD_KAFKA_RESOURCE_TOPIC, "a", "retention.ms"), "123456"), "what isn't named goes back to its default");
+
+        rd_kafka_ConfigResource_t *group = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_GROUP, "g");
+        rd_kafka_error_t *error = rd_kafka_ConfigResource_add_incremental_config(group, "x", RD_KAFKA_ALTER_CONFIG_OP_TYPE__CNT, "1");
+        CHECK(rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__INVALID_ARG);
+        rd_kafka_error_destroy(error);
+        error = rd_kafka_ConfigResource_add_incremental_config(group, "x", RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, NULL);
+        CHECK(rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__INVALID_ARG);
+        rd_kafka_error_destroy(error);
+        rd_kafka_IncrementalAlterConfigs(rk, &group, 1, NULL, queue);
+        refused(RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT, "A config resource without changes");
+        CHECK(!rd_kafka_ConfigResource_add_incremental_config(group, "consumer.session.timeout.ms", RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, "50000"));
+        CHECK(!rd_kafka_ConfigResource_add_incremental_config(of[0], "segment.ms", RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE, NULL));
+        CHECK(!rd_kafka_ConfigResource_add_incremental_config(of[0], "cleanup.policy", RD_KAFKA_ALTER_CONFIG_OP_TYPE_APPEND, "compact"));
+        rd_kafka_ConfigResource_t *both[] = {of[0], group, of[0]};
+        rd_kafka_IncrementalAlterConfigs(rk, both, 3, NULL, queue);
+        refused(RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT, "Duplicate config resources not allowed");
+        rd_kafka_IncrementalAlterConfigs(rk, both, 0, NULL, queue);
+        refused(RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT, "No config resources specified");
+        rd_kafka_IncrementalAlterConfigs(rk, both, 2, NULL, queue);
+        rd_kafka_ConfigResource_destroy_array(of, 2);
+        rd_kafka_ConfigResource_destroy(group);
+        done = rd_kafka_IncrementalAlterConfigs_result_resources(
+            rd_kafka_event_IncrementalAlterConfigs_result(expect(RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT, 0)), &count);
+        CHECK(count == 2 && !rd_kafka_ConfigResource_error(done[0]) && !rd_kafka_ConfigResource_error(done[1]));
+        CHECK(!strcmp(setting(RD_KAFKA_RESOURCE_TOPIC, "a", "cleanup.policy"), "delete,compact"));
+        CHECK(strcmp(setting(RD_KAFKA_RESOURCE_TOPIC, "a", "segment.ms"), "70000"));
+        CHECK(!strcmp(setting(RD_KAFKA_RESOURCE_GROUP, "g", "consumer.session.timeout.ms"), "50000"));
+
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(2);
+        rd_kafka_topic_partition_list_add(list, "a", 0);
+        rd_kafka_topic_partition_list_add(list, "a", 77);
+        rd_kafka_ElectLeaders_t *election = rd_kafka_ElectLeaders_new(RD_KAFKA_ELECTION_TYPE_PREFERRED, list);
+        rd_kafka_topic_partition_list_destroy(list);
+        rd_kafka_ElectLeaders(rk, election, NULL, queue);
+        rd_kafka_ElectLeaders_destroy(election);
+        const rd_kafka_topic_partition_result_t **elected =
+            rd_kafka_ElectLeaders_result_partitions(rd_kafka_event_ElectLeaders_result(expect(RD_KAFKA_EVENT_ELECTLEADERS_RESULT, 0)), &count);
+        CHECK(count == 2 && !strcmp(rd_kafka_topic_partition_result_partition(elected[0])->topic, "a"));
+        CHECK(rd_kafka_error_code(rd_kafka_topic_partition_result_error(elected[0])) == RD_KAFKA_RESP_ERR_ELECTION_NOT_NEEDED);
+        CHECK(rd_kafka_topic_partition_result_partition(elected[1])->partition == 77);
+        CHECK(rd_kafka_error_code(rd_kafka_topic_partition_result_error(elected[1])) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        election = rd_kafka_ElectLeaders_new(RD_KAFKA_ELECTION_TYPE_UNCLEAN, NULL);
+        rd_kafka_ElectLeaders(rk, election, NULL, queue);
+        rd_kafka_ElectLeaders_destroy(election);
+        rd_kafka_ElectLeaders_result_partitions(rd_kafka_event_ElectLeaders_result(expect(RD_KAFKA_EVENT_ELECTLEADERS_RESULT, 0)), &count);
+        CHECK(!count);
+}
+
 /* Ten records in a[0]; a group of one member reads them. */
 static void groups(void) {
         for (int i = 0; i < 10; i++)
@@ -307,6 +390,7 @@ int main(void) {
         options();
         topics();
         descriptions();
+        alterations();
         groups();
         offsets();
 

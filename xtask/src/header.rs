@@ -36,6 +36,11 @@ const TYPES: &[(&str, &str)] = &[
     ("DeleteTopic", "rd_kafka_DeleteTopic_t @"),
     ("NewPartitions", "rd_kafka_NewPartitions_t @"),
     ("DeleteRecords", "rd_kafka_DeleteRecords_t @"),
+    ("ElectLeaders", "rd_kafka_ElectLeaders_t @"),
+    (
+        "TopicPartitionResult",
+        "rd_kafka_topic_partition_result_t @",
+    ),
     ("TopicResult", "rd_kafka_topic_result_t @"),
     ("GroupResult", "rd_kafka_group_result_t @"),
     ("DeleteGroup", "rd_kafka_DeleteGroup_t @"),
@@ -73,6 +78,12 @@ const TYPES: &[(&str, &str)] = &[
         "DescribeConfigsResult",
         "rd_kafka_DescribeConfigs_result_t @",
     ),
+    ("AlterConfigsResult", "rd_kafka_AlterConfigs_result_t @"),
+    (
+        "IncrementalAlterConfigsResult",
+        "rd_kafka_IncrementalAlterConfigs_result_t @",
+    ),
+    ("ElectLeadersResult", "rd_kafka_ElectLeaders_result_t @"),
     ("DeleteRecordsResult", "rd_kafka_DeleteRecords_result_t @"),
     ("DeleteGroupsResult", "rd_kafka_DeleteGroups_result_t @"),
     (
@@ -268,6 +279,16 @@ const ENUMS: &[(&str, &str, &str)] = &[
         "rd_kafka_ResourceType_t",
     ),
     ("rd_kafka_ConfigEntry_source", "", "rd_kafka_ConfigSource_t"),
+    (
+        "rd_kafka_ConfigResource_add_incremental_config",
+        "op_type",
+        "rd_kafka_AlterConfigOpType_t",
+    ),
+    (
+        "rd_kafka_ElectLeaders_new",
+        "election_type",
+        "rd_kafka_ElectionType_t",
+    ),
 ];
 
 /// The order of the header's sections: file, and its title.
@@ -304,6 +325,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     ("admin/configs.rs", "Administration: settings"),
     ("admin/cluster.rs", "Administration: the cluster, offsets"),
+    ("admin/elections.rs", "Administration: elections of leaders"),
 ];
 
 fn read(path: &Path) -> Result<String, String> {

@@ -1,21 +1,29 @@
-//! Settings of topics and brokers.
+//! Settings of topics, groups and brokers.
 
 use super::{
-    Answer, Listed, answer, arguments, begin, give_listed, invalid, options::AdminOptions,
-    result_of,
+    Answer, Listed, answer, arguments, begin, give_listed, has_duplicates, invalid,
+    options::AdminOptions, result_of,
 };
 use crate::{
-    abi::RespErr, border::text, errors::c_string, event::Event, instance::Instance,
+    abi::RespErr,
+    border::text,
+    errors::{Error, c_string, give},
+    event::Event,
+    instance::Instance,
     queue::QueueHandle,
 };
 use core::ffi::{CStr, c_char, c_int};
-use ottla::{ErrCode, KafkaError};
-use std::{ffi::CString, ptr};
+use ottla::{Admin, ConfigChange, ConfigOperation, KafkaError};
+use std::{ffi::CString, ptr, time::Duration};
 
 /// `rd_kafka_ConfigResource_t`: what has settings; in a result with them.
 pub struct ConfigResource {
     kind: c_int,
     name: CString,
+    /// For `rd_kafka_AlterConfigs`.
+    settings: Vec<(String, String)>,
+    /// For `rd_kafka_IncrementalAlterConfigs`.
+    changes: Vec<ConfigChange>,
     entries: Listed<ConfigEntry>,
     error: RespErr,
     text: Option<CString>,
@@ -34,8 +42,13 @@ pub struct ConfigEntry {
 
 /// Events of `rd_kafka_DescribeConfigs`.
 pub type DescribeConfigsResult = Event;
+/// Events of `rd_kafka_AlterConfigs`.
+pub type AlterConfigsResult = Event;
+/// Events of `rd_kafka_IncrementalAlterConfigs`.
+pub type IncrementalAlterConfigsResult = Event;
 
 const TOPIC: c_int = 2;
+const GROUP: c_int = 3;
 const BROKER: c_int = 4;
 const DEFAULT_CONFIG: c_int = 5;
 
@@ -65,7 +78,8 @@ pub extern "C" fn rd_kafka_ResourceType_name(restype: c_int) -> *const c_char {
     name_of(NAMES, restype)
 }
 
-/// A topic (`RD_KAFKA_RESOURCE_TOPIC`) by name or a broker (`RD_KAFKA_RESOURCE_BROKER`) by node id; null for a null or empty name.
+/// A topic (`RD_KAFKA_RESOURCE_TOPIC`) or group (`RD_KAFKA_RESOURCE_GROUP`) by name or a broker (`RD_KAFKA_RESOURCE_BROKER`) by node id; null
+/// for a null or empty name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_ConfigResource_new(
     restype: c_int,
@@ -78,6 +92,8 @@ pub unsafe extern "C" fn rd_kafka_ConfigResource_new(
             Box::into_raw(Box::new(ConfigResource {
                 kind: restype,
                 name: c_string(name),
+                settings: Vec::new(),
+                changes: Vec::new(),
                 entries: Listed::new(Vec::new()),
                 error: RespErr::NO_ERROR,
                 text: None,
@@ -101,6 +117,101 @@ pub unsafe extern "C" fn rd_kafka_ConfigResource_destroy_array(
 ) {
     // SAFETY: passed on.
     unsafe { super::destroy_all(objects, count) }
+}
+
+/// A setting that `rd_kafka_AlterConfigs` is to make, in place of an earlier one of that name.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_ConfigResource_set_config(
+    config: *mut ConfigResource,
+    name: *const c_char,
+    value: *const c_char,
+) -> RespErr {
+    guard!(RespErr::FAIL, {
+        // SAFETY: null, or an object that only the caller uses now; null or C strings.
+        unsafe {
+            let (Some(config), Some(name), Some(value)) =
+                (config.as_mut(), text(name), text(value))
+            else {
+                return RespErr::INVALID_ARG;
+            };
+            if name.is_empty() {
+                return RespErr::INVALID_ARG;
+            }
+            config.settings.retain(|(known, _)| known != name);
+            config.settings.push((name.to_owned(), value.to_owned()));
+            RespErr::NO_ERROR
+        }
+    })
+}
+
+/// A change that `rd_kafka_IncrementalAlterConfigs` is to make; one that deletes needs no value. Null, or an error for what is missing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_ConfigResource_add_incremental_config(
+    config: *mut ConfigResource,
+    name: *const c_char,
+    op_type: c_int,
+    value: *const c_char,
+) -> *mut Error {
+    guard!(ptr::null_mut(), {
+        // SAFETY: null, or an object that only the caller uses now; null or C strings.
+        let (config, name, value) = unsafe { (config.as_mut(), text(name), text(value)) };
+        let operation = match op_type {
+            0 => ConfigOperation::Set,
+            1 => ConfigOperation::Delete,
+            2 => ConfigOperation::Append,
+            3 => ConfigOperation::Subtract,
+            _ => return give(invalid("Invalid alter config operation type")),
+        };
+        let (Some(config), Some(name)) = (config, name.filter(|name| !name.is_empty())) else {
+            return give(invalid("Config name is required"));
+        };
+        let value = match operation {
+            ConfigOperation::Delete => None,
+            _ if value.is_none() => {
+                return give(invalid(
+                    "Config value is required unless the operation type is delete",
+                ));
+            }
+            _ => value.map(str::to_owned),
+        };
+        config.changes.push(ConfigChange {
+            name: name.to_owned(),
+            operation,
+            value,
+        });
+        ptr::null_mut()
+    })
+}
+
+fn resource(kind: c_int, name: &CStr) -> Result<ottla::ConfigResource, KafkaError> {
+    let name = name.to_str().unwrap_or_default();
+    match (kind, name.parse()) {
+        (TOPIC, _) => Ok(ottla::ConfigResource::Topic(name.to_owned())),
+        (GROUP, _) => Ok(ottla::ConfigResource::Group(name.to_owned())),
+        (BROKER, Ok(node)) => Ok(ottla::ConfigResource::Broker(node)),
+        (BROKER, Err(_)) => Err(invalid("A BROKER config resource is named by its node id")),
+        _ => Err(invalid(
+            "Only TOPIC, GROUP and BROKER resources have configs",
+        )),
+    }
+}
+
+/// A resource of a result.
+fn answered(
+    kind: c_int,
+    name: CString,
+    entries: Vec<ConfigEntry>,
+    error: Option<KafkaError>,
+) -> ConfigResource {
+    ConfigResource {
+        kind,
+        name,
+        settings: Vec::new(),
+        changes: Vec::new(),
+        entries: Listed::new(entries),
+        error: error.as_ref().map_or(RespErr::NO_ERROR, |e| e.code.into()),
+        text: error.map(|error| c_string(&error.message)),
+    }
 }
 
 fn entry(found: ottla::ConfigEntry) -> ConfigEntry {
@@ -128,7 +239,7 @@ fn entry(found: ottla::ConfigEntry) -> ConfigEntry {
     }
 }
 
-/// Asks for all settings of topics and brokers; an `RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT` comes into the queue.
+/// Asks for all settings of topics, groups and brokers; an `RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT` comes into the queue.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_DescribeConfigs(
     rk: *mut Instance,
@@ -149,20 +260,7 @@ pub unsafe extern "C" fn rd_kafka_DescribeConfigs(
                 if wanted.is_empty() {
                     return Err(invalid("No config resources specified"));
                 }
-                let resources = wanted.iter().map(|(kind, name)| {
-                    let name = name.to_str().unwrap_or_default();
-                    match (*kind, name.parse()) {
-                        (TOPIC, _) => Ok(ottla::ConfigResource::Topic(name.to_owned())),
-                        (BROKER, Ok(node)) => Ok(ottla::ConfigResource::Broker(node)),
-                        (BROKER, Err(_)) => {
-                            Err(invalid("A BROKER config resource is named by its node id"))
-                        }
-                        _ => Err(KafkaError::new(
-                            ErrCode::UNSUPPORTED_FEATURE,
-                            "Only TOPIC and BROKER config resources can be described",
-                        )),
-                    }
-                });
+                let resources = wanted.iter().map(|(kind, name)| resource(*kind, name));
                 let resources = resources.collect::<Result<Vec<_>, _>>()?;
                 let found = admin.describe_configs(&resources, timeout)?.into_iter();
                 let described = wanted.into_iter().zip(found).map(|((kind, name), found)| {
@@ -170,13 +268,7 @@ pub unsafe extern "C" fn rd_kafka_DescribeConfigs(
                         Ok(entries) => (entries.into_iter().map(entry).collect(), None),
                         Err(error) => (Vec::new(), Some(error)),
                     };
-                    ConfigResource {
-                        kind,
-                        name,
-                        entries: Listed::new(entries),
-                        error: error.as_ref().map_or(RespErr::NO_ERROR, |e| e.code.into()),
-                        text: error.map(|error| c_string(&error.message)),
-                    }
+                    answered(kind, name, entries, error)
                 });
                 Ok(Answer::Configs(Listed::new(described.collect())))
             });
@@ -200,8 +292,154 @@ pub unsafe extern "C" fn rd_kafka_DescribeConfigs_result_resources(
     cntp: *mut usize,
 ) -> *mut *const ConfigResource {
     // SAFETY: null or an event; null or the caller's to be written.
+    unsafe { resources_of(result, Event::DESCRIBE_CONFIGS_RESULT, cntp) }
+}
+
+/// Changes of resources: what `work` makes of them, by kind and name in a result.
+///
+/// # Safety
+/// Null or objects of this library.
+unsafe fn alter<T: Send + 'static>(
+    (rk, options, rkqu, kind): (*mut Instance, *const AdminOptions, *mut QueueHandle, c_int),
+    wanted: Vec<(c_int, CString, Vec<T>)>,
+    work: impl FnOnce(
+        &Admin,
+        &[(ottla::ConfigResource, Vec<T>)],
+        bool,
+        Duration,
+    ) -> Result<Vec<Result<(), KafkaError>>, KafkaError>
+    + Send
+    + 'static,
+) {
+    // SAFETY: the caller's promise.
     unsafe {
-        let listed = match answer(result, Event::DESCRIBE_CONFIGS_RESULT) {
+        begin(rk, options, rkqu, kind, move |admin, timeout, options| {
+            if wanted.is_empty() {
+                return Err(invalid("No config resources specified"));
+            }
+            if has_duplicates(wanted.iter().map(|(kind, name, _)| (kind, name))) {
+                return Err(invalid("Duplicate config resources not allowed"));
+            }
+            let mut names = Vec::with_capacity(wanted.len());
+            let mut resources = Vec::with_capacity(wanted.len());
+            for (kind, name, changes) in wanted {
+                resources.push((resource(kind, &name)?, changes));
+                names.push((kind, name));
+            }
+            let done = work(admin, &resources, options.validate_only, timeout)?;
+            let altered = names.into_iter().zip(done);
+            let altered = altered
+                .map(|((kind, name), done)| answered(kind, name, Vec::new(), done.err()))
+                .collect();
+            Ok(Answer::Configs(Listed::new(altered)))
+        });
+    }
+}
+
+/// Replaces all that was set of each resource by its `rd_kafka_ConfigResource_set_config`: what isn't named goes back to its default. An
+/// `RD_KAFKA_EVENT_ALTERCONFIGS_RESULT` comes into the queue. `rd_kafka_IncrementalAlterConfigs` leaves alone what others have set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_AlterConfigs(
+    rk: *mut Instance,
+    configs: *mut *mut ConfigResource,
+    config_cnt: usize,
+    options: *const AdminOptions,
+    rkqu: *mut QueueHandle,
+) {
+    guard!((), {
+        // SAFETY: null or objects of this library.
+        unsafe {
+            let wanted = arguments(configs, config_cnt).into_iter();
+            let wanted = wanted.map(|of| (of.kind, of.name.clone(), of.settings.clone()));
+            let to = (rk, options, rkqu, Event::ALTER_CONFIGS_RESULT);
+            alter(
+                to,
+                wanted.collect(),
+                |admin, resources, validate, timeout| {
+                    admin.alter_configs(resources, validate, timeout)
+                },
+            );
+        }
+    })
+}
+
+/// Makes the changes of each resource, either all or none. An `RD_KAFKA_EVENT_INCREMENTALALTERCONFIGS_RESULT` comes into the queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_IncrementalAlterConfigs(
+    rk: *mut Instance,
+    configs: *mut *mut ConfigResource,
+    config_cnt: usize,
+    options: *const AdminOptions,
+    rkqu: *mut QueueHandle,
+) {
+    guard!((), {
+        // SAFETY: null or objects of this library.
+        unsafe {
+            let wanted = arguments(configs, config_cnt).into_iter();
+            let wanted = wanted.map(|of| (of.kind, of.name.clone(), of.changes.clone()));
+            let to = (rk, options, rkqu, Event::INCREMENTAL_ALTER_CONFIGS_RESULT);
+            alter(
+                to,
+                wanted.collect(),
+                |admin, resources, validate, timeout| {
+                    if resources.iter().any(|(_, changes)| changes.is_empty()) {
+                        return Err(invalid("A config resource without changes"));
+                    }
+                    admin.incremental_alter_configs(resources, validate, timeout)
+                },
+            );
+        }
+    })
+}
+
+/// The event's result; null if it is another's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_event_AlterConfigs_result(
+    rkev: *mut Event,
+) -> *const AlterConfigsResult {
+    // SAFETY: passed on.
+    unsafe { result_of(rkev, Event::ALTER_CONFIGS_RESULT) }
+}
+
+/// The event's result; null if it is another's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_event_IncrementalAlterConfigs_result(
+    rkev: *mut Event,
+) -> *const IncrementalAlterConfigsResult {
+    // SAFETY: passed on.
+    unsafe { result_of(rkev, Event::INCREMENTAL_ALTER_CONFIGS_RESULT) }
+}
+
+/// The resources with what became of each: an array of `*cntp`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_AlterConfigs_result_resources(
+    result: *const AlterConfigsResult,
+    cntp: *mut usize,
+) -> *mut *const ConfigResource {
+    // SAFETY: null or an event; null or the caller's to be written.
+    unsafe { resources_of(result, Event::ALTER_CONFIGS_RESULT, cntp) }
+}
+
+/// The resources with what became of each: an array of `*cntp`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rd_kafka_IncrementalAlterConfigs_result_resources(
+    result: *const IncrementalAlterConfigsResult,
+    cntp: *mut usize,
+) -> *mut *const ConfigResource {
+    // SAFETY: null or an event; null or the caller's to be written.
+    unsafe { resources_of(result, Event::INCREMENTAL_ALTER_CONFIGS_RESULT, cntp) }
+}
+
+/// # Safety
+/// Null or an event of this library; null or the caller's to be written.
+unsafe fn resources_of(
+    result: *const Event,
+    kind: c_int,
+    cntp: *mut usize,
+) -> *mut *const ConfigResource {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let listed = match answer(result, kind) {
             Some(Answer::Configs(listed)) => Some(listed),
             _ => None,
         };
@@ -235,7 +473,7 @@ pub unsafe extern "C" fn rd_kafka_ConfigResource_name(
     unsafe { config.as_ref() }.map_or(ptr::null(), |config| config.name.as_ptr())
 }
 
-/// Why it could not be described.
+/// Why it could not be described or altered.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_ConfigResource_error(config: *const ConfigResource) -> RespErr {
     // SAFETY: null or an object of this library.

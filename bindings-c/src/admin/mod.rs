@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod configs;
+pub mod elections;
 pub mod group_offsets;
 pub mod groups;
 pub mod options;
@@ -38,6 +39,7 @@ pub(crate) enum Answer {
     TopicDescriptions(Listed<cluster::TopicDescription>),
     Cluster(cluster::ClusterDescription),
     Offsets(Listed<cluster::ListedOffset>),
+    Elections(Listed<elections::TopicPartitionResult>),
 }
 
 /// What goes through the queue.
