@@ -9,7 +9,10 @@ use crate::{
     partition::{list_of, partitions_of},
     waiting::{duration, forked, wait, watch_signals},
 };
-use ottla::{ConfigResource, Handle, ListedOffset, NewTopic, OffsetSpec};
+use ottla::{
+    AdminOptions, ConfigChange, ConfigOperation, ConfigResource, ElectionType, Handle,
+    ListedOffset, NewTopic, OffsetSpec,
+};
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
@@ -50,6 +53,21 @@ fn mixed<'py, T>(
 
 fn borrowed(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
+}
+
+/// librdkafka's numbers, which aren't all Kafka's.
+fn resource(kind: i32, name: String) -> PyResult<ConfigResource> {
+    match kind {
+        2 => Ok(ConfigResource::Topic(name)),
+        3 => Ok(ConfigResource::Group(name)),
+        4 => name
+            .parse()
+            .map(ConfigResource::Broker)
+            .map_err(|_| PyValueError::new_err("a broker's name is its node id")),
+        _ => Err(PyValueError::new_err(
+            "only topics, groups and brokers have configurations",
+        )),
+    }
 }
 
 impl Admin {
@@ -186,15 +204,20 @@ impl Admin {
         wait(py, || admin.delete_groups(&borrowed(&groups), timeout)).map(done)
     }
 
-    #[pyo3(signature = (group, partitions, timeout))]
+    #[pyo3(signature = (group, partitions, require_stable, timeout))]
     fn list_group_offsets<'py>(
         &self,
         py: Python<'py>,
         group: &str,
         partitions: Option<&Bound<'_, PyAny>>,
+        require_stable: bool,
         timeout: f64,
     ) -> PyResult<Bound<'py, PyList>> {
-        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let timeout = duration(Some(timeout))?;
+        let admin = self.usable()?.clone().with_options(AdminOptions {
+            require_stable_offsets: require_stable,
+            ..AdminOptions::default()
+        });
         let partitions = partitions.map(partitions_of).transpose()?;
         list_of(
             py,
@@ -243,9 +266,14 @@ impl Admin {
         py: Python<'py>,
         partitions: &Bound<'_, PyAny>,
         specs: Vec<i64>,
+        read_committed: bool,
         timeout: f64,
     ) -> PyResult<Bound<'py, PyList>> {
-        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let timeout = duration(Some(timeout))?;
+        let admin = self.usable()?.clone().with_options(AdminOptions {
+            read_committed,
+            ..AdminOptions::default()
+        });
         let spec = |spec| match spec {
             -1 => OffsetSpec::Latest,
             -2 => OffsetSpec::Earliest,
@@ -261,7 +289,7 @@ impl Admin {
         })
     }
 
-    /// Resources are (2 topic or 4 broker, name). Gives [(name, value, source, is_read_only, is_sensitive)] for each.
+    /// Resources are (2 topic, 3 group or 4 broker, name). Gives [(name, value, source, is_read_only, is_sensitive)] for each.
     fn describe_configs<'py>(
         &self,
         py: Python<'py>,
@@ -269,19 +297,10 @@ impl Admin {
         timeout: f64,
     ) -> PyResult<Bound<'py, PyList>> {
         let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
-        let resources: Vec<ConfigResource> = resources
+        let resources = resources
             .into_iter()
-            .map(|(kind, name)| match kind {
-                2 => Ok(ConfigResource::Topic(name)),
-                4 => name
-                    .parse()
-                    .map(ConfigResource::Broker)
-                    .map_err(|_| PyValueError::new_err("a broker's name is its node id")),
-                _ => Err(PyValueError::new_err(
-                    "only topics and brokers have configurations",
-                )),
-            })
-            .collect::<PyResult<_>>()?;
+            .map(|(kind, name)| resource(kind, name));
+        let resources = resources.collect::<PyResult<Vec<_>>>()?;
         let described = wait(py, || admin.describe_configs(&resources, timeout))?;
         mixed(py, described, |entries| {
             let entries: Vec<_> = entries
@@ -298,6 +317,103 @@ impl Admin {
                 .collect();
             Ok(entries.into_pyobject(py)?.into_any())
         })
+    }
+
+    /// Resources are (2 topic, 3 group or 4 broker, name, [(setting, value)]).
+    #[allow(clippy::type_complexity)] // the tuple is told above
+    fn alter_configs(
+        &self,
+        py: Python<'_>,
+        resources: Vec<(i32, String, Vec<(String, String)>)>,
+        validate_only: bool,
+        timeout: f64,
+    ) -> PyResult<Vec<Done>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let resources = resources
+            .into_iter()
+            .map(|(kind, name, settings)| Ok((resource(kind, name)?, settings)))
+            .collect::<PyResult<Vec<_>>>()?;
+        wait(py, || {
+            admin.alter_configs(&resources, validate_only, timeout)
+        })
+        .map(done)
+    }
+
+    /// Resources are (2 topic, 3 group or 4 broker, name, [(setting, 0 set, 1 delete, 2 append or 3 subtract, value)]).
+    #[allow(clippy::type_complexity)] // the tuple is told above
+    fn incremental_alter_configs(
+        &self,
+        py: Python<'_>,
+        resources: Vec<(i32, String, Vec<(String, i32, Option<String>)>)>,
+        validate_only: bool,
+        timeout: f64,
+    ) -> PyResult<Vec<Done>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let change = |(name, operation, value)| {
+            let operation = match operation {
+                0 => ConfigOperation::Set,
+                1 => ConfigOperation::Delete,
+                2 => ConfigOperation::Append,
+                3 => ConfigOperation::Subtract,
+                _ => return Err(PyValueError::new_err("no such operation")),
+            };
+            Ok(ConfigChange {
+                name,
+                operation,
+                value,
+            })
+        };
+        let resources = resources
+            .into_iter()
+            .map(|(kind, name, changes)| {
+                let changes = changes.into_iter().map(change);
+                Ok((resource(kind, name)?, changes.collect::<PyResult<_>>()?))
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        wait(py, || {
+            admin.incremental_alter_configs(&resources, validate_only, timeout)
+        })
+        .map(done)
+    }
+
+    /// Gives the partitions with their first offset then, or their error.
+    fn delete_records<'py>(
+        &self,
+        py: Python<'py>,
+        before: &Bound<'_, PyAny>,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let before = partitions_of(before)?;
+        list_of(py, wait(py, || admin.delete_records(&before, timeout))?)
+    }
+
+    /// Gives (topic, partition, error) of each.
+    #[pyo3(signature = (unclean, partitions, timeout))]
+    fn elect_leaders(
+        &self,
+        py: Python<'_>,
+        unclean: bool,
+        partitions: Option<&Bound<'_, PyAny>>,
+        timeout: f64,
+    ) -> PyResult<Vec<(String, i32, Done)>> {
+        let (admin, timeout) = (self.usable()?, duration(Some(timeout))?);
+        let partitions = partitions.map(partitions_of).transpose()?;
+        let kind = if unclean {
+            ElectionType::Unclean
+        } else {
+            ElectionType::Preferred
+        };
+        let elected = wait(py, || {
+            admin.elect_leaders(kind, partitions.as_deref(), timeout)
+        })?;
+        Ok(elected
+            .into_iter()
+            .map(|(topic, partition, result)| {
+                let error = result.err().map(KafkaError::from);
+                (topic.to_string(), partition, error)
+            })
+            .collect())
     }
 
     fn cluster_id(&self, py: Python<'_>, timeout: f64) -> PyResult<String> {

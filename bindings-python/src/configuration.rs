@@ -56,6 +56,9 @@ impl Configuration {
         taken
             .config
             .set_offset_commit_events(taken.on_commit.is_some());
+        taken
+            .config
+            .set_throttle_events(taken.events.throttle.is_some());
         Ok(taken)
     }
 
@@ -77,8 +80,7 @@ impl Configuration {
         match name {
             "error_cb" => self.events.error = function()?,
             "stats_cb" => self.events.statistics = function()?,
-            // Nothing throttles a broker in the same process.
-            "throttle_cb" => drop(function()?),
+            "throttle_cb" => self.events.throttle = function()?,
             "logger" => {
                 let logger = Some(value.clone().unbind());
                 self.events.logger = logger.filter(|_| !value.is_none());

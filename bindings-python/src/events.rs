@@ -1,4 +1,4 @@
-//! Events that every kind of client has: errors, statistics, log lines.
+//! Events that every kind of client has: errors, throttling, statistics, log lines.
 
 use crate::error::KafkaError;
 use ottla::{Event, LogLine};
@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 pub struct EventCallbacks {
     /// `error_cb(KafkaError)`
     pub error: Option<Py<PyAny>>,
+    /// `throttle_cb(ThrottleEvent)`
+    pub throttle: Option<Py<PyAny>>,
     /// `stats_cb(json)`
     pub statistics: Option<Py<PyAny>>,
     /// A `logging.Logger`.
@@ -32,6 +34,17 @@ impl EventCallbacks {
         match event {
             Event::Error(error) => match &self.error {
                 Some(callback) => callback.call1(py, (KafkaError::from(error),)).map(drop),
+                None => Ok(()),
+            },
+            Event::Throttle(throttle) => match &self.throttle {
+                Some(callback) => {
+                    let seconds = f64::from(throttle.throttle_ms) / 1000.0;
+                    let event = py
+                        .import("ottla._model")?
+                        .getattr("ThrottleEvent")?
+                        .call1((throttle.broker_name, throttle.broker_id, seconds))?;
+                    callback.call1(py, (event,)).map(drop)
+                }
                 None => Ok(()),
             },
             Event::Statistics(text) => match &self.statistics {

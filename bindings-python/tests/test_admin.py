@@ -4,13 +4,21 @@ from ottla import (
     AdminClient,
     ConsumerGroupState,
     ConsumerGroupTopicPartitions,
+    ElectionType,
     KafkaError,
     KafkaException,
     Producer,
     TopicCollection,
     TopicPartition,
 )
-from ottla.admin import ConfigResource, NewPartitions, NewTopic, OffsetSpec
+from ottla.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
 
 
 def test_topics(memory):
@@ -37,6 +45,68 @@ def test_topics(memory):
         assert settings["retention.ms"].value == "1000"
         cluster = admin.describe_cluster().result(10)
         assert cluster.nodes and cluster.cluster_id == admin.cluster_id(10)
+
+
+def test_configs_are_altered(memory):
+    with AdminClient({"bootstrap.servers": memory}) as admin:
+        admin.create_topics([NewTopic("t", config={"retention.ms": "1000"})])["t"].result(10)
+        one = admin.list_topics(timeout=10).controller_id
+
+        def of(resource):
+            settings = admin.describe_configs([resource])[resource].result(10)
+            return {name: entry.value for name, entry in settings.items() if not entry.is_default}
+
+        topic = ConfigResource("topic", "t", set_config={"segment.ms": "70000"})
+        topic.set_config("segment.ms", "80000", overwrite=False)
+        topic.set_config("cleanup.policy", "delete")
+        assert admin.alter_configs([topic], validate_only=True)[topic].result(10) is None
+        assert of(topic)["retention.ms"] == "1000"
+        assert admin.alter_configs([topic])[topic].result(10) is None
+        assert (of(topic)["segment.ms"], of(topic).get("retention.ms")) == ("70000", None)
+
+        def change(name, operation, value=None):
+            return ConfigEntry(name, value, incremental_operation=operation)
+
+        topic.add_incremental_config(change("retention.ms", AlterConfigOpType.SET, "2000"))
+        topic.add_incremental_config(change("cleanup.policy", AlterConfigOpType.APPEND, "compact"))
+        topic.add_incremental_config(change("segment.ms", AlterConfigOpType.DELETE))
+        group = ConfigResource("group", "g", incremental_configs=[change("consumer.session.timeout.ms", AlterConfigOpType.SET, "50000")])
+        broker = ConfigResource("broker", str(one), incremental_configs=[change("log.retention.ms", AlterConfigOpType.SET, "3000")])
+        futures = admin.incremental_alter_configs([topic, group, broker])
+        assert [future.result(10) for future in futures.values()] == [None, None, None]
+        changed = of(topic)
+        assert (changed["retention.ms"], changed["cleanup.policy"], changed.get("segment.ms")) == ("2000", "delete,compact", None)
+        assert of(group)["consumer.session.timeout.ms"] == "50000"
+        assert of(broker)["log.retention.ms"] == "3000"
+        bad = ConfigResource("topic", "t", incremental_configs=[change("segment.ms", AlterConfigOpType.SET, "soon")])
+        with pytest.raises(KafkaException) as raised:
+            admin.incremental_alter_configs([bad])[bad].result(10)
+        assert raised.value.args[0] == KafkaError.INVALID_CONFIG
+        for wrong in [ConfigResource("topic", "t"), ConfigResource("topic", "t", incremental_configs=[ConfigEntry("a", "b")])]:
+            with pytest.raises(ValueError):
+                admin.incremental_alter_configs([wrong])
+        with pytest.raises(TypeError):
+            admin.alter_configs(["t"])
+
+
+def test_records_are_deleted_and_leaders_elected(memory):
+    with Producer({"bootstrap.servers": memory}) as producer:
+        producer.produce_batch("t", [{"value": "x"} for _ in range(10)])
+    with AdminClient({"bootstrap.servers": memory}) as admin:
+        partition = TopicPartition("t", 0, 4)
+        assert admin.delete_records([partition])[partition].result(10).low_watermark == 4
+        assert admin.list_offsets({partition: OffsetSpec.earliest()})[partition].result(10).offset == 4
+        beyond = TopicPartition("t", 0, 11)
+        with pytest.raises(KafkaException) as raised:
+            admin.delete_records([beyond])[beyond].result(10)
+        assert raised.value.args[0] == KafkaError.OFFSET_OUT_OF_RANGE
+        nowhere = TopicPartition("t", 7)
+        elected = admin.elect_leaders(ElectionType.PREFERRED, [TopicPartition("t", 0), nowhere]).result(10)
+        assert elected[TopicPartition("t", 0)].args[0] == KafkaError.ELECTION_NOT_NEEDED
+        assert elected[nowhere].args[0] == KafkaError.UNKNOWN_TOPIC_OR_PART
+        assert admin.elect_leaders(ElectionType.UNCLEAN).result(10) == {}
+        with pytest.raises(TypeError):
+            admin.elect_leaders(0)
 
 
 def test_groups_and_offsets(memory, consumer_of):

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ottla import KafkaError, KafkaException, Producer, TopicPartition
+from ottla import KafkaError, KafkaException, Producer, ThrottleEvent, TopicPartition
 
 
 def test_delivery_reports(servers, consumer_of):
@@ -191,7 +191,7 @@ def test_statistics_and_logs(memory):
     producer = Producer(
         {
             "bootstrap.servers": memory, "statistics.interval.ms": 50, "logger": logger, "group.id": "ignored",
-            "stats_cb": lambda text: statistics.append(json.loads(text)), "error_cb": print, "throttle_cb": print,
+            "stats_cb": lambda text: statistics.append(json.loads(text)), "error_cb": print,
         }
     )
     deadline = time.monotonic() + 10
@@ -199,6 +199,32 @@ def test_statistics_and_logs(memory):
         producer.poll(0.1)
     assert statistics[0]["type"] == "producer"
     assert all(isinstance(line, str) for line in lines)
+
+
+def test_a_producer_beyond_its_quota_is_told_how_long_it_waits(tmp_path):
+    # A quota of the client id, as the broker keeps it: 10,000 bytes a second.
+    quotas = "ottla-quotas 1\nof - =limited\nquota producer_byte_rate 10000\ncrc32c cc0c473f\n"
+    (tmp_path / "ottla-quotas").write_text(quotas)
+    told = []
+    producer = Producer(
+        {"bootstrap.servers": f"file://{tmp_path}", "client.id": "limited", "throttle_cb": told.append}
+    )
+    started = time.monotonic()
+    # What ten seconds may have, and a little more: half a second.
+    producer.produce("t", b"x" * 105_000)
+    while not told and time.monotonic() < started + 10:
+        producer.poll(0.1)
+    [first] = told
+    assert isinstance(first, ThrottleEvent)
+    assert ":" in first.broker_name and first.broker_id == 1
+    assert 0.4 <= first.throttle_time < 1.5
+    assert str(first) == f"{first.broker_name}/1 throttled for {round(first.throttle_time * 1000)} ms"
+    # The next request waits so long; its answer says that it is over.
+    producer.list_topics(timeout=10)
+    assert time.monotonic() - started >= first.throttle_time
+    producer.poll(0)
+    assert [event.throttle_time for event in told[1:]] == [0]
+    producer.close()
 
 
 def test_close(memory):

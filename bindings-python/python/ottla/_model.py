@@ -48,6 +48,21 @@ class TopicPartitionInfo:
     isr: list[Node]
 
 
+class ThrottleEvent:
+    """A broker makes the client wait, because a quota is used up: the argument of `throttle_cb`.
+
+    It comes from `poll()` with every answer that tells to wait, and with a `throttle_time` of 0 when that is over.
+    """
+
+    def __init__(self, broker_name: str, broker_id: int, throttle_time: float) -> None:
+        self.broker_name = broker_name  #: `host:port`
+        self.broker_id = broker_id  #: node id
+        self.throttle_time = throttle_time  #: seconds
+
+    def __str__(self) -> str:
+        return f"{self.broker_name}/{self.broker_id} throttled for {round(self.throttle_time * 1000)} ms"
+
+
 class ConsumerGroupState(Enum):
     """What a group is doing."""
 
@@ -66,6 +81,13 @@ class ConsumerGroupType(Enum):
     UNKNOWN = 0
     CONSUMER = 1
     CLASSIC = 2
+
+
+class ElectionType(Enum):
+    """Who is to lead a partition."""
+
+    PREFERRED = 0
+    UNCLEAN = 1
 
 
 class IsolationLevel(Enum):

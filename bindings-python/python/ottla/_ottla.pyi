@@ -548,7 +548,11 @@ class Admin:
     ) -> list[GroupMetadata | KafkaError]: ...
     def delete_groups(self, groups: list[str], timeout: float) -> list[KafkaError | None]: ...
     def list_group_offsets(
-        self, group: str, partitions: list[TopicPartition] | None, timeout: float
+        self,
+        group: str,
+        partitions: list[TopicPartition] | None,
+        require_stable: bool,
+        timeout: float,
     ) -> list[TopicPartition]: ...
     def alter_group_offsets(
         self, group: str, offsets: list[TopicPartition], timeout: float
@@ -557,9 +561,31 @@ class Admin:
         self, group: str, partitions: list[TopicPartition], timeout: float
     ) -> list[TopicPartition]: ...
     def list_offsets(
-        self, partitions: list[TopicPartition], specs: list[int], timeout: float
+        self,
+        partitions: list[TopicPartition],
+        specs: list[int],
+        read_committed: bool,
+        timeout: float,
     ) -> list[tuple[int, int, int] | KafkaError]: ...
     def describe_configs(
         self, resources: list[tuple[int, str]], timeout: float
     ) -> list[list[tuple[str, str | None, int, bool, bool]] | KafkaError]: ...
+    def alter_configs(
+        self,
+        resources: list[tuple[int, str, list[tuple[str, str]]]],
+        validate_only: bool,
+        timeout: float,
+    ) -> list[KafkaError | None]: ...
+    def incremental_alter_configs(
+        self,
+        resources: list[tuple[int, str, list[tuple[str, int, str | None]]]],
+        validate_only: bool,
+        timeout: float,
+    ) -> list[KafkaError | None]: ...
+    def delete_records(
+        self, before: list[TopicPartition], timeout: float
+    ) -> list[TopicPartition]: ...
+    def elect_leaders(
+        self, unclean: bool, partitions: list[TopicPartition] | None, timeout: float
+    ) -> list[tuple[str, int, KafkaError | None]]: ...
     def cluster_id(self, timeout: float) -> str: ...

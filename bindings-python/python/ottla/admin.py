@@ -15,6 +15,7 @@ from ._model import (
     ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     ConsumerGroupType,
+    ElectionType,
     IsolationLevel,
     Node,
     TopicCollection,
@@ -37,6 +38,7 @@ from ._ottla import (
 __all__ = [
     "OFFSET_INVALID",
     "AdminClient",
+    "AlterConfigOpType",
     "BrokerMetadata",
     "ClusterMetadata",
     "ConfigEntry",
@@ -44,6 +46,7 @@ __all__ = [
     "ConfigSource",
     "ConsumerGroupDescription",
     "ConsumerGroupListing",
+    "DeletedRecords",
     "DescribeClusterResult",
     "GroupMember",
     "GroupMetadata",
@@ -146,8 +149,17 @@ class ConfigSource(Enum):
     GROUP_CONFIG = 8
 
 
+class AlterConfigOpType(Enum):
+    """What `incremental_alter_configs` does with a setting."""
+
+    SET = 0
+    DELETE = 1
+    APPEND = 2
+    SUBTRACT = 3
+
+
 class ConfigEntry:
-    """One setting of a topic or broker."""
+    """One setting of a topic, group or broker; with `incremental_operation` a change of one."""
 
     def __init__(
         self,
@@ -159,6 +171,7 @@ class ConfigEntry:
         is_sensitive: bool = False,
         is_synonym: bool = False,
         synonyms: dict[str, "ConfigEntry"] | None = None,
+        incremental_operation: AlterConfigOpType | None = None,
     ) -> None:
         self.name = name
         self.value = value
@@ -168,6 +181,7 @@ class ConfigEntry:
         self.is_sensitive = is_sensitive
         self.is_synonym = is_synonym
         self.synonyms = synonyms if synonyms is not None else {}
+        self.incremental_operation = incremental_operation
 
     def __repr__(self) -> str:
         return f'ConfigEntry({self.name}="{self.value}")'
@@ -177,17 +191,47 @@ class ConfigEntry:
 
 
 class ConfigResource:
-    """A topic, or a broker by its id, whose settings are asked for."""
+    """A topic, a group, or a broker by its id, whose settings are asked for or changed.
+
+    `set_config` is what `alter_configs` sets, `incremental_configs` what `incremental_alter_configs` changes.
+    """
 
     Type: ClassVar[type[ResourceType]] = ResourceType
 
-    def __init__(self, restype: ResourceType | str | int, name: str) -> None:
+    def __init__(
+        self,
+        restype: ResourceType | str | int,
+        name: str,
+        set_config: dict[str, str] | None = None,
+        described_configs: dict[str, ConfigEntry] | None = None,
+        error: object = None,
+        incremental_configs: list[ConfigEntry] | None = None,
+    ) -> None:
         if isinstance(restype, str):
             restype = ResourceType[restype.upper()]
         self.restype = ResourceType(restype)
         if not name:
             raise ValueError("expected a resource name")
         self.name = name
+        self.set_config_dict = dict(set_config or {})
+        self.configs = described_configs
+        self.error = error
+        self.incremental_configs = list(incremental_configs or [])
+
+    def set_config(self, name: str, value: str, overwrite: bool = True) -> None:
+        """What `alter_configs` is to set."""
+        if overwrite or name not in self.set_config_dict:
+            self.set_config_dict[name] = value
+
+    def add_incremental_config(self, config_entry: ConfigEntry) -> None:
+        """A change for `incremental_alter_configs`."""
+        self.incremental_configs.append(config_entry)
+
+    def __len__(self) -> int:
+        return len(self.configs) if self.configs else len(self.set_config_dict)
+
+    def __bool__(self) -> bool:
+        return True
 
     def __repr__(self) -> str:
         return f"ConfigResource({self.restype},{self.name})"
@@ -254,6 +298,16 @@ class ListOffsetsResultInfo:
 
     def __repr__(self) -> str:
         return f"ListOffsetsResultInfo(offset={self.offset}, timestamp={self.timestamp})"
+
+
+class DeletedRecords:
+    """An answer of `delete_records`: the offset of the partition's first record then."""
+
+    def __init__(self, low_watermark: int) -> None:
+        self.low_watermark = low_watermark
+
+    def __repr__(self) -> str:
+        return f"DeletedRecords(low_watermark={self.low_watermark})"
 
 
 class ConsumerGroupListing:
@@ -413,6 +467,13 @@ def _settle(future: "Future[Any]", answer: object) -> None:
         future.set_exception(KafkaException(answer))
     else:
         future.set_result(answer)
+
+
+def _check_resources(resources: object) -> None:
+    if not isinstance(resources, list) or not all(
+        isinstance(resource, ConfigResource) for resource in resources
+    ):
+        raise TypeError("expected list of ConfigResource")
 
 
 class AdminClient:
@@ -582,11 +643,8 @@ class AdminClient:
     def describe_configs(
         self, resources: list[ConfigResource], *, request_timeout: float = DEFAULT_TIMEOUT
     ) -> "dict[ConfigResource, Future[dict[str, ConfigEntry]]]":
-        """Settings of topics and brokers, by name."""
-        if not isinstance(resources, list) or not all(
-            isinstance(r, ConfigResource) for r in resources
-        ):
-            raise TypeError("expected list of ConfigResource")
+        """Settings of topics, groups and brokers, by name."""
+        _check_resources(resources)
         asked = [(resource.restype.value, resource.name) for resource in resources]
 
         def run() -> list[object]:
@@ -613,6 +671,90 @@ class AdminClient:
                 name, value, source, is_read_only, is_default, is_sensitive
             )
         return entries
+
+    def alter_configs(
+        self,
+        resources: list[ConfigResource],
+        *,
+        validate_only: bool = False,
+        request_timeout: float = DEFAULT_TIMEOUT,
+    ) -> "dict[ConfigResource, Future[None]]":
+        """Replaces all that was set of each resource by its `set_config`: what isn't named there goes back to its default."""
+        _check_resources(resources)
+        changed = [
+            (resource.restype.value, resource.name, list(resource.set_config_dict.items()))
+            for resource in resources
+        ]
+        return self._each(
+            resources, lambda: self._admin.alter_configs(changed, validate_only, request_timeout)
+        )
+
+    def incremental_alter_configs(
+        self,
+        resources: list[ConfigResource],
+        *,
+        validate_only: bool = False,
+        request_timeout: float = DEFAULT_TIMEOUT,
+    ) -> "dict[ConfigResource, Future[None]]":
+        """Makes the changes in each resource's `incremental_configs`, all of a resource or none; the other settings stay."""
+        _check_resources(resources)
+        changed: list[tuple[int, str, list[tuple[str, int, str | None]]]] = []
+        for resource in resources:
+            changes = []
+            for entry in resource.incremental_configs:
+                operation = entry.incremental_operation
+                if operation is None:
+                    raise ValueError(f"{entry.name}: expected an incremental_operation")
+                value = None if operation is AlterConfigOpType.DELETE else entry.value
+                changes.append((entry.name, operation.value, value))
+            if not changes:
+                raise ValueError(f"expected incremental_configs of {resource!r}")
+            changed.append((resource.restype.value, resource.name, changes))
+        return self._each(
+            resources,
+            lambda: self._admin.incremental_alter_configs(changed, validate_only, request_timeout),
+        )
+
+    def delete_records(
+        self,
+        topic_partition_offsets: list[TopicPartition],
+        *,
+        operation_timeout: float = -1,
+        request_timeout: float = DEFAULT_TIMEOUT,
+    ) -> "dict[TopicPartition, Future[DeletedRecords]]":
+        """Deletes the records before each partition's offset, `OFFSET_END`: all of them."""
+        partitions = list(topic_partition_offsets)
+        if not all(isinstance(partition, TopicPartition) for partition in partitions):
+            raise TypeError("expected list of TopicPartition")
+
+        def run() -> list[object]:
+            deleted = self._admin.delete_records(partitions, request_timeout)
+            return [partition.error or DeletedRecords(partition.offset) for partition in deleted]
+
+        return self._each(partitions, run)
+
+    def elect_leaders(
+        self,
+        election_type: ElectionType,
+        partitions: list[TopicPartition] | None = None,
+        *,
+        operation_timeout: float = -1,
+        request_timeout: float = DEFAULT_TIMEOUT,
+    ) -> "Future[dict[TopicPartition, KafkaException | None]]":
+        """Has leaders elected, of these partitions or of all: each that was asked for with its error, `ELECTION_NOT_NEEDED` if the
+        right one leads it already, which with one broker it does."""
+        if not isinstance(election_type, ElectionType):
+            raise TypeError("expected ElectionType")
+        unclean = election_type is ElectionType.UNCLEAN
+
+        def run() -> dict[TopicPartition, KafkaException | None]:
+            elected = self._admin.elect_leaders(unclean, partitions, request_timeout)
+            return {
+                TopicPartition(topic, number): None if error is None else KafkaException(error)
+                for topic, number, error in elected
+            }
+
+        return self._one(run)
 
     def list_groups(self, group: str | None = None, timeout: float = 10) -> list[GroupMetadata]:
         """Groups with their members, as the protocol tells them: all, or the one named."""
@@ -713,7 +855,7 @@ class AdminClient:
                 ConsumerGroupTopicPartitions(
                     group.group_id,
                     self._admin.list_group_offsets(
-                        group.group_id, group.topic_partitions, request_timeout
+                        group.group_id, group.topic_partitions, require_stable, request_timeout
                     ),
                 )
                 for group in asked
@@ -776,7 +918,8 @@ class AdminClient:
         specs = [spec._value for spec in topic_partition_offsets.values()]
 
         def run() -> list[object]:
-            listed = self._admin.list_offsets(partitions, specs, request_timeout)
+            read_committed = isolation_level is IsolationLevel.READ_COMMITTED
+            listed = self._admin.list_offsets(partitions, specs, read_committed, request_timeout)
             return [
                 answer if isinstance(answer, KafkaError) else ListOffsetsResultInfo(*answer)
                 for answer in listed
