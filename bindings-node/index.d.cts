@@ -104,11 +104,14 @@ export type RequestTimeoutEvent = InstrumentationEvent<{
   sentAt: number
 }>
 export type RequestQueueSizeEvent = InstrumentationEvent<{ broker: string, clientId: string, queueSize: number }>
+/** A broker makes the client wait for so many ms, because a quota is used up; 0: no longer. KafkaJS has no such event. */
+export type ThrottleEvent = InstrumentationEvent<{ brokerName: string, brokerId: number, throttleTime: number }>
 type ClientEventMap<Role extends string> =
   { [Name in `${Role}.connect` | `${Role}.disconnect`]: InstrumentationEvent<null> } &
   { [Name in `${Role}.network.request`]: RequestEvent } &
   { [Name in `${Role}.network.request_timeout`]: RequestTimeoutEvent } &
-  { [Name in `${Role}.network.request_queue_size`]: RequestQueueSizeEvent }
+  { [Name in `${Role}.network.request_queue_size`]: RequestQueueSizeEvent } &
+  { [Name in `${Role}.network.throttle`]: ThrottleEvent }
 /** What a client tells: events by their names. */
 type Listeners<Map> = <Name extends keyof Map & string>(event: Name, listener: (event: Map[Name]) => void) => RemoveInstrumentationEventListener
 
@@ -167,6 +170,7 @@ export interface ProducerEvents {
   REQUEST: 'producer.network.request'
   REQUEST_TIMEOUT: 'producer.network.request_timeout'
   REQUEST_QUEUE_SIZE: 'producer.network.request_queue_size'
+  THROTTLE: 'producer.network.throttle'
 }
 export interface Producer {
   connect (): Promise<void>
@@ -299,6 +303,7 @@ export interface ConsumerEvents {
   REQUEST: 'consumer.network.request'
   REQUEST_TIMEOUT: 'consumer.network.request_timeout'
   REQUEST_QUEUE_SIZE: 'consumer.network.request_queue_size'
+  THROTTLE: 'consumer.network.throttle'
 }
 export type ConsumerHeartbeatEvent = InstrumentationEvent<{ groupId: string, memberId: string, groupGenerationId: number }>
 export type ConsumerCommitOffsetsEvent =
@@ -397,6 +402,20 @@ export interface DescribeConfigResponse {
   }[]
   throttleTime: number
 }
+export interface IResourceConfigEntry { name: string, value: string }
+export interface IResourceConfig { type: ConfigResourceTypes, name: string, configEntries: IResourceConfigEntry[] }
+export interface AlterConfigsResponse {
+  resources: { errorCode: number, errorMessage: string | null, resourceName: string, resourceType: ConfigResourceTypes }[]
+  throttleTime: number
+}
+export interface OngoingPartitionReassignment {
+  partitionIndex: number
+  replicas: number[]
+  addingReplicas?: number[]
+  removingReplicas?: number[]
+}
+export interface OngoingTopicReassignment { topic: string, partitions: OngoingPartitionReassignment[] }
+export interface ListPartitionReassignmentsResponse { topics: OngoingTopicReassignment[] }
 export interface DeleteGroupsResult { groupId: string, errorCode?: number, error?: KafkaJSProtocolError }
 export interface AdminEvents {
   CONNECT: 'admin.connect'
@@ -404,6 +423,7 @@ export interface AdminEvents {
   REQUEST: 'admin.network.request'
   REQUEST_TIMEOUT: 'admin.network.request_timeout'
   REQUEST_QUEUE_SIZE: 'admin.network.request_queue_size'
+  THROTTLE: 'admin.network.throttle'
 }
 export interface Admin {
   connect (): Promise<void>
@@ -424,13 +444,15 @@ export interface Admin {
     Promise<DescribeConfigResponse>
   /** Deletes the records before each offset, -1 for all; rejects with `KafkaJSDeleteTopicRecordsError`. */
   deleteTopicRecords (options: { topic: string, partitions: SeekEntry[] }): Promise<void>
-  /** Rejects, as do the five below, with `KafkaJSNotImplemented`: the embedded broker doesn't serve their requests yet. */
-  alterConfigs (configs: { validateOnly: boolean, resources: object[] }): Promise<never>
+  /** Replaces all that is set of each topic or broker (an empty name: of all brokers): what isn't named goes back to its default. */
+  alterConfigs (configs: { validateOnly: boolean, resources: IResourceConfig[] }): Promise<AlterConfigsResponse>
+  /** Partitions that move to other brokers: an embedded broker moves none. */
+  listPartitionReassignments (request?: { topics?: TopicPartitions[], timeout?: number }): Promise<ListPartitionReassignmentsResponse>
+  /** Rejects, as do the three below, with `KafkaJSNotImplemented`: the embedded broker doesn't serve their requests yet. */
   describeAcls (options: object): Promise<never>
   createAcls (options: { acl: object[] }): Promise<never>
   deleteAcls (options: { filters: object[] }): Promise<never>
   alterPartitionReassignments (request: { topics: object[], timeout?: number }): Promise<never>
-  listPartitionReassignments (request: { topics?: TopicPartitions[], timeout?: number }): Promise<never>
   listGroups (): Promise<{ groups: { groupId: string, protocolType: string }[] }>
   describeGroups (groupIds: string[]): Promise<GroupDescriptions>
   deleteGroups (groupIds: string[]): Promise<DeleteGroupsResult[]>

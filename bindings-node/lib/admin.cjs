@@ -29,7 +29,10 @@ class Admin extends Instrumented {
     if (this.#native) return
     const native = new Native({
       properties: { ...await this.#connection(), ...nativeBackoff(this.#retry) },
-      onEvent: (name, value) => { if (name === 'log') this.logger().native(value) },
+      onEvent: (name, value) => {
+        if (name === 'log') this.logger().native(value)
+        else if (name === 'throttle') this.emit(EVENTS.THROTTLE, value)
+      },
     })
     await native.call('connect')
     this.#native = native
@@ -197,7 +200,7 @@ class Admin extends Instrumented {
     return { brokers, controller: controller < 0 ? null : controller, clusterId }
   }
 
-  async describeConfigs ({ resources } = {}) {
+  async describeConfigs ({ resources, includeSynonyms = false } = {}) {
     if (!Array.isArray(resources) || resources.length === 0) throw new KafkaJSNonRetriableError('Resources array must not be empty')
     if (resources.some(({ type }) => type !== 2 && type !== 4)) throw new KafkaJSNonRetriableError('Invalid resource type: expected TOPIC or BROKER')
     const found = await this.#call('describeConfigs', resources.map(({ type, name }) => ({ kind: type, name: String(name) })), TIMEOUT)
@@ -205,10 +208,61 @@ class Admin extends Instrumented {
       throttleTime: 0,
       resources: resources.map(({ type, name, configNames }, i) => {
         if (found[i].error) throw fromNative(found[i].error)
-        const configEntries = configNames ? found[i].filter(({ configName }) => configNames.includes(configName)) : found[i]
+        const named = configNames ? found[i].filter(({ configName }) => configNames.includes(configName)) : found[i]
+        const configEntries = includeSynonyms ? named : named.map((entry) => ({ ...entry, configSynonyms: [] }))
         return { errorCode: 0, errorMessage: null, resourceType: type, resourceName: name, configEntries }
       }),
     }
+  }
+
+  /** Replaces all that is set of each resource: what isn't named goes back to its default. */
+  async alterConfigs ({ resources, validateOnly = false } = {}) {
+    if (!Array.isArray(resources)) throw new KafkaJSNonRetriableError(`Invalid resources array ${resources}`)
+    if (resources.length === 0) throw new KafkaJSNonRetriableError('Resources array cannot be empty')
+    for (const resource of resources) {
+      const { type, name, configEntries } = resource
+      const told = JSON.stringify(resource)
+      if (type !== 2 && type !== 4) throw new KafkaJSNonRetriableError(`Invalid resource type ${type}: ${told}`)
+      if (typeof name !== 'string') throw new KafkaJSNonRetriableError(`Invalid resource name ${name}: ${told}`)
+      if (!Array.isArray(configEntries)) throw new KafkaJSNonRetriableError(`Invalid resource configEntries ${configEntries}: ${told}`)
+      if (configEntries.some((entry) => typeof entry.name !== 'string' || typeof entry.value !== 'string')) {
+        throw new KafkaJSNonRetriableError(`Invalid resource config value: ${told}`)
+      }
+    }
+    const wanted = resources.map(({ type, name, configEntries }) => ({
+      kind: type, name, config: configEntries.flatMap((entry) => [entry.name, entry.value]),
+    }))
+    throwFirst(await this.#call('alterConfigs', wanted, Boolean(validateOnly), TIMEOUT))
+    return {
+      throttleTime: 0,
+      resources: resources.map(({ type, name }) => ({ errorCode: 0, errorMessage: null, resourceName: name, resourceType: type })),
+    }
+  }
+
+  /** Partitions that move to other brokers; an embedded broker has nowhere to move them. */
+  async listPartitionReassignments ({ topics = null, timeout = 5000 } = {}) {
+    if (topics !== null) {
+      if (!Array.isArray(topics)) throw new KafkaJSNonRetriableError(`Invalid topics array ${topics}`)
+      if (topics.some(({ topic }) => typeof topic !== 'string')) {
+        throw new KafkaJSNonRetriableError('Invalid topics array, the topic names have to be a valid string')
+      }
+      if (new Set(topics.map(({ topic }) => topic)).size < topics.length) {
+        throw new KafkaJSNonRetriableError('Invalid topics array, it cannot have multiple entries for the same topic')
+      }
+      for (const { topic, partitions } of topics) {
+        if (!Array.isArray(partitions)) throw new KafkaJSNonRetriableError(`Invalid partition array: ${partitions} for topic: ${topic}`)
+        if (partitions.some((partition) => !Number.isInteger(partition) || partition < 0)) {
+          throw new KafkaJSNonRetriableError(`Invalid partition index among ${partitions} for topic: ${topic}`)
+        }
+      }
+    }
+    const named = topics?.flatMap(({ topic, partitions }) => partitions.map((partition) => ({ topic, partition, offset: 0 })))
+    const moving = new Map()
+    for (const { topic, ...partition } of await this.#call('listPartitionReassignments', named ?? null, timeout)) {
+      if (!moving.has(topic)) moving.set(topic, [])
+      moving.get(topic).push(partition)
+    }
+    return { topics: [...moving].map(([topic, partitions]) => ({ topic, partitions })) }
   }
 
   /** Deletes the records before each offset; -1: all of the partition. */
@@ -254,12 +308,10 @@ class Admin extends Instrumented {
 
 /** Calls whose requests the broker doesn't serve, with Kafka's numbers of those. */
 const NOT_SERVED = {
-  alterConfigs: 'AlterConfigs (33)',
   describeAcls: 'DescribeAcls (29)',
   createAcls: 'CreateAcls (30)',
   deleteAcls: 'DeleteAcls (31)',
   alterPartitionReassignments: 'AlterPartitionReassignments (45)',
-  listPartitionReassignments: 'ListPartitionReassignments (46)',
 }
 for (const [name, request] of Object.entries(NOT_SERVED)) {
   Object.defineProperty(Admin.prototype, name, {

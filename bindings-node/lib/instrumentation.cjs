@@ -43,6 +43,8 @@ const networkEvents = (role) => ({
   REQUEST: `${role}.network.request`,
   REQUEST_TIMEOUT: `${role}.network.request_timeout`,
   REQUEST_QUEUE_SIZE: `${role}.network.request_queue_size`,
+  /** KafkaJS has no such event: node-rdkafka's `event.throttle`. */
+  THROTTLE: `${role}.network.throttle`,
 })
 
 module.exports = { Instrumented, networkEvents }

@@ -78,6 +78,7 @@ class Producer extends Instrumented {
       createTopics: allowAutoTopicCreation,
       onEvent: (name, value) => {
         if (name === 'log') this.logger().native(value)
+        else if (name === 'throttle') this.emit(EVENTS.THROTTLE, value)
         else this.logger().error(value.message, { code: value.name })
       },
     })

@@ -143,6 +143,7 @@ class Runner {
     else if (name === 'revoke') this.#revoked(value)
     else if (name === 'log') this.#logger.native(value)
     else if (name === 'warning') this.#warn(value)
+    else if (name === 'throttle') this.#emit(this.#events.THROTTLE, value)
     else if (value.fatal) this.#onCrash(fromNative(value))
     else this.#logger.error(value.message, { groupId: this.#options.groupId, code: value.name })
   }

@@ -6,7 +6,7 @@ use crate::{
 };
 use napi_derive::napi;
 use ottla::{
-    Admin, ConfigEntry, ConfigResource, GroupInfo, KafkaError, NewTopic, OffsetSpec,
+    Admin, ConfigEntry, ConfigResource, ErrCode, GroupInfo, KafkaError, NewTopic, OffsetSpec,
     PartitionMetadata, TopicPartition,
 };
 use std::time::Duration;
@@ -29,8 +29,35 @@ pub struct TopicToCreate {
 pub struct Resource {
     /// Kafka's number: 2 is a topic, 4 a broker.
     pub kind: i32,
-    /// The topic's name or the broker's number.
+    /// The topic's name or the broker's number; an empty one is all brokers.
     pub name: String,
+}
+
+/// What is set of something that has a configuration.
+#[napi(object)]
+pub struct ResourceSettings {
+    /// Of which kind it is, as in [`Resource`].
+    pub kind: i32,
+    /// Its name.
+    pub name: String,
+    /// Names and values, in turn.
+    pub config: Vec<String>,
+}
+
+fn resource(kind: i32, name: String) -> Result<ConfigResource, KafkaError> {
+    match (kind, name.parse()) {
+        (2, _) => Ok(ConfigResource::Topic(name)),
+        (4, Ok(node)) => Ok(ConfigResource::Broker(node)),
+        (4, Err(_)) if name.is_empty() => Ok(ConfigResource::AllBrokers),
+        (4, Err(_)) => Err(KafkaError::new(
+            ErrCode::INVALID_ARG,
+            format!("a broker's name is its number, not {name:?}"),
+        )),
+        _ => Err(KafkaError::new(
+            ErrCode::INVALID_ARG,
+            format!("no resource type {kind}"),
+        )),
+    }
 }
 
 type Answer = Result<Value, KafkaError>;
@@ -182,16 +209,63 @@ impl NativeClient {
     #[napi]
     pub fn describe_configs(&self, id: u32, resources: Vec<Resource>, timeout: u32) {
         self.run(id, move |handle| {
-            let resource = |resource: Resource| match resource.kind {
-                4 => ConfigResource::Broker(resource.name.parse().unwrap_or(-1)),
-                _ => ConfigResource::Topic(resource.name),
-            };
-            let resources: Vec<_> = resources.into_iter().map(resource).collect();
+            let resources = resources.into_iter().map(|r| resource(r.kind, r.name));
+            let resources = resources.collect::<Result<Vec<_>, _>>()?;
             let found = Admin::of(handle).describe_configs(&resources, ms(timeout))?;
             let one = |result: Result<Vec<ConfigEntry>, KafkaError>| {
                 Value::or_error(result.map(|entries| Value::list(entries.iter().map(config))))
             };
             Ok(Value::list(found.into_iter().map(one)))
+        });
+    }
+
+    /// Replaces all that is set of topics and brokers: an error or `null` for each.
+    #[napi]
+    pub fn alter_configs(
+        &self,
+        id: u32,
+        resources: Vec<ResourceSettings>,
+        validate: bool,
+        timeout: u32,
+    ) {
+        self.run(id, move |handle| {
+            let settings = |given: ResourceSettings| {
+                let pairs = given.config.chunks_exact(2);
+                let config = pairs.map(|pair| (pair[0].clone(), pair[1].clone()));
+                let config = config.collect();
+                resource(given.kind, given.name).map(|resource| (resource, config))
+            };
+            let resources = resources.into_iter().map(settings);
+            let resources = resources.collect::<Result<Vec<_>, _>>()?;
+            Admin::of(handle)
+                .alter_configs(&resources, validate, ms(timeout))
+                .map(each)
+        });
+    }
+
+    /// Partitions that move to other brokers: among those named, or all.
+    #[napi]
+    pub fn list_partition_reassignments(
+        &self,
+        id: u32,
+        partitions: Option<Vec<Offset>>,
+        timeout: u32,
+    ) {
+        self.run(id, move |handle| {
+            let partitions: Option<Vec<_>> =
+                partitions.map(|list| list.iter().map(TopicPartition::from).collect());
+            let moving = Admin::of(handle)
+                .list_partition_reassignments(partitions.as_deref(), ms(timeout))?;
+            let nodes = |nodes: &[i32]| Value::list(nodes.iter().copied());
+            Ok(Value::list(moving.iter().map(|one| {
+                Value::Map(vec![
+                    ("topic", (&*one.topic).into()),
+                    ("partitionIndex", one.partition.into()),
+                    ("replicas", nodes(&one.replicas)),
+                    ("addingReplicas", nodes(&one.adding_replicas)),
+                    ("removingReplicas", nodes(&one.removing_replicas)),
+                ])
+            })))
         });
     }
 
@@ -268,6 +342,14 @@ fn partition(partition: &PartitionMetadata) -> Value {
 
 fn config(entry: &ConfigEntry) -> Value {
     let value = entry.value.as_deref();
+    let synonyms = entry.synonyms.iter().map(|(name, value, source)| {
+        let value = value.as_deref();
+        Value::Map(vec![
+            ("configName", name.as_str().into()),
+            ("configValue", value.map_or(Value::Null, Into::into)),
+            ("configSource", i32::from(*source).into()),
+        ])
+    });
     Value::Map(vec![
         ("configName", entry.name.as_str().into()),
         ("configValue", value.map_or(Value::Null, Into::into)),
@@ -275,7 +357,7 @@ fn config(entry: &ConfigEntry) -> Value {
         ("isDefault", Value::Bool(entry.source == 5)),
         ("configSource", i32::from(entry.source).into()),
         ("isSensitive", Value::Bool(entry.is_sensitive)),
-        ("configSynonyms", Value::List(Vec::new())),
+        ("configSynonyms", Value::list(synonyms)),
     ])
 }
 

@@ -7,7 +7,7 @@ use crate::{
 };
 use napi::{Status, bindgen_prelude::*, threadsafe_function::*};
 use napi_derive::napi;
-use ottla::{Config, ErrCode, Handle, KafkaError, Role, TopicPartition};
+use ottla::{Config, ErrCode, Handle, KafkaError, Role, Throttle, TopicPartition};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -51,6 +51,16 @@ impl Outlet {
         };
         self.0
             .call(message, ThreadsafeFunctionCallMode::NonBlocking);
+    }
+
+    /// A broker makes the client wait, or no longer.
+    pub fn throttle(&self, throttle: &Throttle) {
+        let value = vec![
+            ("brokerName", throttle.broker_name.as_str().into()),
+            ("brokerId", throttle.broker_id.into()),
+            ("throttleTime", Value::Number(throttle.throttle_ms.into())),
+        ];
+        self.event("throttle", Value::Map(value));
     }
 
     /// Something happened.
@@ -103,6 +113,7 @@ impl NativeClient {
             Role::Producer
         };
         config.set_rebalance_events(is_consumer);
+        config.set_throttle_events(true);
         let lines = outlet.clone();
         config.set_logger(Some(Arc::new(move |line| {
             let entry = vec![

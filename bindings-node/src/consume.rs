@@ -285,6 +285,7 @@ impl Thread {
             Event::ConsumerError { error, .. } | Event::Error(error) => {
                 self.outlet.event("error", (&error).into());
             }
+            Event::Throttle(throttle) => self.outlet.throttle(&throttle),
             _ => {}
         }
         false

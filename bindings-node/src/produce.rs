@@ -18,6 +18,9 @@ use std::{
 /// `acks`, compression and request timeout in ms, which KafkaJS takes with each `send`: for each combination there is a handle.
 pub type LaneKey = (i32, String, u32);
 
+/// In place of a lane's number: the handle that was made for the usual lane, while nothing is sent in it. Administrators send nothing.
+const FIRST: usize = usize::MAX;
+
 /// Numbers in the table for each record.
 const COLUMNS: usize = 6;
 
@@ -76,6 +79,7 @@ impl Producer {
         outlet: Outlet,
         handle: Handle,
     ) -> Self {
+        listen(&handle, &commands, FIRST);
         Self {
             config,
             create_topics,
@@ -190,10 +194,7 @@ impl Producer {
             }
         };
         let index = self.lanes.len();
-        let commands = self.commands.clone();
-        handle.main_queue().set_hook(Some(Arc::new(move || {
-            let _ = commands.send(Command::Deliveries(index));
-        })));
+        listen(&handle, &self.commands, index);
         self.lanes.push(Lane {
             key: key.clone(),
             handle,
@@ -226,10 +227,14 @@ impl Producer {
 
     /// Takes the reports that are there; returns how many records they were about.
     pub fn reports(&mut self, lane: usize) -> usize {
-        let Some(lane) = self.lanes.get(lane) else {
+        let handle = match lane {
+            FIRST => self.first.as_ref(),
+            lane => self.lanes.get(lane).map(|lane| &lane.handle),
+        };
+        let Some(handle) = handle else {
             return 0;
         };
-        let queue = lane.handle.main_queue();
+        let queue = handle.main_queue();
         let mut count = 0;
         while let Some(event) = queue.poll(Duration::ZERO) {
             count += self.event(event);
@@ -246,6 +251,10 @@ impl Producer {
             }
             Event::Error(error) => {
                 self.outlet.event("error", (&error).into());
+                0
+            }
+            Event::Throttle(throttle) => {
+                self.outlet.throttle(&throttle);
                 0
             }
             _ => 0,
@@ -339,12 +348,23 @@ impl Producer {
             });
             handle.main_queue().set_hook(None);
         }
+        if let Some(first) = &self.first {
+            first.main_queue().set_hook(None);
+        }
         let ids: Vec<usize> = self.pending.keys().copied().collect();
         for id in ids {
             let error = KafkaError::new(ErrCode::DESTROY, "the producer was disconnected");
             self.outlet.done(id as u32, Err(error));
         }
     }
+}
+
+/// What comes into the handle's main queue is taken out by the client's thread.
+fn listen(handle: &Handle, commands: &mpsc::Sender<Command>, lane: usize) {
+    let commands = commands.clone();
+    handle.main_queue().set_hook(Some(Arc::new(move || {
+        let _ = commands.send(Command::Deliveries(lane));
+    })));
 }
 
 fn malformed() -> KafkaError {

@@ -1,7 +1,7 @@
 // The administrator's calls, and what a producer is told of its records.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ConfigResourceTypes, KafkaJSError } from 'ottla'
+import { ConfigResourceTypes, ConfigSource, KafkaJSError } from 'ottla'
 import { collect, memory, send, until } from './helpers.mjs'
 
 /** An administrator of a broker in memory of its own. */
@@ -97,10 +97,62 @@ test('records are deleted, and producers are told the truth', async () => {
   assert.deepEqual(await send(kafka, 't', [{ value: 'x' }], { acks: 0 }), [], 'nobody answers without acks')
 })
 
+test('settings are replaced, validated and told with their synonyms', async () => {
+  const { admin } = await administrator()
+  const { TOPIC, BROKER, BROKER_LOGGER } = ConfigResourceTypes
+  await admin.createTopics({ topics: [{ topic: 't', configEntries: [{ name: 'retention.ms', value: '5000' }] }] })
+  const described = async (name, options = {}) => {
+    const asked = [{ type: TOPIC, name: 't', configNames: [name] }]
+    const { resources: [{ configEntries: [entry] }] } = await admin.describeConfigs({ resources: asked, ...options })
+    return entry
+  }
+  const altered = (name, value, options = {}) => admin.alterConfigs({
+    resources: [{ type: TOPIC, name: 't', configEntries: [{ name, value }] }], ...options,
+  })
+  assert.deepEqual(await altered('segment.ms', '70000', { validateOnly: true }), {
+    throttleTime: 0, resources: [{ errorCode: 0, errorMessage: null, resourceName: 't', resourceType: TOPIC }],
+  })
+  assert.equal((await described('segment.ms')).isDefault, true)
+  await altered('segment.ms', '70000')
+  const segment = await described('segment.ms', { includeSynonyms: true })
+  assert.deepEqual([segment.configValue, segment.isDefault], ['70000', false])
+  assert.deepEqual(segment.configSynonyms[0], { configName: 'segment.ms', configValue: '70000', configSource: ConfigSource.TOPIC_CONFIG })
+  assert.deepEqual((await described('segment.ms')).configSynonyms, [])
+  assert.equal((await described('retention.ms')).isDefault, true, 'what is not named goes back to its default')
+  await assert.rejects(altered('segment.ms', 'soon'), { type: 'INVALID_CONFIG' })
+  await assert.rejects(admin.alterConfigs({ resources: [{ type: TOPIC, name: 'none', configEntries: [] }] }), { type: 'UNKNOWN_TOPIC_OR_PARTITION' })
+
+  await admin.alterConfigs({ resources: [{ type: BROKER, name: '', configEntries: [{ name: 'log.retention.ms', value: '123456' }] }] })
+  const { resources: [{ configEntries: [ofAll] }] } = await admin.describeConfigs({
+    resources: [{ type: BROKER, name: '1', configNames: ['log.retention.ms'] }],
+  })
+  assert.deepEqual([ofAll.configValue, ofAll.configSource], ['123456', ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG])
+  await assert.rejects(admin.describeConfigs({ resources: [{ type: BROKER, name: 'one' }] }), /its number/)
+
+  for (const [resources, message] of [
+    [undefined, /Invalid resources array/], [[], /cannot be empty/],
+    [[{ type: BROKER_LOGGER, name: '1', configEntries: [] }], /Invalid resource type 8/],
+    [[{ type: TOPIC, configEntries: [] }], /Invalid resource name/],
+    [[{ type: TOPIC, name: 't' }], /Invalid resource configEntries/],
+    [[{ type: TOPIC, name: 't', configEntries: [{ name: 'a', value: 1 }] }], /Invalid resource config value/],
+  ]) await assert.rejects(admin.alterConfigs({ resources }), { name: 'KafkaJSNonRetriableError', message })
+})
+
+test('no partition moves', async () => {
+  const { admin } = await administrator()
+  await admin.createTopics({ topics: [{ topic: 't', numPartitions: 2 }] })
+  assert.deepEqual(await admin.listPartitionReassignments(), { topics: [] })
+  assert.deepEqual(await admin.listPartitionReassignments({ topics: [{ topic: 't', partitions: [0, 1] }] }), { topics: [] })
+  for (const [topics, message] of [
+    ['t', /Invalid topics array/], [[{ topic: 1, partitions: [] }], /valid string/],
+    [[{ topic: 't', partitions: [0] }, { topic: 't', partitions: [1] }], /multiple entries/],
+    [[{ topic: 't' }], /Invalid partition array/], [[{ topic: 't', partitions: [-1] }], /Invalid partition index/],
+  ]) await assert.rejects(admin.listPartitionReassignments({ topics }), { name: 'KafkaJSNonRetriableError', message })
+})
+
 test('what the broker does not serve says so', async () => {
   const { admin } = await administrator()
-  for (const [name, api] of [['alterConfigs', 33], ['describeAcls', 29], ['createAcls', 30], ['deleteAcls', 31],
-    ['alterPartitionReassignments', 45], ['listPartitionReassignments', 46]]) {
+  for (const [name, api] of [['describeAcls', 29], ['createAcls', 30], ['deleteAcls', 31], ['alterPartitionReassignments', 45]]) {
     await assert.rejects(admin[name]({}), (error) =>
       error instanceof KafkaJSError && error.name === 'KafkaJSNotImplemented' && error.message.includes(`${name} needs`) && error.message.includes(`(${api})`))
   }

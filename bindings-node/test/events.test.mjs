@@ -1,9 +1,11 @@
 // What consumers, producers and admins tell while they work: events, heartbeats, retries, crashes.
 import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { KafkaJSNonRetriableError } from 'ottla'
-import { collect, memory, send, until } from './helpers.mjs'
+import { collect, directory, kafkaAt, memory, send, until } from './helpers.mjs'
 
 /** Notes what a client tells, in order. */
 function listen (client) {
@@ -57,6 +59,29 @@ test('a consumer tells of its life with KafkaJS\'s payloads', async () => {
   })
   assert.deepEqual(told.last('heartbeat'), { groupId: 'g', memberId, groupGenerationId: 1 })
   assert.equal(told.last('connect'), null)
+})
+
+test('a producer beyond its quota tells for how long it waits, and when that is over', async () => {
+  // A quota of the client id `limited`, as the broker keeps it: 10,000 bytes a second.
+  const place = join(directory, 'quota')
+  mkdirSync(place)
+  writeFileSync(join(place, 'ottla-quotas'), 'ottla-quotas 1\nof - =limited\nquota producer_byte_rate 10000\ncrc32c cc0c473f\n')
+  const producer = kafkaAt(`file://${place}`, { clientId: 'limited' }).producer()
+  const told = []
+  producer.on(producer.events.THROTTLE, ({ payload }) => { told.push(payload) })
+  await producer.connect()
+  const started = Date.now()
+  // What ten seconds may have, and a little more: half a second.
+  await producer.send({ topic: 't', messages: [{ value: 'x'.repeat(105_000) }] })
+  await until(() => told.length > 0)
+  const { brokerName, brokerId, throttleTime } = told[0]
+  assert.ok(/^.+:\d+$/.test(brokerName) && brokerId === 1 && throttleTime >= 400 && throttleTime < 1500, JSON.stringify(told[0]))
+  // The next request waits so long. It asks for the new topic, and that answer says that it is over.
+  await producer.send({ topic: 'u', messages: [{ value: 'y' }] })
+  assert.ok(Date.now() - started >= throttleTime, `${Date.now() - started} of ${throttleTime} ms`)
+  await until(() => told.length > 1)
+  assert.equal(told[1].throttleTime, 0)
+  await producer.disconnect()
 })
 
 test('producers and admins tell when they connect and disconnect; a listener can go', async () => {
