@@ -28,7 +28,7 @@ use crate::{
     share_partitions::{ShareGroupSettings, ShareOutput, SharePartitions},
     state_files::KafkaMark,
     telemetry::{Telemetry, Who},
-    topics::{OFFSETS_TOPIC, SHARE_STATE_TOPIC, Topics},
+    topics::{OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, Topics},
     transactions::{TransactionCoordinator, TransactionOutput, markers::Markers, waiting::Waiting},
 };
 
@@ -654,7 +654,8 @@ impl Broker {
         if self.config.durability == Durability::Os {
             return;
         }
-        for (_, partition) in self.partitions.iter_mut() {
+        let mut failed = Vec::new();
+        for (index, partition) in self.partitions.iter_mut() {
             if partition.log.synced_offset() >= partition.log.log_end_offset() {
                 continue;
             }
@@ -662,7 +663,7 @@ impl Broker {
                 Ok(Some(job)) => job.run().map(|()| partition.log.mark_synced(job.up_to)),
                 Ok(None) => Ok(()),
                 Err(_) => {
-                    partition.fail();
+                    failed.push(index);
                     continue;
                 }
             };
@@ -672,9 +673,12 @@ impl Broker {
                 }
                 Err(error) => {
                     partition.log.fail(&error);
-                    partition.fail();
+                    failed.push(index);
                 }
             }
+        }
+        for index in failed {
+            self.fail_partition(index);
         }
     }
 
@@ -682,6 +686,9 @@ impl Broker {
     pub(crate) fn fail_partition(&mut self, index: PartitionIndex) {
         if let Some(partition) = self.partitions.get_mut(index) {
             partition.fail();
+            if partition.topic_name == TRANSACTIONS_TOPIC {
+                self.transactions.log_failed(partition.number);
+            }
             self.abandon_waiters(index, ErrorCode::KAFKA_STORAGE_ERROR);
         }
     }

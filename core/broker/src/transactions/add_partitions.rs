@@ -248,6 +248,7 @@ impl TransactionCoordinator {
         if member.transactional_id.is_empty() {
             return Err(ErrorCode::INVALID_REQUEST);
         }
+        self.check_log(member.transactional_id)?;
         let transaction = self
             .transactions
             .get(member.transactional_id)

@@ -147,6 +147,7 @@ impl TransactionCoordinator {
         if request.transactional_id.is_empty() {
             return Err(ErrorCode::INVALID_REQUEST);
         }
+        self.check_log(&request.transactional_id)?;
         self.transactions
             .get(&request.transactional_id)
             .ok_or(ErrorCode::INVALID_PRODUCER_ID_MAPPING)

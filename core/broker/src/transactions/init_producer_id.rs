@@ -75,6 +75,7 @@ impl TransactionCoordinator {
         if !(1..=self.out.config.max_timeout_ms).contains(&timeout_ms) {
             return Err(ErrorCode::INVALID_TRANSACTION_TIMEOUT);
         }
+        self.check_log(id)?;
         let Some(transaction) = self.transactions.get(id) else {
             // Also one that says it had an id: nothing is left of it, so that nobody can be in its place.
             let begun = Metadata::new(new_id()?, timeout_ms, now.wall_ms);

@@ -33,7 +33,10 @@ pub(crate) mod waiting;
 #[cfg(test)]
 mod whole;
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use ottla_protocol::{ErrorCode, Response, Str};
 use ottla_record::Now;
 
@@ -42,7 +45,10 @@ use self::{
     outbox::{Outbox, Then, Write},
     transaction::{Metadata, Transaction},
 };
-use crate::{context::ReplyTo, groups::CoordinatorRecord};
+use crate::{
+    context::ReplyTo,
+    groups::{CoordinatorRecord, partition_of},
+};
 
 pub(crate) use add_partitions::{AddPart, Admission, Member};
 pub(crate) use transaction::NO_PRODUCER_ID;
@@ -111,6 +117,8 @@ pub(crate) struct TransactionCoordinator {
     next_add: u64,
     /// Some of the log could not be read.
     is_incomplete: bool,
+    /// The partitions of the log that failed. What they say may not be on the disk, and they take no more.
+    failed: BTreeSet<i32>,
     /// When transactions are next looked through for those that take too long; `None` while none is open.
     timeouts_us: Option<u64>,
     /// When transactional ids are next looked through for those that nobody uses; `None` while there are none.
@@ -126,6 +134,7 @@ impl TransactionCoordinator {
             adds: BTreeMap::new(),
             next_add: 0,
             is_incomplete: false,
+            failed: BTreeSet::new(),
             timeouts_us: None,
             expiry_us: None,
         }
@@ -197,6 +206,21 @@ impl TransactionCoordinator {
             false => self.out.moved(id),
         }
         self.start_timers(now);
+    }
+
+    /// A partition of the log failed: a write or a sync of it did, perhaps the one before it was replayed. Until the broker is opened
+    /// anew nothing is decided on what it says, nor answered from it: the transaction coordinator of these ids is gone, as in Kafka.
+    pub(crate) fn log_failed(&mut self, partition: i32) {
+        self.failed.insert(partition);
+    }
+
+    /// NOT_COORDINATOR if the log of a transactional id failed.
+    fn check_log(&self, id: &str) -> Result<(), ErrorCode> {
+        let partition = partition_of(id, self.out.config.partitions);
+        match self.failed.contains(&partition) {
+            true => Err(ErrorCode::NOT_COORDINATOR),
+            false => Ok(()),
+        }
     }
 
     /// All markers of the transaction are committed: it is complete.

@@ -33,11 +33,14 @@ impl TransactionCoordinator {
         self.is_incomplete
     }
 
-    /// All records were replayed: what was decided goes on with its markers, all of them, since nobody knows which were written.
+    /// All records were replayed: what was decided goes on with its markers, all of them, since nobody knows which were written. Not so
+    /// where the log has failed: after a power cut the decision could be another one.
     pub(crate) fn replay_finished(&mut self, now: Now) {
         let ids: Vec<Str> = self.transactions.keys().cloned().collect();
         for id in ids {
-            self.write_markers(&id);
+            if self.check_log(&id).is_ok() {
+                self.write_markers(&id);
+            }
         }
         self.start_timers(now);
     }
@@ -82,6 +85,25 @@ mod tests {
             assert!(c.decisions.is_empty());
             assert_eq!(c.end("x", producer, committed), ErrorCode::NONE);
         }
+    }
+
+    #[test]
+    fn nothing_goes_on_from_a_log_that_failed() {
+        let mut c = Coordinator::new(config());
+        let producer = c.init("x").unwrap();
+        c.add("x", producer, &[0]);
+        c.hold_markers = true;
+        c.end("x", producer, true);
+        c.restart_with(&[0, 1, 2, 3]);
+        assert_eq!(c.state("x"), Some(State::PrepareCommit));
+        assert!(c.decisions.is_empty(), "it may not be on the disk");
+        let gone = ErrorCode::NOT_COORDINATOR;
+        assert_eq!(c.init("x"), Err(gone));
+        assert_eq!(c.init("new"), Err(gone));
+        assert_eq!(c.add("x", producer, &[0]), gone);
+        assert_eq!(c.end("x", producer, true), gone);
+        c.restart();
+        assert_eq!(c.decisions.len(), 1);
     }
 
     #[test]

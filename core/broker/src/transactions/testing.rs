@@ -160,7 +160,13 @@ impl Coordinator {
 
     /// A new coordinator reads what was committed.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same, after these partitions of the log could not be synced.
+    pub fn restart_with(&mut self, failed: &[i32]) {
         self.coordinator = TransactionCoordinator::new(self.coordinator.out.config.clone());
+        failed.iter().for_each(|p| self.coordinator.log_failed(*p));
         self.appends.clear();
         self.decisions.clear();
         self.open.clear();

@@ -24,7 +24,7 @@ impl TransactionCoordinator {
             let present = transaction.present.as_ref()?;
             let ends_ms = present.start_ms.saturating_add(present.timeout_ms.into());
             let is_late = present.state == State::Ongoing && ends_ms < now.wall_ms;
-            (is_late && transaction.pending.is_none())
+            (is_late && transaction.pending.is_none() && self.check_log(id).is_ok())
                 .then(|| (id.clone(), present.timed_out(now.wall_ms)))
         };
         let late: Vec<(Str, Metadata)> = self.transactions.iter().filter_map(timed_out).collect();

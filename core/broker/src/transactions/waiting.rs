@@ -16,7 +16,6 @@ use ottla_record::Now;
 use crate::{
     Broker, api,
     context::{ConnId, Handled, RequestContext},
-    partition::Partition,
 };
 
 /// A request that waits.
@@ -95,9 +94,8 @@ impl Broker {
     fn look_at(&mut self, now: Now, context: &RequestContext, request: Parked) -> Outcome {
         // What a failed log says of a transaction may never have reached the disk: after a power cut the records would be there,
         // and nobody would know what they are part of.
-        let state = self.state_partition(request.transactional_id());
-        if state.is_some_and(Partition::is_failed) {
-            return Outcome::Done(refused(context, request, ErrorCode::NOT_COORDINATOR));
+        if let Err(error) = self.transactions.check_log(request.transactional_id()) {
+            return Outcome::Done(refused(context, request, error));
         }
         match request {
             Parked::Produce(request) => api::produce::proceed(self, now, context, request),

@@ -1141,6 +1141,35 @@ fn a_failed_log_of_the_state_lets_nothing_in() {
 }
 
 #[test]
+fn a_failed_log_of_the_state_answers_for_nothing() {
+    let mut h = with_topic(Durability::Fsync);
+    let p = begun(&mut h, "x");
+    let p = Producer::new("x", false, p.producer);
+    let add = |h: &mut Harness, partition, well| {
+        let id = h.send(3, p.add_request(&[partition]));
+        match well {
+            true => h.sync_all(),
+            false if h.syncs.is_empty() => {}
+            false => h.fail_sync(),
+        }
+        let Some(Response::AddPartitionsToTxn(answer)) = h.take_answer(id) else {
+            panic!("it is answered")
+        };
+        answer.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code
+    };
+    assert_eq!(add(&mut h, 0, true), ErrorCode::NONE);
+    assert_eq!(add(&mut h, 1, false), ErrorCode::NOT_COORDINATOR);
+    // It has the partition already, and needs no record for that.
+    assert_eq!(add(&mut h, 0, false), ErrorCode::NOT_COORDINATOR);
+    let end = h.send(4, p.end_request(true));
+    let Some(Response::EndTxn(answer)) = h.take_answer(end) else {
+        panic!("it is answered")
+    };
+    assert_eq!(answer.error_code, ErrorCode::NOT_COORDINATOR);
+    assert_eq!(state(&h, "x"), "Ongoing");
+}
+
+#[test]
 fn the_topic_of_the_state() {
     let mut h = os();
     assert!(h.broker.topics.by_name(crate::TRANSACTIONS_TOPIC).is_none());
