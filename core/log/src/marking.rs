@@ -2,14 +2,24 @@
 
 use crate::{
     durable_mark::{self, Mark, Sealed},
+    names::DURABLE_MARK,
     partition_log::PartitionLog,
     segment::Segment,
-    storage::{StorageError, Unsynced},
+    storage::{StorageError, Unsynced, join},
 };
 use alloc::vec::Vec;
 
 /// So many entries of segments that are gone are never worth writing the file anew.
 const SPARE_ENTRIES: usize = 8;
+
+/// Whether something is on the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Secured {
+    No,
+    /// It will be with the job that was handed out.
+    WithJob,
+    Yes,
+}
 
 impl PartitionLog {
     /// Writes down that all up to there is durable. Should that fail, the next start has more to read, no more than that.
@@ -28,6 +38,24 @@ impl PartitionLog {
         segment >= 0 && self.files.pinned_below.is_none_or(|end| segment >= end)
     }
 
+    /// What has to be durable, with its name, before a compacted log has a second segment: the file of the mark, be it with one that says
+    /// nothing. So where a power cut leaves a hole, opening can tell that from the holes of a compaction. `None` if nothing has to.
+    pub(crate) fn marks_to_secure(&mut self) -> Option<Unsynced> {
+        if !self.config.compact {
+            return None;
+        }
+        if self.marked.1.is_none() && !self.may_have_holes {
+            let first = self.segments[0].base_offset();
+            self.write_mark(Mark {
+                offset: first,
+                segment: first,
+                position: 0,
+            });
+        }
+        let path = join(&self.dir, DURABLE_MARK);
+        self.marked.1.map(|_| Unsynced::named(path))
+    }
+
     /// A mark beyond the log's end, which was cut, must not speak for what is written there next.
     pub(crate) fn lower_mark(&mut self) -> Result<(), StorageError> {
         match self.marked.1 {
@@ -40,6 +68,8 @@ impl PartitionLog {
     /// is an older mark.
     pub(crate) fn drop_mark(&mut self) -> Result<(), StorageError> {
         self.marked.1 = None;
+        self.secured = Secured::No;
+        self.may_have_holes = self.segments.len() > 1;
         let storage = self.storage.as_ref();
         if let Some(marks) = durable_mark::keep_only(storage, &self.dir, None)? {
             marks.sync(storage)?;

@@ -8,6 +8,7 @@ use crate::{
     epochs::LeaderEpochs,
     error::LogError,
     headers::{cut, whole_batches},
+    marking::Secured,
     names::{LEADER_EPOCHS, SNAPSHOT, damaged_at, file_name, offset_of},
     producer_state::ProducerState,
     segment::Segment,
@@ -40,6 +41,11 @@ pub struct PartitionLog {
     pub(crate) under_way: Option<SyncJob>,
     /// The mark that was written last, and its number.
     pub(crate) marked: (u64, Option<Mark>),
+    /// Whether the file of the mark is on the disk, with some mark.
+    pub(crate) secured: Secured,
+    /// Whether it was opened without a mark and may be a JVM Kafka's, whose compaction leaves holes that nobody says are durable. Until all
+    /// of it is, a mark would condemn them.
+    pub(crate) may_have_holes: bool,
     /// Whether the side files on storage are not those that a close would write.
     pub(crate) unsaved: bool,
     /// Where reads ended lately, since most of them go on there.
@@ -178,6 +184,8 @@ impl PartitionLog {
             },
             under_way: None,
             marked: (0, None),
+            secured: Secured::No,
+            may_have_holes: false,
             unsaved: true,
             read_ends: [ReadEnd::NONE; 4],
             oldest_read_end: 0,
@@ -296,6 +304,13 @@ impl PartitionLog {
         let base = self.active().base_offset();
         self.write_last_txn_index(base)?;
         self.write_snapshot()?;
+        if self.secured != Secured::Yes
+            && let Some(marks) = self.marks_to_secure()
+        {
+            marks.sync(self.storage.as_ref())?;
+            self.storage.sync_dir(&self.dir)?;
+            self.secured = Secured::Yes;
+        }
         self.segments.push(Segment::create(
             self.storage.as_ref(),
             &self.dir,
@@ -501,6 +516,14 @@ impl PartitionLog {
         {
             return Ok(None);
         }
+        if self.secured == Secured::No
+            && self.log_end_offset > self.segments[0].base_offset()
+            && let Some(marks) = self.marks_to_secure()
+        {
+            self.unsynced.files.push(marks);
+            self.unsynced.dir = true;
+            self.secured = Secured::WithJob;
+        }
         let mut files = Vec::with_capacity(1);
         for segment in self.segments.iter_mut().filter(|segment| segment.dirty) {
             files.push(segment.unsynced());
@@ -538,6 +561,9 @@ impl PartitionLog {
     /// or that was handed out before the log was cut, says nothing any more.
     pub fn mark_synced(&mut self, up_to: i64) {
         if let Some(job) = self.under_way.take_if(|job| job.up_to == up_to) {
+            if self.secured == Secured::WithJob {
+                self.secured = Secured::Yes;
+            }
             self.synced_offset = self.synced_offset.max(up_to.min(self.log_end_offset));
             self.write_mark(Mark {
                 offset: up_to,

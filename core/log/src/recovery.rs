@@ -6,6 +6,7 @@ use crate::{
     durable_mark::{DurableMark, Mark},
     epochs::LeaderEpochs,
     error::LogError,
+    marking::Secured,
     names::{INDEX, LEADER_EPOCHS, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, offset_of},
     partition_log::{PartitionLog, ReadEnd, UnsyncedFiles},
     producer_state::ProducerState,
@@ -113,6 +114,7 @@ impl PartitionLog {
                 .get(&mark.segment)
                 .is_some_and(|size| mark.position <= *size)
         });
+        let may_have_holes = marks.mark.is_none() && files.len() > 1;
         // All below is on the disk as it was written, unless the disk has damaged it since.
         let durable = match options.clean {
             true => i64::MAX,
@@ -168,10 +170,11 @@ impl PartitionLog {
             } else if i > 0
                 && base != log_end_offset
                 && base > durable
-                && (!config.compact || mark.is_some())
+                && (!config.compact || marks.mark.is_some_and(|mark| base > mark.offset))
             {
                 // The end of the segment before was lost; what came after it goes too, or there would be a hole. Compaction makes
-                // holes as well, Kafka's also between segments, but below a mark of Ottla's. Without one nothing tells the two apart.
+                // holes as well, Kafka's also between segments, but below a mark of Ottla's. Without one nothing tells the two apart;
+                // so there is one before a compacted log of Ottla's has a second segment.
                 recovery.note_cut(
                     format!("{dir}: nothing from offset {log_end_offset} to {base}"),
                     files.range(base..).map(|(_, size)| size).sum(),
@@ -262,6 +265,8 @@ impl PartitionLog {
             unsynced,
             under_way: None,
             marked: (marks.sequence, marks.mark),
+            secured: Secured::No,
+            may_have_holes,
             read_ends: [ReadEnd::NONE; 4],
             oldest_read_end: 0,
             producers: ProducerState::default(),

@@ -1,9 +1,9 @@
 //! Putting a cleaned segment in the place of those that it was made of, so that a crash at any moment leaves the old ones or
 //! the new one. Kafka's steps and names, with a sync of the directory between any two:
 //!
-//! 0. No durable mark may point into what will be replaced, and all of it must be durable (with `durability=os` it need not be):
-//!    a record goes only once the newer one of its key is on the disk. So must be a snapshot of the producers from behind it: what
-//!    goes can't tell any more which batches of theirs were there.
+//! 0. All that will be replaced must be durable (with `durability=os` it need not be): a record goes only once the newer one of its
+//!    key is on the disk. So must be a snapshot of the producers from behind it: what goes can't tell any more which batches of theirs
+//!    were there. Then the durable mark is moved behind it, unless it is there already, and is durable, too.
 //! 1. The new files are there and durable as `.cleaned`. They are renamed to `.swap`: from here on the new segment counts.
 //! 2. The old segments are renamed to `.deleted`. What follows reads the new one.
 //! 3. The new files get their final names. Before anything else is cleaned these are durable, too: beside a `.cleaned` file a
@@ -12,9 +12,9 @@
 //! [`super::leftovers`] goes on from wherever a crash left it. The groups of one compaction are replaced one after the other,
 //! in the order of their offsets: a tombstone must not go before what it deletes.
 
-use super::{Compaction, Phase};
+use super::{Compaction, Phase, Prepared};
 use crate::{
-    durable_mark,
+    durable_mark::{self, Mark},
     error::LogError,
     names::{
         SNAPSHOT, file_name, offset_of,
@@ -47,12 +47,20 @@ impl PartitionLog {
             return Ok(());
         }
         match &mut compaction.phase {
-            Phase::Offer(segment, group) if !compaction.marks_settled => {
+            Phase::Offer(segment, group) if compaction.prepared != Prepared::Wholly => {
                 let offer = Phase::Offer(segment.take(), core::mem::take(group));
-                let mut unsynced = self.secure_producers(compaction.end)?;
-                unsynced.extend(self.unsynced_below(compaction.end));
-                unsynced.extend(self.settle_marks(compaction.end)?);
-                compaction.marks_settled = true;
+                let mut unsynced = Vec::new();
+                compaction.prepared = match compaction.prepared {
+                    Prepared::Not => {
+                        unsynced.extend(self.secure_producers(compaction.end)?);
+                        unsynced.extend(self.unsynced_below(compaction.end));
+                        Prepared::Durable
+                    }
+                    Prepared::Durable | Prepared::Wholly => {
+                        unsynced.extend(self.move_mark(compaction.end)?);
+                        Prepared::Wholly
+                    }
+                };
                 compaction.phase = Phase::Sync(unsynced, Box::new(offer));
             }
             Phase::Offer(segment, group) => {
@@ -103,14 +111,31 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Sees to it that no durable mark points into a segment below `end`. It does once what is returned is synced: a mark's position
-    /// would mean something else in the segment that takes its place.
-    fn settle_marks(&mut self, end: i64) -> Result<Option<Unsynced>, StorageError> {
+    /// Sees to it that the durable mark doesn't point into a segment below `end`, all of which are durable. It does once what is
+    /// returned is synced: a mark's position would mean something else in the segment that takes its place. But there is one: without
+    /// it nobody could tell the holes that come now from those of a power cut.
+    fn move_mark(&mut self, end: i64) -> Result<Option<Unsynced>, StorageError> {
         let (sequence, mark) = self.marked;
-        let kept = mark.filter(|mark| mark.segment >= end);
-        self.marked = (sequence, kept);
-        let kept = kept.map(|mark| (sequence, mark));
-        durable_mark::keep_only(self.storage.as_ref(), &self.dir, kept)
+        let mut bases = self.segments.iter().map(Segment::base_offset);
+        let moved = bases.find(|base| *base >= end).map(|base| Mark {
+            offset: base,
+            segment: base,
+            position: 0,
+        });
+        let storage = self.storage.as_ref();
+        let kept = match mark.filter(|mark| mark.segment >= end) {
+            Some(kept) => Some((sequence, kept)),
+            None if mark.is_none() && self.may_have_holes => None,
+            None => moved.map(|mark| (sequence + 1, mark)),
+        };
+        if let Some((sequence, mark)) = &kept {
+            durable_mark::write_mark(storage, &self.dir, *sequence, mark)?;
+        }
+        self.marked = (
+            kept.map_or(sequence, |(number, _)| number),
+            kept.map(|(_, mark)| mark),
+        );
+        durable_mark::keep_only(storage, &self.dir, kept)
     }
 
     /// Sees to it that there is a snapshot from `end` or behind it, once what is returned and the side files are synced. A power cut

@@ -76,8 +76,8 @@ pub struct Compaction {
     /// The segments to be cleaned, and behind them those where transactions may end.
     sources: Vec<Source>,
     to_clean: usize,
-    /// Whether no durable mark points into a segment that will be replaced.
-    marks_settled: bool,
+    /// How far the log is prepared for its segments to be replaced.
+    prepared: Prepared,
     /// Whether the log has aborted transactions.
     has_aborted: bool,
     filter: Filter,
@@ -85,6 +85,16 @@ pub struct Compaction {
     /// What is still to be copied, each group into one segment.
     groups: VecDeque<Vec<Source>>,
     done: Compacted,
+}
+
+/// What was done before the first segment is replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prepared {
+    Not,
+    /// All that will be replaced is durable.
+    Durable,
+    /// And the durable mark lies behind it.
+    Wholly,
 }
 
 /// What it is at.

@@ -1,6 +1,8 @@
 //! What there is to clean, whether it is time, and which segments become one.
 
-use super::{Compacted, Compaction, Phase, filter::Filter, offset_map::OffsetMap, source::Source};
+use super::{
+    Compacted, Compaction, Phase, Prepared, filter::Filter, offset_map::OffsetMap, source::Source,
+};
 use crate::{config::LogConfig, error::LogError, partition_log::PartitionLog, segment::Segment};
 use alloc::{collections::VecDeque, vec::Vec};
 use ottla_record::Now;
@@ -168,7 +170,7 @@ impl PartitionLog {
             up_to: cleanable.up_to,
             sources,
             to_clean,
-            marks_settled: false,
+            prepared: Prepared::Not,
             has_aborted: !self.aborted.is_empty(),
             filter: Filter::new(
                 map,

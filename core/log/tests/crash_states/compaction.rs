@@ -427,6 +427,56 @@ fn compaction_of_what_is_not_synced_loses_nothing_that_was() {
     assert!(swaps > 20, "{swaps}");
 }
 
+/// No power cut leaves a hole behind what was synced, though it may take the file of the mark.
+fn leaves_no_hole(disk: &Disk, synced: i64) {
+    let mut cut = 0;
+    for seed in 1..300 {
+        let found = disk.after_power_cut(&mut Random(seed));
+        let mut log = open(found, false, synced).unwrap();
+        let mut due = synced;
+        for (offset, _, _) in read_keyed(&mut log).unwrap() {
+            if offset >= synced {
+                assert_eq!(offset, due, "seed {seed}");
+                due = offset + 1;
+            }
+        }
+        assert_eq!(log.log_end_offset(), due, "seed {seed}");
+        cut += usize::from(due > synced);
+    }
+    assert!(cut > 20, "{cut}");
+}
+
+#[test]
+fn a_power_cut_leaves_no_hole_in_what_was_not_synced() {
+    let disk = Disk::new(u64::MAX, true);
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let mut log = PartitionLog::create(storage, DIR, compacting(), now(0)).unwrap();
+    let mut history = KeyedHistory::default();
+    let mut random = Random(5);
+    let mut fill = |log: &mut PartitionLog, history: &mut KeyedHistory| {
+        let segments = log.segment_count() + 4;
+        while log.segment_count() < segments {
+            append(log, 0, &mut random, history).unwrap();
+        }
+    };
+    fill(&mut log, &mut history);
+    leaves_no_hole(&disk, 0);
+    let mut job = log.sync_targets().unwrap();
+    finish_sync(&mut log, &mut job, &mut history).unwrap();
+    fill(&mut log, &mut history);
+    leaves_no_hole(&disk, history.synced);
+
+    // Nor after a compaction of the segment with the mark, which has to move.
+    let mut job = log.sync_targets().unwrap();
+    finish_sync(&mut log, &mut job, &mut history).unwrap();
+    log.roll(now(0)).unwrap();
+    let cleanable = log.cleanable(None, history.synced, now(0)).unwrap();
+    let done = log.compact_now(&cleanable, 1 << 20, now(0)).unwrap();
+    assert!(done.bytes_after < done.bytes_before, "{done:?}");
+    fill(&mut log, &mut history);
+    leaves_no_hole(&disk, history.synced);
+}
+
 #[test]
 fn the_file_of_the_durable_mark_stays_small() {
     let shrunk: usize = (1..=20)
