@@ -137,6 +137,11 @@ impl World {
 
     pub(super) fn arrive(&mut self, conn: BrokerConn, mut envelope: RequestEnvelope) {
         let now = self.now();
+        if self.broker.is_none() {
+            return;
+        }
+        let actor = self.connections.get(&conn).map(|it| it.actor);
+        self.transactions_arrive(actor, &envelope.request);
         let Some(broker) = &mut self.broker else {
             return;
         };

@@ -74,10 +74,8 @@ struct Producer {
     added_offsets: bool,
     /// A commit may have arrived without an answer, or may still arrive.
     uncertain: bool,
-    /// How many times it asked for its producer id.
-    inits: u64,
-    /// Times that anybody did, when it did.
-    of_all: u64,
+    /// How many times the broker was asked for its producer id, by anybody, up to when it was by this one last.
+    asked: u64,
 }
 
 #[derive(Default)]
@@ -109,7 +107,8 @@ struct Script {
 struct Name {
     text: Str,
     left: u64,
-    inits: u64,
+    /// How many times the broker was asked for its producer id. What counts is when a request arrives, not when it is sent.
+    asked: u64,
     /// The newest producer id and epoch that anybody was given.
     newest: (i64, i16),
 }
@@ -466,7 +465,7 @@ impl World {
             it.names.push(Name {
                 text: format!("x{n}").as_str().into(),
                 left: it.random.between(3, 9),
-                inits: 0,
+                asked: 0,
                 newest: (-1, -1),
             });
         }
@@ -484,6 +483,26 @@ impl World {
         for index in new {
             let delay = self.transactions.random.below(200_000);
             self.script_after(index, delay);
+        }
+    }
+
+    /// The broker is asked by an actor, of which it may not know any more that it is connected.
+    pub(super) fn transactions_arrive(&mut self, actor: Option<usize>, request: &Request) {
+        let Request::InitProducerId(InitProducerIdRequest {
+            transactional_id: Some(id),
+            ..
+        }) = request
+        else {
+            return;
+        };
+        let it = &mut self.transactions;
+        let Some(name) = it.names.iter_mut().find(|name| name.text == *id) else {
+            return;
+        };
+        name.asked += 1;
+        let script = actor.and_then(|actor| it.scripts.get_mut(actor.checked_sub(SCRIPTED)?));
+        if let Some(Does::Produces(p)) = script.map(|script| &mut script.does) {
+            p.asked = name.asked;
         }
     }
 
@@ -597,12 +616,6 @@ impl World {
             return;
         };
         let script = &mut it.scripts[index];
-        if let (Some(Ask::Init), Does::Produces(p)) = (&script.ask, &mut script.does) {
-            let name = &mut it.names[p.name];
-            name.inits += 1;
-            p.inits += 1;
-            p.of_all = name.inits;
-        }
         script.correlation += 1;
         script.waits = true;
         let correlation = script.correlation;
@@ -780,7 +793,7 @@ impl World {
         };
         let since = p.open.map_or(self.now_us, |(_, since)| since);
         let in_time = self.now_us - since < TIMEOUT_MS as u64 * 1000;
-        let alone = p.inits == 1 && it.names[p.name].inits == p.of_all;
+        let alone = it.names[p.name].asked == p.asked;
         let known = [
             ErrorCode::PRODUCER_FENCED,
             ErrorCode::INVALID_PRODUCER_EPOCH,
