@@ -10,13 +10,20 @@ mod transactions;
 
 use crate::session::Session;
 use ottla_protocol::{
-    ApiKey, Records, Request, Response, Str, Uuid,
+    ApiKey, ErrorCode, Records, Request, Response, Str, Uuid,
     messages::{
         create_topics::{CreatableTopic, CreatableTopicConfig},
         *,
     },
 };
 use ottla_record::{BatchBuilder, Compression, FinishOptions};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long what a case needs may take, on a machine with other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One thing to try.
 pub struct Case {
@@ -55,7 +62,22 @@ pub fn cases() -> Vec<Case> {
 
 type Row = (&'static str, ApiKey, fn(&mut Session, i16));
 
-/// Makes a topic, whatever the answer is.
+/// Asks until there is an answer that will do.
+///
+/// # Panics
+/// There is none in time: what a case compares without what it needs says nothing.
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "not in time: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Makes a topic, unless it is there or is refused.
 fn make_topic(s: &mut Session, name: &str, partitions: i32, configs: &[(&str, &str)]) {
     let topic = CreatableTopic {
         name: name.into(),
@@ -75,18 +97,22 @@ fn make_topic(s: &mut Session, name: &str, partitions: i32, configs: &[(&str, &s
         timeout_ms: 10_000,
         ..Default::default()
     };
-    s.prepare(5, Request::CreateTopics(request));
+    let made = s.prepare(5, Request::CreateTopics(request));
+    let is_there =
+        |code: ErrorCode| matches!(code, ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS);
+    if !matches!(made, Some(Response::CreateTopics(answer)) if is_there(answer.topics[0].error_code))
+    {
+        return;
+    }
     // The broker leads its partitions a moment after the controller has answered.
     for partition in 0..partitions {
-        for _ in 0..200 {
-            let latest = list_offsets(name, partition, -1);
-            if let Some(Response::ListOffsets(answer)) = s.prepare(5, latest)
-                && answer.topics[0].partitions[0].error_code.0 == 0
-            {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        until(&format!("partition {partition} of {name}"), || {
+            let latest = s.prepare(5, list_offsets(name, partition, -1));
+            let Some(Response::ListOffsets(answer)) = latest else {
+                return None;
+            };
+            (answer.topics[0].partitions[0].error_code == ErrorCode::NONE).then_some(())
+        });
     }
 }
 
@@ -157,33 +183,46 @@ fn fill(s: &mut Session, topic: &str, partition: i32, records: Records) {
     );
 }
 
+/// A producer's id and epoch.
+fn id_of_producer(s: &mut Session, request: &InitProducerIdRequest) -> (i64, i16) {
+    until("a producer id", || {
+        let answer = s.prepare(4, Request::InitProducerId(request.clone()));
+        match answer {
+            Some(Response::InitProducerId(answer)) if answer.error_code == ErrorCode::NONE => {
+                Some((answer.producer_id, answer.producer_epoch))
+            }
+            _ => None,
+        }
+    })
+}
+
 /// Asks until the coordinator is there: the internal topics are made at the first question.
 fn coordinator(s: &mut Session, key: &str, key_type: i8) {
-    for _ in 0..100 {
+    until(&format!("the coordinator of {key}"), || {
         let request = FindCoordinatorRequest {
             key: key.into(),
             key_type,
             ..Default::default()
         };
         match s.prepare(2, Request::FindCoordinator(request)) {
-            Some(Response::FindCoordinator(answer)) if answer.error_code.0 == 0 => break,
-            _ => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Some(Response::FindCoordinator(answer)) if answer.error_code == ErrorCode::NONE => {
+                Some(())
+            }
+            _ => None,
         }
-    }
+    });
     if key_type == 0 {
         // And until it has loaded.
-        for _ in 0..300 {
+        until(&format!("the group {key}"), || {
             let request = HeartbeatRequest {
                 group_id: key.into(),
                 member_id: "nobody".into(),
                 ..Default::default()
             };
             match s.prepare(3, Request::Heartbeat(request)) {
-                Some(Response::Heartbeat(answer)) if matches!(answer.error_code.0, 14..=16) => {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                }
-                _ => break,
+                Some(Response::Heartbeat(answer)) if matches!(answer.error_code.0, 14..=16) => None,
+                _ => Some(()),
             }
-        }
+        });
     }
 }

@@ -165,16 +165,7 @@ fn init_producer(s: &mut Session) -> (i64, i16) {
         transaction_timeout_ms: 60_000,
         ..Default::default()
     };
-    for _ in 0..100 {
-        if let Some(Response::InitProducerId(answer)) =
-            s.prepare(4, Request::InitProducerId(request.clone()))
-            && answer.error_code.0 == 0
-        {
-            return (answer.producer_id, answer.producer_epoch);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    (-1, -1)
+    id_of_producer(s, &request)
 }
 
 fn idempotent(s: &mut Session, v: i16) {

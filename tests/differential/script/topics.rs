@@ -216,21 +216,15 @@ fn auto_creation(s: &mut Session, v: i16) {
         ..Default::default()
     };
     // The first answer may come before the topic is there; in the end it has the broker's number of partitions.
-    for _ in 0..100 {
-        let answer = s.prepare(v, Request::Metadata(request.clone()));
-        if let Some(Response::Metadata(answer)) = answer
-            && answer.topics[0].error_code.0 == 0
-        {
-            s.note(
-                "made",
-                "partitions",
-                &answer.topics[0].partitions.len().to_string(),
-            );
-            return;
+    let partitions = until("a topic that is made by asking for it", || {
+        match s.prepare(v, Request::Metadata(request.clone())) {
+            Some(Response::Metadata(answer)) if answer.topics[0].error_code == ErrorCode::NONE => {
+                Some(answer.topics[0].partitions.len())
+            }
+            _ => None,
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    s.note("made", "partitions", "never");
+    });
+    s.note("made", "partitions", &partitions.to_string());
 }
 
 fn grow(s: &mut Session, v: i16) {

@@ -25,18 +25,24 @@ fn init(s: &mut Session, id: &str) -> (i64, i16) {
         transaction_timeout_ms: 60_000,
         ..Default::default()
     };
-    for _ in 0..50 {
-        if let Some(Response::InitProducerId(answer)) =
-            s.prepare(4, Request::InitProducerId(request.clone()))
-            && answer.error_code.0 == 0
-        {
-            let id = answer.producer_id;
-            s.call_it(&format!("producer_id: {id},"), "producer_id: <producer>,");
-            return (id, answer.producer_epoch);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    (-1, -1)
+    let (id, epoch) = id_of_producer(s, &request);
+    s.call_it(&format!("producer_id: {id},"), "producer_id: <producer>,");
+    (id, epoch)
+}
+
+/// Until what was decided of a transaction is done.
+fn decided(s: &mut Session, id: &str) {
+    let request = DescribeTransactionsRequest {
+        transactional_ids: vec![id.into()],
+    };
+    until(&format!("the end of {id}"), || {
+        let answer = s.prepare(0, Request::DescribeTransactions(request.clone()));
+        let Some(Response::DescribeTransactions(answer)) = answer else {
+            return None;
+        };
+        let state = &answer.transaction_states[0].transaction_state;
+        (!state.as_str().starts_with("Prepare")).then_some(())
+    });
 }
 
 fn init_each(s: &mut Session, v: i16) {
@@ -92,21 +98,16 @@ fn add(s: &mut Session, id: &str, producer: (i64, i16), topic: &str) {
         v3_and_below_topics: partitions_of(topic, &[0]),
         ..Default::default()
     };
-    for _ in 0..200 {
-        match s.prepare(3, Request::AddPartitionsToTxn(request.clone())) {
-            Some(Response::AddPartitionsToTxn(answer))
-                if answer.results_by_topic_v3_and_below.iter().any(|topic| {
-                    topic
-                        .results_by_partition
-                        .iter()
-                        .any(|p| p.partition_error_code.0 == 51)
-                }) =>
-            {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            _ => return,
-        }
-    }
+    until(&format!("{topic} in the transaction of {id}"), || {
+        let answer = s.prepare(3, Request::AddPartitionsToTxn(request.clone()));
+        let Some(Response::AddPartitionsToTxn(answer)) = answer else {
+            return None;
+        };
+        let topics = &answer.results_by_topic_v3_and_below;
+        let mut partitions = topics.iter().flat_map(|topic| &topic.results_by_partition);
+        let waits = |code| code == ErrorCode::CONCURRENT_TRANSACTIONS;
+        (!partitions.any(|p| waits(p.partition_error_code))).then_some(())
+    });
 }
 
 fn add_partitions(s: &mut Session, v: i16) {
@@ -265,7 +266,7 @@ fn end_each(s: &mut Session, v: i16) {
             v,
             end(&id, producer, committed),
         );
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        decided(s, &id);
         s.ask(
             &format!("again, {committed}"),
             v,
@@ -345,7 +346,7 @@ fn commit_each(s: &mut Session, v: i16) {
     s.ask("not there yet", 7, fetch(false));
     s.ask("not stable yet", 7, fetch(true));
     s.prepare(3, end(&id, (producer_id, producer_epoch), true));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    decided(s, &id);
     s.ask("there", 7, fetch(true));
 }
 
@@ -372,7 +373,7 @@ fn produce_each(s: &mut Session, v: i16) {
     ask(s, "outside of it", producer_epoch, 1, false);
     ask(s, "newer epoch", producer_epoch + 1, 0, true);
     s.prepare(3, end(&id, (producer_id, producer_epoch), false));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    decided(s, &id);
     if v < 12 {
         ask(s, "after the end", producer_epoch, 1, true);
     }
@@ -413,7 +414,7 @@ fn describe(s: &mut Session, v: i16) {
     add(s, "txn-described", producer, "txn-described");
     s.ask("ongoing", v, ask(&["txn-described"]));
     s.prepare(3, end("txn-described", producer, true));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    decided(s, "txn-described");
     s.ask("ended", v, ask(&["txn-described"]));
     s.ask("unknown", v, ask(&["txn-described-unknown"]));
     s.ask("no name", v, ask(&[""]));
@@ -491,7 +492,7 @@ fn producers(s: &mut Session, v: i16) {
     };
     s.ask("open", v, ask("txn-producers", 0));
     s.prepare(3, end("txn-producers", producer, false));
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    decided(s, "txn-producers");
     s.ask("aborted", v, ask("txn-producers", 0));
     s.ask("no such partition", v, ask("txn-producers", 5));
     s.ask("no such topic", v, ask("txn-producers-none", 0));
