@@ -4,9 +4,11 @@ use crate::{Outcome, records::Contents};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -17,12 +19,71 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct Jvm {
     classpath: String,
+    /// What runs classes, from the first one on.
+    runner: Arc<Mutex<Option<Runner>>>,
+}
+
+/// A process that runs main functions one after the other, `ottla.Runner`.
+struct Runner {
+    child: Child,
+    lines: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Runner {
+    fn start(mut command: Command) -> io::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let missing = || io::Error::other("no pipe");
+        Ok(Self {
+            lines: child.stdin.take().ok_or_else(missing)?,
+            answers: BufReader::new(child.stdout.take().ok_or_else(missing)?),
+            child,
+        })
+    }
+
+    /// The exit code, and what was written to standard output and to standard error.
+    fn run(&mut self, words: &[&str]) -> io::Result<(i32, String, String)> {
+        let line = words.join("\t");
+        if line.contains('\n') || line.matches('\t').count() + 1 != words.len() {
+            return Err(io::Error::other("an argument with a tab or an end of line"));
+        }
+        writeln!(self.lines, "{line}")?;
+        let mut head = String::new();
+        self.answers.read_line(&mut head)?;
+        let numbers: Vec<i64> = head
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let [status, out, err] = numbers[..] else {
+            return Err(io::Error::other(format!("it answers {head:?}")));
+        };
+        let mut text = |length: i64| {
+            let mut bytes = vec![0; length as usize];
+            self.answers.read_exact(&mut bytes)?;
+            Ok::<String, io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let (out, err) = (text(out)?, text(err)?);
+        Ok((status as i32, out, err))
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Jvm {
     pub fn from_environment() -> Outcome<Self> {
         match std::env::var("OTTLA_JVM_CLASSPATH") {
-            Ok(classpath) => Ok(Self { classpath }),
+            Ok(classpath) => Ok(Self {
+                classpath,
+                runner: Arc::default(),
+            }),
             Err(_) => Err("OTTLA_JVM_CLASSPATH is missing: run `cargo xtask test jvm`".into()),
         }
     }
@@ -44,19 +105,26 @@ impl Jvm {
 
     /// Runs a class to its end; what it printed on standard output, and on standard error.
     pub fn run(&self, class: &str, args: &[&str]) -> Outcome<(String, String)> {
-        let done = self.command(class).args(args).output();
-        let done = done.map_err(|error| format!("java: {error}"))?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (out, err) = (text(&done.stdout), text(&done.stderr));
-        if done.status.success() {
+        let failed = |error: io::Error| format!("java: {class} {}: {error}", args.join(" "));
+        let mut runner = self.runner.lock().map_err(|error| error.to_string())?;
+        let done = match &mut *runner {
+            Some(runner) => runner,
+            none => none.insert(Runner::start(self.command("ottla.Runner")).map_err(failed)?),
+        }
+        .run(&[&[class], args].concat());
+        let (status, out, err) = done.map_err(|error| {
+            // What comes next begins with another.
+            *runner = None;
+            failed(error)
+        })?;
+        if status == 0 {
             return Ok((out, err));
         }
         let last: Vec<&str> = err.lines().rev().take(30).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
         Err(format!(
-            "{class} {} ended with {}:\n{}",
+            "{class} {} ended with {status}:\n{}",
             args.join(" "),
-            done.status,
             last.join("\n")
         ))
     }

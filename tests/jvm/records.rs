@@ -203,7 +203,7 @@ fn read_all(dir: &Path, isolation: Isolation) -> Outcome<Contents> {
                 while let Some(record) = batch.next() {
                     let record =
                         record.map_err(|(offset, error)| format!("offset {offset}: {error}"))?;
-                    let headers = record.headers.clone();
+                    let headers = record.headers;
                     let headers = headers.map(|header| {
                         format!(
                             "{}={};",

@@ -33,11 +33,20 @@ public final class Peer {
     private static final Duration PATIENCE = Duration.ofSeconds(60);
 
     public static void main(String[] args) throws Exception {
-        if (!args[0].equals("broker")) {
-            endLater();
+        if (args[0].equals("broker")) {
+            broker(args[1]);
+            return;
         }
+        Thread watch = endLater();
+        try {
+            client(args);
+        } finally {
+            watch.interrupt();
+        }
+    }
+
+    private static void client(String[] args) throws Exception {
         switch (args[0]) {
-            case "broker" -> broker(args[1]);
             case "read" -> read(args[1], args[2]);
             case "offsets" -> offsets(args[1], args[2]);
             case "write" -> write(args[1]);
@@ -50,7 +59,7 @@ public final class Peer {
     }
 
     /** A client that hangs is a failure, not a test that never ends. */
-    private static void endLater() {
+    private static Thread endLater() {
         Thread watch = new Thread(() -> {
             try {
                 Thread.sleep(PATIENCE.multipliedBy(2).toMillis());
@@ -62,6 +71,7 @@ public final class Peer {
         });
         watch.setDaemon(true);
         watch.start();
+        return watch;
     }
 
     /** The real broker's main function; it is stopped, as by a signal, when standard input ends. */
