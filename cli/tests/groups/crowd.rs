@@ -109,7 +109,10 @@ impl Crowd {
             for partition in member.owned() {
                 if let Some(other) = owner[*partition as usize].replace(i) {
                     let (one, two) = (self.members[other].identity(), member.identity());
-                    panic!("{}: {partition} {IS_WITH_TWO}: {one:?}, {two:?}", self.group);
+                    panic!(
+                        "{}: {partition} {IS_WITH_TWO}: {one:?}, {two:?}",
+                        self.group
+                    );
                 }
             }
         }
