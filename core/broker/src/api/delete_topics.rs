@@ -1,7 +1,7 @@
 //! DeleteTopics (20), by name and, from version 6 on, by id.
 //!
 //! Serves versions 1 to 6. Departs from Kafka: an internal topic is INVALID_TOPIC_EXCEPTION; the files are removed at once, not after a
-//! minute; with `delete.topic.enable=false` versions 1 and 2 get TOPIC_DELETION_DISABLED as the others do, not INVALID_REQUEST.
+//! minute.
 
 use alloc::{format, string::String, vec::Vec};
 use hashbrown::{HashMap, HashSet};
@@ -25,6 +25,9 @@ use crate::{
 /// From this version on `topics` is used instead of `topic_names`.
 const WITH_IDS: i16 = 6;
 
+/// From this version on the client knows TOPIC_DELETION_DISABLED.
+const WITH_DELETION_DISABLED: i16 = 3;
+
 /// From this version on the client knows THROTTLING_QUOTA_EXCEEDED.
 const STRICT_QUOTA: i16 = 5;
 
@@ -46,6 +49,19 @@ pub(crate) fn handle(
             })
             .collect()
     };
+    if !broker.config.delete_topics {
+        let error_code = match context.api_version >= WITH_DELETION_DISABLED {
+            true => ErrorCode::TOPIC_DELETION_DISABLED,
+            false => ErrorCode::INVALID_REQUEST,
+        };
+        let each = asked.iter();
+        let refused =
+            each.map(|topic| refused(key(topic), error_code, "Topic deletion is disabled.".into()));
+        return Handled::Respond(Response::DeleteTopics(DeleteTopicsResponse {
+            responses: refused.collect(),
+            ..Default::default()
+        }));
+    }
     let mut mutations = Mutations::of(broker, context, STRICT_QUOTA);
     let twice = repeated(asked.iter().map(key));
     let named: HashSet<Uuid> = asked
@@ -144,12 +160,6 @@ fn find(
     asked: &DeleteTopicState,
     mutations: &mut Mutations,
 ) -> Result<TopicIndex, (ErrorCode, String)> {
-    if !broker.config.delete_topics {
-        return Err((
-            ErrorCode::TOPIC_DELETION_DISABLED,
-            "Topic deletion is disabled.".into(),
-        ));
-    }
     let index = match (&asked.name, asked.topic_id.is_zero()) {
         (Some(name), true) => broker.topics.index_by_name(name).ok_or_else(|| {
             (
@@ -240,6 +250,27 @@ mod tests {
         let mut h = h.restart(false);
         assert_eq!(values(&h.fetch("a", 0, 0).records), ["new"]);
         assert_eq!(values(&h.fetch("b", 0, 0).records), ["kept"]);
+    }
+
+    #[test]
+    fn deletion_can_be_disabled() {
+        let mut h = Harness::with(crate::BrokerConfig {
+            durability: Durability::Os,
+            delete_topics: false,
+            ..crate::BrokerConfig::default()
+        });
+        h.create_topic("a", 1, &[]);
+        for (version, refused) in [
+            (1, ErrorCode::INVALID_REQUEST),
+            (2, ErrorCode::INVALID_REQUEST),
+            (3, ErrorCode::TOPIC_DELETION_DISABLED),
+            (5, ErrorCode::TOPIC_DELETION_DISABLED),
+        ] {
+            let told = ask(&mut h, version, by_name("a")).remove(0);
+            let told = (told.name.as_deref(), told.error_code);
+            assert_eq!(told, (Some("a"), refused), "{version}");
+        }
+        assert!(h.broker.topics.by_name("a").is_some());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! ListOffsets (2): the earliest and latest offset, and the first at or after a time.
 //!
-//! Serves versions 1 to 11. Departs from Kafka: the leader epoch that is told is the partition's, also for an offset of an earlier
-//! epoch; a replica id from 0 on counts for nothing, where Kafka tells a follower the log end.
+//! Serves versions 1 to 11. Departs from Kafka: a replica id from 0 on counts for nothing, where Kafka tells a follower the log end.
 
 use hashbrown::HashSet;
 use ottla_protocol::{
@@ -118,35 +117,40 @@ fn look_up(
     } else {
         partition.high_watermark()
     };
-    let leader_epoch = if version >= WITH_LEADER_EPOCH {
-        partition.leader_epoch
-    } else {
-        -1
+    let found = match asked.timestamp {
+        LATEST => Some((-1, end)),
+        EARLIEST => Some((-1, partition.log.log_start_offset())),
+        EARLIEST_LOCAL if version >= 8 => Some((-1, partition.log.log_start_offset())),
+        // There is no remote storage.
+        LATEST_TIERED if version >= 9 => None,
+        EARLIEST_PENDING_UPLOAD if version >= 11 => None,
+        MAX_TIMESTAMP if version >= 7 => partition
+            .log
+            .max_timestamp()
+            .map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?
+            .filter(|(_, offset)| *offset < end),
+        timestamp if timestamp >= 0 => partition
+            .log
+            .offset_for_time(timestamp)
+            .map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?
+            .filter(|(_, offset)| *offset < end),
+        _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
     };
-    let at = |timestamp, offset| Found {
+    let Some((timestamp, offset)) = found else {
+        return Ok(NOTHING);
+    };
+    // That in which the record there was written; at the end, that in which the next one will be.
+    let written = partition.log.epochs().epoch_at(offset);
+    let leader_epoch = match (version >= WITH_LEADER_EPOCH, written) {
+        (false, _) => -1,
+        (true, Some(epoch)) if asked.timestamp != LATEST => epoch,
+        (true, _) => partition.leader_epoch,
+    };
+    Ok(Found {
         timestamp,
         offset,
         leader_epoch,
-    };
-    match asked.timestamp {
-        LATEST => Ok(at(-1, end)),
-        EARLIEST => Ok(at(-1, partition.log.log_start_offset())),
-        EARLIEST_LOCAL if version >= 8 => Ok(at(-1, partition.log.log_start_offset())),
-        // There is no remote storage.
-        LATEST_TIERED if version >= 9 => Ok(NOTHING),
-        EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(NOTHING),
-        MAX_TIMESTAMP if version >= 7 => match partition.log.max_timestamp() {
-            Ok(Some((timestamp, offset))) if offset < end => Ok(at(timestamp, offset)),
-            Ok(_) => Ok(NOTHING),
-            Err(_) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
-        },
-        timestamp if timestamp >= 0 => match partition.log.offset_for_time(timestamp) {
-            Ok(Some((timestamp, offset))) if offset < end => Ok(at(timestamp, offset)),
-            Ok(_) => Ok(NOTHING),
-            Err(_) => Err(ErrorCode::KAFKA_STORAGE_ERROR),
-        },
-        _ => Err(ErrorCode::UNSUPPORTED_VERSION),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -214,6 +218,30 @@ mod tests {
         assert_eq!(found(7, START_MS - 100), (START_MS - 100, 0));
         assert_eq!(found(7, START_MS - 99), (START_MS + 100, 2));
         assert_eq!(found(7, START_MS + 101), (-1, -1));
+    }
+
+    #[test]
+    fn each_offset_is_told_with_the_epoch_in_which_it_was_written() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        assert_eq!(ask(&mut h, 7, 0, EARLIEST).leader_epoch, 0);
+        let record = |timestamp| batch_at(timestamp, None, &["a"], FinishOptions::default());
+        h.produce("t", 0, record(START_MS));
+        let index = h.broker.topics.by_name("t").unwrap().partition(0).unwrap();
+        h.broker.partitions.get_mut(index).unwrap().leader_epoch = 4;
+        assert_eq!(ask(&mut h, 7, 0, LATEST).leader_epoch, 4);
+        h.produce("t", 0, record(START_MS + 1));
+        let mut told = |version, timestamp| {
+            let answer = ask(&mut h, version, 0, timestamp);
+            (answer.offset, answer.leader_epoch)
+        };
+        assert_eq!(told(7, EARLIEST), (0, 0));
+        assert_eq!(told(8, EARLIEST_LOCAL), (0, 0));
+        assert_eq!(told(7, START_MS), (0, 0));
+        assert_eq!(told(7, START_MS + 1), (1, 4));
+        assert_eq!(told(7, MAX_TIMESTAMP), (1, 4));
+        assert_eq!(told(7, LATEST), (2, 4));
+        assert_eq!(told(3, EARLIEST), (0, -1));
     }
 
     #[test]

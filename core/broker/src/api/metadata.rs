@@ -1,7 +1,7 @@
 //! Metadata (3): brokers, topics and their leaders; creates topics that are missing, where that is wanted.
 //!
-//! Serves versions 0 to 13. Departs from Kafka: a topic that is created is in the answer, where Kafka's first one is an error; of the
-//! internal topics only `__consumer_offsets` is created by being asked for; a partition whose log has failed has no leader.
+//! Serves versions 0 to 13. Departs from Kafka: a topic that is created is in the answer, where Kafka's first one is an error; a
+//! partition whose log has failed has no leader.
 
 use alloc::{vec, vec::Vec};
 
@@ -19,7 +19,10 @@ use crate::{
     Broker,
     context::{Handled, RequestContext},
     quotas::Mutations,
-    topics::{OFFSETS_TOPIC, Topic, check_topic_name, is_internal_topic},
+    topics::{
+        OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, Topic, check_topic_name,
+        is_internal_topic,
+    },
 };
 
 /// Bits of the operations that everyone may do where there is no authorizer: READ 3, WRITE 4, CREATE 5, DELETE 6,
@@ -152,11 +155,14 @@ fn create(
     name: &Str,
     mutations: &mut Mutations,
 ) -> Result<(), ErrorCode> {
-    if &**name == OFFSETS_TOPIC {
-        return broker.ensure_offsets_topic(now).map(|_| ());
-    }
-    if is_internal_topic(name) {
-        return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    let ensured = match &**name {
+        OFFSETS_TOPIC => Some(broker.ensure_offsets_topic(now)),
+        TRANSACTIONS_TOPIC => Some(broker.ensure_transactions_topic(now)),
+        SHARE_STATE_TOPIC => Some(broker.ensure_share_state_topic(now)),
+        _ => None,
+    };
+    if let Some(ensured) = ensured {
+        return ensured.map(|_| ());
     }
     if broker.topics.colliding(name).is_some() {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
@@ -329,6 +335,30 @@ mod tests {
             ask(&mut h, 9, of(&["a"], true)).topics[0].error_code,
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         );
+    }
+
+    #[test]
+    fn internal_topics_are_created_with_their_own_settings() {
+        let mut h = Harness::new(Durability::Os);
+        for name in [OFFSETS_TOPIC, TRANSACTIONS_TOPIC, SHARE_STATE_TOPIC] {
+            let unwanted = ask(&mut h, 12, of(&[name], false)).topics.remove(0);
+            let missing = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            assert_eq!((unwanted.error_code, unwanted.is_internal), (missing, true));
+            let made = ask(&mut h, 12, of(&[name], true)).topics.remove(0);
+            assert_eq!((made.error_code, made.is_internal), (ErrorCode::NONE, true));
+            assert_eq!(made.partitions.len(), 4, "{name}");
+            let topic = h.broker.topics.by_name(name).unwrap();
+            let given = topic
+                .configs
+                .iter()
+                .find(|(key, _)| &**key == "segment.bytes");
+            assert_eq!(
+                given.map(|(_, value)| &**value),
+                Some("104857600"),
+                "{name}"
+            );
+        }
+        assert_eq!(h.init_transactions("tx"), (0, 0));
     }
 
     #[test]
