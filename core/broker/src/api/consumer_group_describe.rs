@@ -1,6 +1,6 @@
 //! ConsumerGroupDescribe (69): epochs, members and assignments of groups of the newer protocol (KIP-848).
 //!
-//! Serves versions 0 to 1. As Kafka.
+//! Serves versions 0 to 1. Departs from Kafka: a request in which groups are repeated more than 100 times ends the connection.
 
 use ottla_protocol::{
     ErrorCode, Response,

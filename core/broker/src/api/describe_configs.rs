@@ -3,7 +3,8 @@
 //! Serves versions 1 to 4. Departs from Kafka: the documentation of a setting that has no effect here says so; `min.insync.replicas` is
 //! told as the default, where Kafka 4.1 and newer sets it for the cluster when it formats a directory; `log.retention.hours` that was
 //! given at start keeps what was given as its value when another setting of retention is changed; a BROKER_LOGGER has no entries, since
-//! the log has one level for all.
+//! the log has one level for all; of groups and client metrics those beyond 2,000 are INVALID_REQUEST; a request in which resources are
+//! repeated more than 100 times ends the connection.
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 

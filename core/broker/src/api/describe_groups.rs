@@ -1,6 +1,6 @@
 //! DescribeGroups (15): state, protocol and members of groups.
 //!
-//! Serves versions 0 to 6. As Kafka.
+//! Serves versions 0 to 6. Departs from Kafka: a request in which groups are repeated more than 100 times ends the connection.
 
 use ottla_protocol::{
     ErrorCode, Response,

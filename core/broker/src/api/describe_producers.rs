@@ -1,6 +1,6 @@
 //! DescribeProducers (61): the producers that partitions know, and where their open transactions begin.
 //!
-//! Serves version 0. As Kafka.
+//! Serves version 0. Departs from Kafka: a request in which partitions are repeated more than 100 times ends the connection.
 
 use alloc::format;
 

@@ -1,7 +1,8 @@
 //! DescribeShareGroupOffsets (90): from where share groups read, and how far they are behind.
 //!
 //! Serves versions 0 to 1. Departs from Kafka: the start offset is that of after the last acknowledgement, where Kafka tells the one of
-//! before and counts what was delivered; the lag is also told where nothing was delivered since an alteration.
+//! before and counts what was delivered; the lag is also told where nothing was delivered since an alteration; a request in which
+//! groups are repeated more than 100 times ends the connection.
 
 use alloc::vec::Vec;
 

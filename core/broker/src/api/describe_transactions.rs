@@ -1,6 +1,6 @@
 //! DescribeTransactions (65): what transactional ids have come to.
 //!
-//! Serves version 0. As Kafka.
+//! Serves version 0. Departs from Kafka: a request in which ids are repeated more than 100 times ends the connection.
 
 use ottla_protocol::{
     Response,

@@ -1,6 +1,6 @@
 //! OffsetFetch (9): what a group committed; several groups from version 8 on, topics by id from version 10 on.
 //!
-//! Serves versions 1 to 10. As Kafka.
+//! Serves versions 1 to 10. Departs from Kafka: a request in which groups are repeated more than 100 times ends the connection.
 //!
 //! Only committed offsets are read, so an answer never waits. With `require_stable` (version 7 on) a partition for which an open
 //! transaction holds an offset gets UNSTABLE_OFFSET_COMMIT: the client asks again.

@@ -1,11 +1,18 @@
 //! Produce (0): batches into logs, answered as `acks` says.
 //!
+//! Serves versions 3 to 13. Departs from Kafka: an answer waits, with `durability=fsync`, until the records are on disk; records of a
+//! transaction whose partition is being added, or that come before the transaction ahead is complete, wait for that, where Kafka has
+//! the client try again; a batch that has to be read may decompress to 128 MiB; a quota counts a request when it is worked on, not when
+//! its records are committed.
+//!
+//! Versions 0 to 2 are told and not served, as with Kafka (`advertised_versions`).
+//!
 //! With `acks=1` as with `acks=all` the answer comes when the records may be seen. In Kafka the append does that where there is one
 //! replica; here, with `durability=fsync`, the sync does, which both share. What is acknowledged before is on no disk, and a consumer
 //! of the same program that asks for the end would miss its own records.
 //!
 //! Those of a transaction are let in by the transaction coordinator: from version 12 on (KIP-890) their partition is added to the
-//! transaction by that; before, it must be in it. The request waits where Kafka would have it come again.
+//! transaction by that; before, it must be in it.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 

@@ -1,6 +1,6 @@
 //! ShareGroupDescribe (77): state, epochs and members of share groups.
 //!
-//! Serves version 1. As Kafka.
+//! Serves version 1. Departs from Kafka: a request in which groups are repeated more than 100 times ends the connection.
 
 use ottla_protocol::{
     ErrorCode, Response,
