@@ -96,8 +96,8 @@ fn produce(handle: &Handle, events: &Events, texts: &[&str]) {
     });
 }
 
-/// Lets clients with this id produce so many bytes a second.
-fn limit(handle: &Handle, client_id: &str, bytes_per_second: f64) {
+/// Lets clients with this id produce (or fetch: `key` says it) so many bytes a second.
+fn limit(handle: &Handle, client_id: &str, key: &str, bytes_per_second: f64) {
     let request = AlterClientQuotasRequest {
         entries: vec![RequestEntryData {
             entity: vec![RequestEntityData {
@@ -105,7 +105,7 @@ fn limit(handle: &Handle, client_id: &str, bytes_per_second: f64) {
                 entity_name: Some(client_id.into()),
             }],
             ops: vec![OpData {
-                key: "producer_byte_rate".into(),
+                key: key.into(),
                 value: bytes_per_second,
                 remove: false,
             }],
@@ -137,7 +137,7 @@ fn limited(place: &str, acks: i16) -> (Handle, Arc<Events>) {
     let broker = EmbeddedBroker::open(&Place::Memory(place.into()), of_broker).unwrap();
     let events = Arc::new(Events::default());
     let handle = Handle::new(config, broker, events.clone()).unwrap();
-    limit(&handle, "limited", 10_000.0);
+    limit(&handle, "limited", "producer_byte_rate", 10_000.0);
     (handle, events)
 }
 
@@ -160,6 +160,33 @@ fn a_producer_beyond_its_quota_is_held_up() {
         waited >= Duration::from_millis(told.into()),
         "{waited:?} of {told} ms"
     );
+}
+
+#[test]
+fn a_consumer_beyond_its_quota_waits_and_does_not_ask_meanwhile() {
+    let place = Place::Memory("held-up-consumer".into());
+    let (producer, events) = open(&place, config(Role::Producer));
+    for _ in 0..3 {
+        produce(&producer, &events, &["x".repeat(70_000).as_str()]);
+    }
+    let mut of_consumer = config(Role::Consumer);
+    of_consumer.client_id = "slow".into();
+    of_consumer.fetch_message_max_bytes = 70_000;
+    let (consumer, told) = open(&place, of_consumer);
+    limit(&producer, "slow", "consumer_byte_rate", 20_000.0);
+    let started = Instant::now();
+    consumer
+        .with(|client, now| client.assign(now, &[PartitionOffset::new("t", 0, -2)]))
+        .unwrap()
+        .unwrap();
+    let offsets: Vec<_> = consume(&consumer, 3).iter().map(|(at, _)| *at).collect();
+    assert_eq!(offsets, [0, 1, 2]);
+    // Ten seconds' worth of 200,000 bytes, and 10,000 more.
+    let waits: u32 = throttled(&told).iter().sum();
+    assert!((300..1500).contains(&waits), "{:?}", throttled(&told));
+    assert!(started.elapsed() >= Duration::from_millis(waits.into()));
+    let (asked, _) = consumer.with(|client, _| client.traffic()).unwrap();
+    assert!(asked < 30, "{asked} requests");
 }
 
 #[test]
