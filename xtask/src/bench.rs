@@ -25,8 +25,8 @@ struct Row {
     goal: Option<f64>,
     unit: Unit,
     median: f64,
-    /// The other figure of the same runs: messages per wall-clock second (or per CPU second), the 99th percentile, or how
-    /// many values the bytes are.
+    /// The other figure of the same runs: messages per wall-clock second (or per CPU second), the 99th percentile, how many
+    /// values the bytes are, or what the unit says.
     beside: f64,
 }
 
@@ -36,8 +36,14 @@ enum Unit {
     PerSecond,
     Microseconds,
     GigabytesPerSecond,
-    /// Of the speed at which the same bytes are copied; `beside` is that speed in GB/s.
-    PercentOfCopying,
+    /// Of the speed at which something else is done with the same bytes; `beside` is that speed in GB/s.
+    PercentOf(&'static str),
+    /// As many times as one does; `beside` is how many a second that one does.
+    Times,
+    /// The median; `beside` is the longest.
+    Milliseconds,
+    /// Of memory; `beside` is of how many they are the mean.
+    Bytes,
 }
 
 /// Runs the command.
@@ -86,6 +92,7 @@ pub fn main(args: &[String]) -> Outcome {
     let mut rows = machine(runs);
     rows.extend(large_log(log_gib, &dir.join("log"))?);
     rows.extend(floods(&dir.join("flood"))?);
+    rows.extend(durable_directory(&dir.join("durable"))?);
     let count = millions * 1_000_000;
     let data = dir.join("data");
     let c = |library: Option<&Path>, what: &str, bootstrap: &str, count: usize, extra: &[&str]| {
@@ -373,11 +380,22 @@ fn large_log(gib: u32, dir: &Path) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
     let parts = |field: &str| result[field].as_array().cloned().unwrap_or_default();
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
-    let kb = |part: &Value| number(&part["batch_bytes"]) / 1e3;
+    let size = |part: &Value| match part["batch_bytes"].as_u64() {
+        Some(bytes) if bytes.is_multiple_of(1024) => format!("{} KiB", bytes / 1024),
+        _ => format!("{} kB", number(&part["batch_bytes"]) / 1e3),
+    };
+    let appended = &result["appends"];
+    rows.push(Row {
+        name: "append 1 MiB batches to files".into(),
+        goal: Some(70.0),
+        unit: Unit::PercentOf("CRC + write(2)"),
+        median: number(&appended["append_percent"]),
+        beside: number(&appended["plain_gb_per_s"]),
+    });
     for part in parts("lookups") {
         for (field, what, goal) in [("offset", "offset", 2.0), ("time", "timestamp", 5.0)] {
             rows.push(Row {
-                name: format!("log of {gib} GiB, by {what}, {} kB batches", kb(&part)),
+                name: format!("log of {gib} GiB, by {what}, {} batches", size(&part)),
                 goal: Some(goal),
                 unit: Unit::Microseconds,
                 median: number(&part[field]["p50_us"]),
@@ -387,14 +405,14 @@ fn large_log(gib: u32, dir: &Path) -> Outcome<Vec<Row>> {
     }
     for part in parts("sealed") {
         rows.push(Row {
-            name: format!("read mapped segments, {} kB batches", kb(&part)),
+            name: format!("read mapped segments, {} batches", size(&part)),
             goal: Some(50.0),
-            unit: Unit::PercentOfCopying,
+            unit: Unit::PercentOf("copying"),
             median: number(&part["read_percent"]),
             beside: number(&part["copy_gb_per_s"]),
         });
     }
-    if rows.len() != 6 {
+    if rows.len() != 10 {
         return Err("log_speed printed other figures than were expected".into());
     }
     Ok(rows)
@@ -427,6 +445,56 @@ fn floods(dir: &Path) -> Outcome<Vec<Row>> {
         8 => Ok(floods.iter().map(row).collect()),
         _ => Err("flood_speed printed other figures than were expected".into()),
     }
+}
+
+/// What opening a durable directory takes, what an open partition costs, and what sharing syncs is worth
+/// (`core/ottla/examples/durable_speed.rs`).
+fn durable_directory(dir: &Path) -> Outcome<Vec<Row>> {
+    step("a durable directory");
+    let result = result_of(
+        cargo()
+            .args(["run", "--release", "-q", "-p", "ottla"])
+            .args(["--example", "durable_speed", "--"])
+            .arg(dir),
+    )?;
+    let of = |field: &str| result[field].as_f64().unwrap_or(f64::NAN);
+    let row = |name: &str, goal, unit, median, beside| Row {
+        name: name.into(),
+        goal: Some(goal),
+        unit,
+        median,
+        beside,
+    };
+    Ok(vec![
+        row(
+            "clean open of 1,000 partitions",
+            200.0,
+            Unit::Milliseconds,
+            of("clean_ms"),
+            of("longest_clean_ms"),
+        ),
+        row(
+            "open of 1 GiB after a death",
+            1000.0,
+            Unit::Milliseconds,
+            of("unclean_ms"),
+            of("longest_unclean_ms"),
+        ),
+        row(
+            "memory of an idle open partition",
+            2048.0,
+            Unit::Bytes,
+            of("partition_bytes"),
+            of("partitions"),
+        ),
+        row(
+            "16 producers, file: (fsync)",
+            8.0,
+            Unit::Times,
+            of("sixteen_per_s") / of("one_per_s"),
+            of("one_per_s"),
+        ),
+    ])
 }
 
 /// Runs it several times, each with an empty data directory.
@@ -493,20 +561,26 @@ impl Row {
 
     fn reached(&self) -> Option<bool> {
         let goal = self.goal?;
-        Some(if self.unit == Unit::Microseconds {
-            self.median < goal
-        } else {
-            self.median >= goal
+        Some(match self.unit {
+            Unit::Microseconds | Unit::Milliseconds | Unit::Bytes => self.median < goal,
+            _ => self.median >= goal,
         })
     }
 
     fn json(&self) -> Value {
+        let percent_of;
         let (unit, beside) = match self.unit {
             Unit::PerCpuSecond => ("messages per CPU second", "messages per second"),
             Unit::PerSecond => ("messages per second", "messages per CPU second"),
             Unit::Microseconds => ("microseconds, p50", "microseconds, p99"),
             Unit::GigabytesPerSecond => ("GB/s", "values per second"),
-            Unit::PercentOfCopying => ("percent of copying", "GB/s, copying"),
+            Unit::PercentOf(what) => {
+                percent_of = format!("percent of {what}");
+                (&*percent_of, "GB/s of that")
+            }
+            Unit::Times => ("times one", "of one, per second"),
+            Unit::Milliseconds => ("milliseconds, median", "milliseconds, longest"),
+            Unit::Bytes => ("bytes", "of so many"),
         };
         let mut value = json!({"name": self.name.trim(), "unit": unit, "median": self.median});
         value[beside] = json!(self.beside);
@@ -550,11 +624,29 @@ fn print(rows: &[Row], runs: usize) {
                 format!("{} values/s", millions(row.beside)),
                 None,
             ),
-            Unit::PercentOfCopying => (
+            Unit::PercentOf(what) => (
                 format!("{:.0} %", row.median),
-                "of copying",
+                what,
                 format!("{:.1} GB/s", row.beside),
                 row.goal.map(|goal| format!("{goal:.0} %")),
+            ),
+            Unit::Times => (
+                format!("{:.1}", row.median),
+                "times one",
+                format!("one: {:.0}/s", row.beside),
+                row.goal.map(|goal| format!("{goal:.0}")),
+            ),
+            Unit::Milliseconds => (
+                format!("{:.0} ms", row.median),
+                "",
+                format!("longest {:.0} ms", row.beside),
+                row.goal.map(|goal| format!("{goal:.0} ms")),
+            ),
+            Unit::Bytes => (
+                format!("{:.0}", row.median),
+                "bytes",
+                format!("of {:.0}", row.beside),
+                row.goal.map(|goal| format!("{goal:.0}")),
             ),
         };
         let mark = match row.reached() {

@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p ottla-driver --example log_speed [--log-gib N] [DIR]`
 //!
-//! With `--log-gib N` only look-ups and reads in a log of N GiB are measured; the last line has the figures as JSON.
+//! With `--log-gib N` only appends of 1 MiB, and look-ups and reads in a log of N GiB are measured; the last line has the figures
+//! as JSON.
 
 use bytes::Bytes;
 use ottla_driver::FileStorage;
@@ -67,7 +68,8 @@ fn fill(log: &mut PartitionLog, batch: &(Bytes, BatchHeader), count: usize) -> D
     start.elapsed()
 }
 
-fn appends(dir: &std::path::Path, size: usize) {
+/// Batches of `size` bytes are appended; as JSON.
+fn appends(dir: &std::path::Path, size: usize) -> String {
     let batch = batch(size, 0);
     let bytes = batch.0.len();
     let count = TOTAL / bytes;
@@ -132,6 +134,11 @@ fn appends(dir: &std::path::Path, size: usize) {
         gb_per_s(count * bytes, logged),
         100.0 * plain.as_secs_f64() / logged.as_secs_f64()
     );
+    format!(
+        "{{\"batch_bytes\":{bytes},\"plain_gb_per_s\":{},\"append_percent\":{}}}",
+        gb_per_s(count * bytes, plain),
+        100.0 * plain.as_secs_f64() / logged.as_secs_f64()
+    )
 }
 
 /// Reads the whole log as a consumer does, 1 MiB at a time, adding up a word of every cache line.
@@ -400,14 +407,16 @@ fn sealed_reads(log: &mut PartitionLog, part: &Part, part_bytes: u64) -> String 
     )
 }
 
-/// A log of so many GiB, four fifths of it batches of 100 kB and then batches of 1 kB, in segments of the default size.
-fn large_log(dir: &std::path::Path, gib: u64) {
+/// A log of so many GiB, three fifths of it batches of 100 kB, then batches of 16 KiB (Kafka's `batch.size`) and of 1 kB, in
+/// segments of the default size. `appended` are the figures of appends.
+fn large_log(dir: &std::path::Path, gib: u64, appended: &str) {
     let mut log = log_in(Arc::new(FileStorage::new(dir)));
-    let (most, all) = ((gib << 30) / 5 * 4, gib << 30);
+    let fifth = (gib << 30) / 5;
     let start = Instant::now();
     let parts = [
-        (fill_part(&mut log, 100_000, most), most),
-        (fill_part(&mut log, 1_000, all), all - most),
+        (fill_part(&mut log, 100_000, 3 * fifth), 3 * fifth),
+        (fill_part(&mut log, 16 << 10, 4 * fifth), fifth),
+        (fill_part(&mut log, 1_000, 5 * fifth), fifth),
     ];
     println!(
         "\na log of {gib} GiB, {} segments, written in {:.1} s",
@@ -424,7 +433,7 @@ fn large_log(dir: &std::path::Path, gib: u64) {
         .map(|(part, bytes)| sealed_reads(&mut log, part, *bytes))
         .collect();
     println!(
-        "{{\"gib\":{gib},\"lookups\":[{}],\"sealed\":[{}]}}",
+        "{{\"gib\":{gib},\"appends\":{appended},\"lookups\":[{}],\"sealed\":[{}]}}",
         lookups.join(","),
         reads.join(",")
     );
@@ -446,16 +455,18 @@ fn main() {
     });
     std::fs::create_dir_all(&dir).expect("the directory can be made");
     if let Some(gib) = gib {
-        large_log(&dir, gib);
+        let appended = appends(&dir, 1 << 20);
+        large_log(&dir, gib, &appended);
     } else {
-        for size in [1 << 20, 100_000, 16_000, 1_000] {
+        let appended = appends(&dir, 1 << 20);
+        for size in [100_000, 16_000, 1_000] {
             appends(&dir, size);
         }
         for size in [100_000, 1_000] {
             reads("memory", Arc::new(MemoryStorage::new()), size);
             reads("files", Arc::new(FileStorage::new(&dir)), size);
         }
-        large_log(&dir, 1);
+        large_log(&dir, 1, &appended);
     }
     std::fs::remove_dir_all(dir.join("t-0")).expect("removed");
     // Somebody else's directory may hold more.

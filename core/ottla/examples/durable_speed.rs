@@ -1,7 +1,8 @@
 //! How long a durable directory takes to open, and what sharing syncs is worth.
 //!
 //! `cargo run --release -p ottla --example durable_speed [DIR]`: a clean open of 1,000 partitions; an open of 1 GiB after the
-//! process that wrote it died; acknowledged records per second of one producer and of sixteen with `durability=fsync`.
+//! process that wrote it died; acknowledged records per second of one producer and of sixteen with `durability=fsync`. The last line
+//! has the figures as JSON.
 
 use ottla::{Admin, Broker, Config, NewRecord, NewTopic, Producer};
 use std::{
@@ -38,36 +39,40 @@ fn resident_bytes() -> usize {
     pages.unwrap_or(0) * 4096
 }
 
-fn clean_open(dir: &Path) -> Outcome<()> {
+/// Makes the partitions.
+fn filler(dir: &Path) -> Outcome<()> {
     let address = format!("file://{}", dir.join("clean").display());
-    if std::env::var_os(FILLER).is_some() {
-        let broker = Broker::open(&address)?;
-        let config = Config::new().with("bootstrap.servers", &address)?;
-        let admin = Admin::new(config.clone())?;
-        let topic = NewTopic {
-            name: "many".into(),
-            num_partitions: PARTITIONS,
-            replication_factor: -1,
-            config: Vec::new(),
-            replica_assignments: Vec::new(),
-        };
-        for result in admin.create_topics(&[topic], false, WAIT)? {
-            result?;
-        }
-        let producer = Producer::new(config)?;
-        for partition in 0..PARTITIONS {
-            for _ in 0..10 {
-                producer.send(
-                    NewRecord::to("many")
-                        .partition(partition)
-                        .value(&[b'v'; 100]),
-                )?;
-            }
-        }
-        producer.flush(WAIT)?;
-        drop((producer, admin, broker));
-        return Ok(());
+    let broker = Broker::open(&address)?;
+    let config = Config::new().with("bootstrap.servers", &address)?;
+    let admin = Admin::new(config.clone())?;
+    let topic = NewTopic {
+        name: "many".into(),
+        num_partitions: PARTITIONS,
+        replication_factor: -1,
+        config: Vec::new(),
+        replica_assignments: Vec::new(),
+    };
+    for result in admin.create_topics(&[topic], false, WAIT)? {
+        result?;
     }
+    let producer = Producer::new(config)?;
+    for partition in 0..PARTITIONS {
+        for _ in 0..10 {
+            producer.send(
+                NewRecord::to("many")
+                    .partition(partition)
+                    .value(&[b'v'; 100]),
+            )?;
+        }
+    }
+    producer.flush(WAIT)?;
+    drop((producer, admin, broker));
+    Ok(())
+}
+
+/// Bytes of memory of an open partition, and milliseconds that the open of all of them took: the median, and the longest.
+fn clean_open(dir: &Path) -> Outcome<(usize, f64, f64)> {
+    let address = format!("file://{}", dir.join("clean").display());
     // In another process, so that this one's memory tells what an open directory costs.
     let filled = Command::new(std::env::current_exe()?)
         .arg(dir)
@@ -97,7 +102,8 @@ fn clean_open(dir: &Path) -> Outcome<()> {
         "clean open of {PARTITIONS} partitions     {:8.1} ms",
         times[2].as_secs_f64() * 1e3
     );
-    Ok(())
+    let [ms, longest_ms] = [times[2], times[4]].map(|time| time.as_secs_f64() * 1e3);
+    Ok((grown[0] / PARTITIONS as usize, ms, longest_ms))
 }
 
 /// Writes, and dies.
@@ -120,7 +126,9 @@ fn victim(dir: &Path) -> Outcome<()> {
     std::process::abort()
 }
 
-fn unclean_open(dir: &Path) -> Outcome<()> {
+/// Milliseconds that the open took: the median, and the longest.
+fn unclean_open(dir: &Path) -> Outcome<(f64, f64)> {
+    let mut times = Vec::new();
     for round in 0..3 {
         let dir = dir.join(format!("unclean-{round}"));
         let died = Command::new(std::env::current_exe()?)
@@ -135,10 +143,12 @@ fn unclean_open(dir: &Path) -> Outcome<()> {
             "open of 1 GiB after a death        {:8.1} ms",
             time.as_secs_f64() * 1e3
         );
+        times.push(time.as_secs_f64() * 1e3);
         drop(broker);
         std::fs::remove_dir_all(dir)?;
     }
-    Ok(())
+    times.sort_by(f64::total_cmp);
+    Ok((times[1], times[2]))
 }
 
 fn acknowledged_per_second(address: &str, producers: usize) -> Outcome<f64> {
@@ -168,7 +178,8 @@ fn acknowledged_per_second(address: &str, producers: usize) -> Outcome<f64> {
     Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
-fn shared_syncs(dir: &Path) -> Outcome<()> {
+/// Acknowledged per second, of one producer and of sixteen.
+fn shared_syncs(dir: &Path) -> Outcome<(f64, f64)> {
     let address = format!("file://{}", dir.join("shared").display());
     let _broker = Broker::open(&address)?;
     let one = acknowledged_per_second(&address, 1)?;
@@ -178,7 +189,7 @@ fn shared_syncs(dir: &Path) -> Outcome<()> {
         "acknowledged, sixteen producers    {sixteen:8.0} /s, {:.1} times",
         sixteen / one
     );
-    Ok(())
+    Ok((one, sixteen))
 }
 
 fn main() -> Outcome<()> {
@@ -191,11 +202,20 @@ fn main() -> Outcome<()> {
     );
     std::fs::create_dir_all(&dir)?;
     if std::env::var_os(FILLER).is_some() {
-        return clean_open(&dir);
+        return filler(&dir);
     }
-    let result = clean_open(&dir)
-        .and_then(|()| unclean_open(&dir))
-        .and_then(|()| shared_syncs(&dir));
+    let result = measure(&dir);
     std::fs::remove_dir_all(&dir)?;
     result
+}
+
+fn measure(dir: &Path) -> Outcome<()> {
+    let (bytes, clean_ms, longest_clean_ms) = clean_open(dir)?;
+    let (unclean_ms, longest_unclean_ms) = unclean_open(dir)?;
+    let (one, sixteen) = shared_syncs(dir)?;
+    println!(
+        "{{\"partitions\":{PARTITIONS},\"partition_bytes\":{bytes},\"clean_ms\":{clean_ms},\"longest_clean_ms\":{longest_clean_ms},\
+         \"unclean_ms\":{unclean_ms},\"longest_unclean_ms\":{longest_unclean_ms},\"one_per_s\":{one},\"sixteen_per_s\":{sixteen}}}"
+    );
+    Ok(())
 }
