@@ -147,7 +147,7 @@ impl Partition {
         let header = *valid.batch.header();
         if header.attributes.is_transactional() {
             if !produce.is_transactional {
-                return Err(Refusal::new(
+                return Err(Refusal::early(
                     ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
                     "the batch is part of a transaction, but the request names no transactional id",
                 ));

@@ -111,6 +111,23 @@ pub struct BrokerConfig {
     pub transactions: TransactionConfig,
 }
 
+/// The setting of the memory that compaction knows keys by.
+pub(crate) const DEDUPE_BUFFER: &str = "log.cleaner.dedupe.buffer.size";
+
+impl BrokerConfig {
+    /// Kafka's bound of [`DEDUPE_BUFFER`], which is shared by `log.cleaner.threads`, of which there are `threads`. The error says what
+    /// is wrong.
+    pub(crate) fn check_dedupe_buffer(&self, threads: Option<&str>) -> Result<(), String> {
+        let threads = threads.and_then(|threads| threads.parse::<usize>().ok());
+        match self.cleaner.dedupe_buffer_bytes / threads.unwrap_or(1).max(1) > 1 << 20 {
+            true => Ok(()),
+            false => Err(String::from(
+                "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
+            )),
+        }
+    }
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {

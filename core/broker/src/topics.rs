@@ -597,7 +597,7 @@ impl Broker {
         }
         let mut results = Vec::with_capacity(opened.len());
         let mut any_failed = false;
-        for ((index, _), opened) in additions.iter().zip(opened) {
+        for ((index, count), opened) in additions.iter().zip(opened) {
             results.push(match opened {
                 Ok(partitions) => {
                     for partition in partitions {
@@ -611,12 +611,20 @@ impl Broker {
                     Ok(())
                 }
                 Err(error) => {
-                    // A topic that is being created goes altogether; see there.
-                    let has_others = self
-                        .topics
-                        .get(*index)
-                        .is_some_and(|topic| !topic.partitions.is_empty());
-                    any_failed |= has_others;
+                    // A topic that is being created goes altogether; see there. Of one that grows the new directories go, or they would
+                    // be in the way of a later topic of its name.
+                    if let Some(topic) = self.topics.get(*index)
+                        && !topic.partitions.is_empty()
+                    {
+                        any_failed = true;
+                        let old = topic.partitions.len() as i32;
+                        for number in old..old + count {
+                            let dir = partition_dir(&topic.name, number);
+                            if self.storage.exists(&dir).unwrap_or(false) {
+                                let _ = self.storage.remove_dir(&dir);
+                            }
+                        }
+                    }
                     Err(error)
                 }
             });
@@ -682,9 +690,11 @@ impl Broker {
     }
 
     fn write_stored(&self, stored: &[StoredTopic]) -> Result<(), BrokerError> {
+        // Those that are begun and not made yet are not in it: they have no partitions.
+        let made = stored.iter().filter(|topic| topic.partitions > 0);
         let registry = Registry {
             kafka: self.kafka,
-            topics: stored.to_vec(),
+            topics: made.cloned().collect(),
         };
         Ok(state_files::write_text(
             &*self.storage,

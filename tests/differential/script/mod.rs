@@ -2,9 +2,11 @@
 
 mod admin;
 mod configs;
+mod edges;
 mod groups;
 mod offsets;
 mod records;
+mod shares;
 mod topics;
 mod transactions;
 
@@ -53,6 +55,8 @@ pub fn cases() -> Vec<Case> {
         configs::CASES,
         transactions::CASES,
         admin::CASES,
+        shares::CASES,
+        edges::CASES,
     ]
     .into_iter()
     .flatten()

@@ -6,6 +6,7 @@
 
 use alloc::{format, vec::Vec};
 
+use hashbrown::HashSet;
 use ottla_protocol::{
     ErrorCode, Response, Str,
     messages::alter_client_quotas::{
@@ -15,6 +16,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::repeated;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -34,8 +36,22 @@ pub(crate) fn handle(
 ) -> Handled {
     // All of it is written at once, however many entries there are.
     let mut changed = broker.quotas.stored().clone();
-    let entries = request.entries.into_iter().map(|entry| {
-        let (error_code, error_message) = match alter(&mut changed, &entry) {
+    let twice = repeated(request.entries.iter().map(key));
+    // What is there twice is refused once.
+    let mut told = HashSet::new();
+    let once = |entry: &RequestEntryData| {
+        let key = key(entry);
+        !twice.contains(&key) || told.insert(key)
+    };
+    let entries = request.entries.into_iter().filter(once).map(|entry| {
+        let altered = match twice.contains(&key(&entry)) {
+            true => Err((
+                ErrorCode::INVALID_REQUEST,
+                Str::from_static("An entity may be there once."),
+            )),
+            false => alter(&mut changed, &entry),
+        };
+        let (error_code, error_message) = match altered {
             Ok(()) => (ErrorCode::NONE, None),
             Err((code, message)) => (code, Some(message)),
         };
@@ -69,10 +85,23 @@ pub(crate) fn handle(
     }))
 }
 
+/// The entity as it stands in the request, its parts in an order that is always the same.
+fn key(entry: &RequestEntryData) -> Vec<(Str, Option<Str>)> {
+    let parts = entry.entity.iter();
+    let mut parts: Vec<_> = parts
+        .map(|part| (part.entity_type.clone(), part.entity_name.clone()))
+        .collect();
+    parts.sort_unstable();
+    parts
+}
+
 fn alter(changed: &mut StoredQuotas, entry: &RequestEntryData) -> Result<(), Refusal> {
     let parts = entry.entity.iter();
     let entity = Entity::named(parts.map(|part| (&part.entity_type, &part.entity_name)))?;
     let of_address = entity.is_address();
+    if !repeated(entry.ops.iter().map(|op| op.key.clone())).is_empty() {
+        return Err(invalid("A key may be there once.".into()));
+    }
     let mut ops = entry.ops.iter();
     ops.try_for_each(|op| check(of_address, op))?;
     let values = entry.ops.iter();
@@ -85,6 +114,10 @@ fn alter(changed: &mut StoredQuotas, entry: &RequestEntryData) -> Result<(), Ref
 
 fn check(of_address: bool, op: &OpData) -> Result<(), Refusal> {
     let key = &op.key;
+    if op.remove {
+        // Also of a key that nobody knows.
+        return Ok(());
+    }
     // The most that its type holds, if it is a whole number, and the type's name.
     let whole = match (&**key, of_address) {
         (PRODUCER_BYTE_RATE | CONSUMER_BYTE_RATE, false) => Some((i64::MAX as f64, "a LONG")),
@@ -92,9 +125,6 @@ fn check(of_address: bool, op: &OpData) -> Result<(), Refusal> {
         (CONNECTION_CREATION_RATE, true) => Some((i32::MAX.into(), "an INT")),
         _ => return Err(invalid(format!("Invalid configuration key {key}"))),
     };
-    if op.remove {
-        return Ok(());
-    }
     if op.value.is_nan() || op.value <= 0.0 {
         return Err(invalid(format!("Quota {key} must be greater than 0")));
     }
@@ -172,7 +202,6 @@ pub(crate) mod tests {
         let rate = [("producer_byte_rate", Some(1.0))];
         for ops in [
             [("no_such_rate", Some(1.0))],
-            [("no_such_rate", None)],
             [("connection_creation_rate", Some(1.0))],
             [("consumer_byte_rate", Some(-1.0))],
             [("consumer_byte_rate", Some(0.0))],

@@ -5,6 +5,8 @@
 use ottla_protocol::messages::delete_groups::DeleteGroupsRequest;
 use ottla_record::Now;
 
+use hashbrown::HashSet;
+
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -16,9 +18,12 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: DeleteGroupsRequest,
 ) -> Handled {
+    // What is named twice is deleted, and told, once.
+    let mut named = HashSet::new();
     let (shared, groups_names): (alloc::vec::Vec<_>, _) = request
         .groups_names
         .into_iter()
+        .filter(|id| named.insert(id.clone()))
         .partition(|id| broker.share_groups.contains(id));
     let others = DeleteGroupsRequest {
         groups_names,

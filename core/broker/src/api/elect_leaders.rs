@@ -7,6 +7,7 @@ use ottla_protocol::{
     ErrorCode, Response, Str,
     messages::elect_leaders::{
         ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+        TopicPartitions,
     },
 };
 use ottla_record::Now;
@@ -26,7 +27,15 @@ pub(crate) fn handle(
     request: ElectLeadersRequest,
 ) -> Handled {
     let known_type = TYPES.contains(&request.election_type);
-    let topics = request.topic_partitions.unwrap_or_default();
+    // Of all partitions those are told whose leader changes: none.
+    let topics = request.topic_partitions.unwrap_or_else(|| {
+        let all = broker.topics.iter();
+        all.map(|topic| TopicPartitions {
+            topic: topic.name.clone(),
+            ..Default::default()
+        })
+        .collect()
+    });
     let results = topics
         .into_iter()
         .map(|topic| {
@@ -76,7 +85,7 @@ pub(crate) fn handle(
 mod tests {
     use super::*;
     use crate::{Durability, testing::Harness};
-    use ottla_protocol::{Request, messages::elect_leaders::TopicPartitions};
+    use ottla_protocol::Request;
     use std::vec;
 
     #[test]

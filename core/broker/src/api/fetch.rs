@@ -1,9 +1,8 @@
 //! Fetch (1): records, as slices of the log; a long poll that is woken by appends; fetch sessions.
 //!
 //! Serves versions 4 to 18. Departs from Kafka: only whole batches are sent, where Kafka may cut the last one off in the middle; a
-//! batch that is damaged is passed over; a replica id from 0 on is NOT_LEADER_OR_FOLLOWER, as there is one replica, and
-//! `last_fetched_epoch`, which only replicas send, is not looked at; a client whose quota is too small for a batch gets it when it
-//! fetched nothing for as long as quotas look back.
+//! batch that is damaged is passed over; a replica id from 0 on is NOT_LEADER_OR_FOLLOWER, as there is one replica; a client whose
+//! quota is too small for a batch gets it when it fetched nothing for as long as quotas look back.
 
 use alloc::{vec, vec::Vec};
 
@@ -11,12 +10,13 @@ use ottla_log::LogError;
 use ottla_protocol::{
     ErrorCode, Records, Response, Str, Uuid,
     messages::fetch::{
-        AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
-        PartitionData,
+        AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse,
+        FetchableTopicResponse, PartitionData,
     },
 };
 use ottla_record::Now;
 
+use super::offset_for_leader_epoch::{UNDEFINED, end_of_epoch};
 use crate::{
     Broker,
     context::{Handled, ReplyTo, RequestContext},
@@ -129,7 +129,7 @@ pub(crate) fn handle(
 
     let read = read_all(broker, &plan);
     let missing_bytes = i64::from(request.min_bytes.min(max_bytes)) - read.bytes as i64;
-    if missing_bytes <= 0 || read.any_error || request.max_wait_ms <= 0 || plan.targets.is_empty() {
+    if missing_bytes <= 0 || read.is_urgent || request.max_wait_ms <= 0 || plan.targets.is_empty() {
         return Handled::Respond(answer(broker, now, plan, read));
     }
     let partitions: Vec<PartitionIndex> = plan
@@ -187,23 +187,29 @@ fn resolve(broker: &Broker, key: &FetchKey) -> Result<PartitionIndex, ErrorCode>
 struct ReadAll {
     partitions: Vec<PartitionData>,
     bytes: usize,
-    any_error: bool,
+    /// There is an error, or somebody to be told that it went another way: nothing is waited for.
+    is_urgent: bool,
+}
+
+fn diverges(data: &PartitionData) -> bool {
+    data.diverging_epoch.epoch >= 0
 }
 
 fn read_all(broker: &mut Broker, plan: &FetchPlan) -> ReadAll {
     let mut all = ReadAll {
         partitions: Vec::with_capacity(plan.targets.len()),
         bytes: 0,
-        any_error: false,
+        is_urgent: false,
     };
     for target in &plan.targets {
         let data = match read_one(broker, plan, target, all.bytes) {
             Ok(data) => {
                 all.bytes += data.records.len();
+                all.is_urgent |= diverges(&data);
                 data
             }
             Err(error_code) => {
-                all.any_error = true;
+                all.is_urgent = true;
                 broker.counters.failed_fetches += 1;
                 PartitionData {
                     partition_index: target.key.partition,
@@ -254,6 +260,25 @@ fn read_one(
         partition.log.log_start_offset(),
         partition.log.log_end_offset(),
     );
+    // Whoever says of which epoch its last record was is told where that ended, if it is beyond (KIP-595).
+    if target.last_fetched_epoch >= 0 {
+        let ended = end_of_epoch(partition, target.last_fetched_epoch);
+        if ended == UNDEFINED || target.fetch_offset < start {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let (epoch, end_offset) = ended;
+        if epoch < target.last_fetched_epoch || end_offset < target.fetch_offset {
+            return Ok(PartitionData {
+                partition_index: target.key.partition,
+                diverging_epoch: EpochEndOffset { epoch, end_offset },
+                high_watermark: partition.high_watermark(),
+                last_stable_offset: partition.last_stable_offset(),
+                log_start_offset: start,
+                aborted_transactions: plan.read_committed.then(Vec::new),
+                ..Default::default()
+            });
+        }
+    }
     if !(start..=end).contains(&target.fetch_offset) {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
@@ -317,7 +342,7 @@ fn answer(broker: &mut Broker, now: Now, plan: FetchPlan, read: ReadAll) -> Resp
     } = plan;
     let seen = |data: &PartitionData| AnsweredPartition {
         has_records: !data.records.is_empty(),
-        must_be_told: false,
+        must_be_told: diverges(data),
         is_error: data.error_code != ErrorCode::NONE,
         high_watermark: data.high_watermark,
         log_start_offset: data.log_start_offset,
@@ -492,6 +517,34 @@ mod tests {
             .flat_map(|t| &t.partitions)
             .map(|p| p.partition_index)
             .collect()
+    }
+
+    #[test]
+    fn where_the_last_epoch_ended() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        h.produce("t", 0, batch(&["a", "b"]));
+        let epoch = h.broker.partitions.iter().next().unwrap().1.leader_epoch;
+        let mut ask = |last_fetched_epoch, offset| {
+            let Request::Fetch(mut request) = fetch_request("t", 0, offset, 10_000) else {
+                panic!()
+            };
+            request.topics[0].partitions[0].last_fetched_epoch = last_fetched_epoch;
+            let data = fetched(h.ask(12, Request::Fetch(request)));
+            let diverging = data.diverging_epoch;
+            (
+                data.error_code,
+                diverging.epoch,
+                diverging.end_offset,
+                !data.records.is_empty(),
+            )
+        };
+        let (none, beyond) = (ErrorCode::NONE, ErrorCode::OFFSET_OUT_OF_RANGE);
+        assert_eq!(ask(epoch, 0), (none, -1, -1, true));
+        // It is told at once, and not waited with.
+        assert_eq!(ask(epoch, 5), (none, epoch, 2, false));
+        assert_eq!(ask(-1, 5), (beyond, -1, -1, false));
+        assert_eq!(ask(epoch + 1, 2), (beyond, -1, -1, false));
     }
 
     #[test]

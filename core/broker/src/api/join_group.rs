@@ -5,7 +5,7 @@
 //! a group is written down with its first assignment, not before; the generation after 2,147,483,647 is 1.
 
 use ottla_protocol::{
-    ErrorCode, Response,
+    ErrorCode, Response, Str,
     messages::join_group::{JoinGroupRequest, JoinGroupResponse},
 };
 use ottla_record::Now;
@@ -14,6 +14,9 @@ use crate::{
     Broker,
     context::{Handled, RequestContext},
 };
+
+/// From this version on an answer may have no protocol's name.
+const WITH_NULL_PROTOCOL: i16 = 7;
 
 pub(crate) fn handle(
     broker: &mut Broker,
@@ -25,7 +28,7 @@ pub(crate) fn handle(
         return Handled::Respond(Response::JoinGroup(JoinGroupResponse {
             error_code: ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
             generation_id: -1,
-            member_id: request.member_id,
+            protocol_name: (context.api_version < WITH_NULL_PROTOCOL).then(Str::new),
             ..Default::default()
         }));
     }

@@ -5,7 +5,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use ottla_protocol::{
     ErrorCode, Response, Str, Uuid,
     messages::metadata::{
@@ -20,7 +20,7 @@ use crate::{
     context::{Handled, RequestContext},
     quotas::Mutations,
     topics::{
-        OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, Topic, check_topic_name,
+        OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTIONS_TOPIC, Topic, TopicIndex, check_topic_name,
         is_internal_topic,
     },
 };
@@ -66,18 +66,23 @@ pub(crate) fn handle(
             // Before version 4 a request can't say; the broker's setting decides alone.
             let may_create = broker.config.auto_create_topics
                 && (request.allow_auto_topic_creation || context.api_version < 4);
-            let mut mutations = Mutations::by_the_way(broker, context);
             let mut seen = HashSet::new();
+            // Where there are ids, names don't count.
+            let has_ids = topics.iter().any(|topic| !topic.topic_id.is_zero());
+            let refused = match may_create && !has_ids {
+                true => create_missing(broker, now, context, &topics),
+                false => HashMap::new(),
+            };
             topics
                 .into_iter()
+                .filter(|topic| !has_ids || !topic.topic_id.is_zero())
                 .filter(|topic| seen.insert((topic.name.clone(), topic.topic_id)))
                 .map(|topic| {
                     named(
                         broker,
-                        now,
                         context.api_version,
                         topic,
-                        may_create.then_some(&mut mutations),
+                        &refused,
                         with_operations,
                     )
                 })
@@ -112,11 +117,10 @@ pub(crate) fn handle(
 }
 
 fn named(
-    broker: &mut Broker,
-    now: Now,
+    broker: &Broker,
     version: i16,
     asked: MetadataRequestTopic,
-    may_create: Option<&mut Mutations>,
+    not_created: &HashMap<Str, ErrorCode>,
     with_operations: bool,
 ) -> MetadataResponseTopic {
     // A name beside an id counts for nothing: the Java client's Admin sends an empty one.
@@ -131,30 +135,59 @@ fn named(
         None => return failed(None, asked.topic_id, ErrorCode::INVALID_REQUEST),
         Some(name) => name,
     };
-    if broker.topics.by_name(&name).is_none() {
-        let created = match (check_topic_name(&name), may_create) {
-            (Err(_), _) => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
-            (Ok(()), None) => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-            (Ok(()), Some(mutations)) => create(broker, now, &name, mutations),
-        };
-        if let Err(code) = created {
-            return refused(name, code, with_operations);
-        }
+    if let Some(topic) = broker.topics.by_name(&name) {
+        return describe(broker, topic, with_operations);
     }
-    match broker.topics.by_name(&name) {
-        Some(topic) => describe(broker, topic, with_operations),
-        None => refused(name, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, with_operations),
-    }
+    let code = match (check_topic_name(&name), not_created.get(&name)) {
+        (Err(_), _) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+        (Ok(()), Some(code)) => *code,
+        (Ok(()), None) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    };
+    refused(name, code, with_operations)
 }
 
 /// Auto-creation. Kafka answers the first request with an error while the controller works; here it is done by now. What is beyond the
-/// client's quota is not created: it asks again.
-fn create(
+/// client's quota is not created: it asks again. Why what could not be created was not.
+fn create_missing(
+    broker: &mut Broker,
+    now: Now,
+    context: &RequestContext,
+    topics: &[MetadataRequestTopic],
+) -> HashMap<Str, ErrorCode> {
+    let mut mutations = Mutations::by_the_way(broker, context);
+    let mut refused = HashMap::new();
+    let mut begun = Vec::new();
+    let mut names = Vec::new();
+    for name in topics.iter().filter_map(|topic| topic.name.as_ref()) {
+        if broker.topics.by_name(name).is_some() || check_topic_name(name).is_err() {
+            continue;
+        }
+        match begin(broker, now, name, &mut mutations) {
+            Ok(Some(topic)) => {
+                begun.push(topic);
+                names.push(name.clone());
+            }
+            Ok(None) => {}
+            Err(code) => {
+                refused.insert(name.clone(), code);
+            }
+        }
+    }
+    for (name, made) in names.into_iter().zip(broker.make_topics(now, &begun)) {
+        if made.is_err() {
+            refused.insert(name, ErrorCode::KAFKA_STORAGE_ERROR);
+        }
+    }
+    refused
+}
+
+/// A topic that is to be made, and its number of partitions; `None` if it has been made.
+fn begin(
     broker: &mut Broker,
     now: Now,
     name: &Str,
     mutations: &mut Mutations,
-) -> Result<(), ErrorCode> {
+) -> Result<Option<(TopicIndex, i32)>, ErrorCode> {
     let ensured = match &**name {
         OFFSETS_TOPIC => Some(broker.ensure_offsets_topic(now)),
         TRANSACTIONS_TOPIC => Some(broker.ensure_transactions_topic(now)),
@@ -162,7 +195,7 @@ fn create(
         _ => None,
     };
     if let Some(ensured) = ensured {
-        return ensured.map(|_| ());
+        return ensured.map(|_| None);
     }
     if broker.topics.colliding(name).is_some() {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
@@ -172,10 +205,8 @@ fn create(
         .record(broker, now, usize::try_from(partitions).unwrap_or(0))
         .map_err(|_| ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let config = broker.config.topic_defaults.clone();
-    broker
-        .create_topic(now, name.clone(), partitions, config, Vec::new())
-        .map(|_| ())
-        .map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)
+    let index = broker.begin_topic(name.clone(), config, Vec::new());
+    Ok(Some((index, partitions)))
 }
 
 /// A topic that was asked for by name. What one may do to it does not depend on whether it is there.
@@ -359,6 +390,18 @@ mod tests {
             );
         }
         assert_eq!(h.init_transactions("tx"), (0, 0));
+    }
+
+    #[test]
+    fn an_internal_topic_among_others_that_are_created() {
+        let mut h = Harness::new(Durability::Os);
+        let answer = ask(&mut h, 9, of(&["a", "__consumer_offsets", "b"], true));
+        let made = answer.topics.iter();
+        let made: Vec<_> = made.map(|t| (t.error_code, t.partitions.len())).collect();
+        let none = ErrorCode::NONE;
+        assert_eq!(made, [(none, 1), (none, 4), (none, 1)]);
+        let h = h.restart(false);
+        assert_eq!(h.broker.topics.iter().count(), 3);
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(crate) fn handle(
 }
 
 /// An epoch that is not known.
-const UNDEFINED: (i32, i64) = (-1, -1);
+pub(super) const UNDEFINED: (i32, i64) = (-1, -1);
 
 fn look_up(
     partition: Option<&Partition>,
@@ -73,21 +73,26 @@ fn look_up(
     let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     partition.check_usable()?;
     partition.check_leader_epoch(asked.current_leader_epoch)?;
+    Ok(end_of_epoch(partition, asked.leader_epoch))
+}
+
+/// The epoch that counts for one that is asked for, the same or the last before it, and where it ended; [`UNDEFINED`] of one that is not
+/// known.
+pub(super) fn end_of_epoch(partition: &Partition, epoch: i32) -> (i32, i64) {
     let end = partition.log.log_end_offset();
-    let epoch = asked.leader_epoch;
     // A leader's epoch counts from the moment it leads, also before its first record.
     if epoch == partition.leader_epoch {
-        return Ok((epoch, end));
+        return (epoch, end);
     }
     if epoch < 0 || epoch > partition.leader_epoch {
-        return Ok(UNDEFINED);
+        return UNDEFINED;
     }
     let start = partition.log.log_start_offset();
-    Ok(match partition.log.epochs().end_offset(epoch, end) {
+    match partition.log.epochs().end_offset(epoch, end) {
         Some(found) => found,
         // Older than all that is left: it ended where that begins.
         None => (epoch, start),
-    })
+    }
 }
 
 #[cfg(test)]

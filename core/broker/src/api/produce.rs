@@ -52,6 +52,10 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: ProduceRequest,
 ) -> Handled {
+    let mut request = request;
+    // As in Kafka a topic without partitions is not told of.
+    let topics = &mut request.topic_data;
+    topics.retain(|topic| !topic.partition_data.is_empty());
     match request.transactional_id.clone() {
         None => append_all(broker, now, context, request, &Refusals::new()),
         Some(id) => {

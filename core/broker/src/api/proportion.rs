@@ -6,7 +6,9 @@ use crate::{
     configs::dynamic::resource,
     testing::{Harness, batch},
 };
-use ottla_log::{DirEntry, MemoryStorage, OpenHow, Storage, StorageError, StorageFile};
+use ottla_log::{
+    DirEntry, MemoryStorage, OpenHow, Storage, StorageError, StorageErrorKind, StorageFile,
+};
 use ottla_protocol::{ErrorCode, Request, Response, Str, messages::*};
 use std::{
     boxed::Box,
@@ -250,6 +252,8 @@ fn many_partitions_to_be_verified() {
 struct Counting {
     inner: Arc<MemoryStorage>,
     replaced: Mutex<BTreeMap<String, usize>>,
+    /// For this directory there is no room.
+    full: &'static str,
 }
 
 impl Storage for Counting {
@@ -260,6 +264,9 @@ impl Storage for Counting {
         self.inner.list(dir)
     }
     fn create_dir(&self, dir: &str) -> Result<(), StorageError> {
+        if dir == self.full {
+            return Err(StorageError::new(StorageErrorKind::Full, "no room").on(dir));
+        }
         self.inner.create_dir(dir)
     }
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
@@ -291,6 +298,7 @@ fn a_request_about_many_things_writes_each_file_once() {
     let counting = Arc::new(Counting {
         inner: h.storage.clone(),
         replaced: Mutex::default(),
+        full: "",
     });
     h.broker.storage = counting.clone();
     let mut replaced = |file: &str, request: (i16, Request)| {
@@ -300,6 +308,20 @@ fn a_request_about_many_things_writes_each_file_once() {
     };
     let name = |number: usize| Str::from(format!("t{number}"));
     let all = || (0..TOPICS).map(name);
+
+    let auto = (0..TOPICS).map(|number| metadata::MetadataRequestTopic {
+        name: Some(format!("auto{number}").into()),
+        ..Default::default()
+    });
+    let auto = MetadataRequest {
+        topics: Some(auto.collect()),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    assert_eq!(
+        replaced("ottla-topics", (9, Request::Metadata(auto))),
+        Some(1)
+    );
 
     let create = all().map(|name| create_topics::CreatableTopic {
         name,
@@ -393,5 +415,36 @@ fn a_request_about_many_things_writes_each_file_once() {
     // Once to say that they go, and once that they are gone.
     let delete = (6, Request::DeleteTopics(delete));
     assert_eq!(replaced("ottla-topics", delete), Some(2));
-    assert!(h.broker.topics.iter().next().is_none());
+    assert_eq!(h.broker.topics.iter().count(), TOPICS, "those of Metadata");
+}
+
+/// Of one topic that can't grow nothing is left that could be in the way of another of its name; others grow all the same.
+#[test]
+fn a_growth_that_fails() {
+    let mut h = harness();
+    h.create_topic("u", 1, &[]);
+    h.broker.storage = Arc::new(Counting {
+        inner: h.storage.clone(),
+        replaced: Mutex::default(),
+        full: "t-3",
+    });
+    let to = |name: &str| create_partitions::CreatePartitionsTopic {
+        name: name.into(),
+        count: 5,
+        assignments: None,
+    };
+    let grow = CreatePartitionsRequest {
+        topics: vec![to("t"), to("u")],
+        ..Default::default()
+    };
+    let Response::CreatePartitions(grown) = h.ask(3, Request::CreatePartitions(grow)) else {
+        panic!()
+    };
+    let codes: Vec<ErrorCode> = grown.results.iter().map(|r| r.error_code).collect();
+    assert_eq!(codes, [ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NONE]);
+    assert!(!h.storage.exists("t-1").unwrap() && !h.storage.exists("t-2").unwrap());
+    assert!(h.storage.exists("u-4").unwrap());
+    let h = h.restart(false);
+    let partitions = |name| h.broker.topics.by_name(name).unwrap().partitions.len();
+    assert_eq!((partitions("t"), partitions("u")), (1, 5));
 }

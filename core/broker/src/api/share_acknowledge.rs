@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use ottla_protocol::{
     ErrorCode, Response, Str, Uuid,
     messages::share_acknowledge::{
-        PartitionData, ShareAcknowledgeRequest, ShareAcknowledgeResponse,
+        AcknowledgePartition, PartitionData, ShareAcknowledgeRequest, ShareAcknowledgeResponse,
         ShareAcknowledgeTopicResponse,
     },
 };
@@ -45,7 +45,9 @@ pub(crate) fn handle(
     let waiting = ShareRequest::new(context.reply, key.clone(), None);
     let id = broker.share.park(waiting);
     for topic in &request.topics {
-        for p in &topic.partitions {
+        // As in Kafka a partition of which nothing is said is not told of.
+        let said = |p: &&AcknowledgePartition| !p.acknowledgement_batches.is_empty();
+        for p in topic.partitions.iter().filter(said) {
             let batches: Vec<AckBatch<'_>> = p
                 .acknowledgement_batches
                 .iter()

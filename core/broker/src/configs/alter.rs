@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Broker, Output,
+    config::DEDUPE_BUFFER,
     topic_config::topic_config_key,
     topics::{TopicIndex, check_topic_name, effective_config},
 };
@@ -269,7 +270,8 @@ impl Broker {
                 })?;
                 let old = given.get(&change.name).cloned().unwrap_or(default);
                 let mut list: Vec<&str> = words(&old).collect();
-                for word in words(value) {
+                // As in Kafka nothing is something that can be appended, and is refused where it can't be.
+                for word in value.split(',').map(str::trim) {
                     list.retain(|other| *other != word);
                     if change.operation == Operation::Append {
                         list.push(word);
@@ -333,6 +335,13 @@ impl Broker {
         changed.replace(resource::BROKER, name, given);
         let effective = changed.over(&self.start_config);
         effective.topic_defaults.check().map_err(request)?;
+        let dedupe_buffer = Str::from_static(DEDUPE_BUFFER);
+        let of_it = changed.of(resource::BROKER, name);
+        if of_it.is_some_and(|given| given.contains_key(&dedupe_buffer)) {
+            let threads = effective.properties.get("log.cleaner.threads");
+            let threads = threads.map(String::as_str);
+            effective.check_dedupe_buffer(threads).map_err(request)?;
+        }
         if validate_only {
             return Ok(());
         }

@@ -175,7 +175,7 @@ pub(crate) fn invalid(name: &str, value: &str, why: &str) -> String {
 /// What Kafka's message names of a value that fails a check: of a list the word that is wrong.
 pub(crate) fn offending(check: Check, value: &str) -> &str {
     match check {
-        Check::ListOf(allowed) => words(value).find(|word| !allowed.contains(word)),
+        Check::ListOf(allowed) => entries(value).find(|word| !allowed.contains(word)),
         _ => None,
     }
     .unwrap_or(value)
@@ -187,6 +187,12 @@ pub(crate) fn words(value: &str) -> impl Iterator<Item = &str> {
         .split(',')
         .map(str::trim)
         .filter(|word| !word.is_empty())
+}
+
+/// The entries of a list as Kafka takes it apart: none of the empty text, else also those between two commas with nothing in them.
+fn entries(value: &str) -> impl Iterator<Item = &str> {
+    let entries = value.split(',').map(str::trim);
+    entries.filter(move |_| !value.trim().is_empty())
 }
 
 fn list(words: &[&str]) -> String {
@@ -257,7 +263,7 @@ fn text(check: Check, value: &str) -> Result<(), String> {
                 list(allowed)
             ))
         }
-        Check::ListOf(allowed) => match words(value).find(|word| !allowed.contains(word)) {
+        Check::ListOf(allowed) => match entries(value).find(|word| !allowed.contains(word)) {
             Some(_) => Err(format!("String must be one of: {}", list(allowed))),
             None => Ok(()),
         },
@@ -342,6 +348,10 @@ mod tests {
         yes(ConfigType::Double, Check::Real(0.0, 1.0), "0.25");
         yes(ConfigType::Double, Check::Any, "1.7976931348623157E308");
         yes(ConfigType::List, Check::ListOf(&["a", "b"]), "b, a");
+        yes(ConfigType::List, Check::ListOf(&["a", "b"]), "");
+        for gap in [",", "a,", ",a", "a,,b"] {
+            no(ConfigType::List, Check::ListOf(&["a", "b"]), gap);
+        }
         yes(ConfigType::List, Check::Replicas, "0:1,1:2");
         yes(ConfigType::List, Check::Replicas, "*");
         yes(ConfigType::Int, Check::GzipLevel, "-1");

@@ -16,7 +16,7 @@ use super::{
     row::{Effect, words},
     rows::{BROKER_ROWS, broker_row},
 };
-use crate::BrokerConfig;
+use crate::{BrokerConfig, config::DEDUPE_BUFFER};
 
 /// A setting that can't be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -433,6 +433,11 @@ impl ServerProperties {
             let value = number(&key).unwrap_or_default().to_string();
             error(&key, &value, why)
         })?;
+        if given.contains_key(DEDUPE_BUFFER) {
+            let threads = given.get("log.cleaner.threads").copied();
+            let checked = self.broker.check_dedupe_buffer(threads);
+            checked.map_err(|why| error(DEDUPE_BUFFER, text(DEDUPE_BUFFER), why))?;
+        }
         let topics = &self.broker.topic_defaults;
         topics.check().map_err(|why| {
             let value = topics.min_compaction_lag_ms.to_string();
@@ -755,6 +760,11 @@ log.retention.check.interval.ms=300000
                 .contains("controller.listener.names")
         );
         assert!(no("log.dirs=/a,/b").contains("one data directory"));
+        assert!(no("log.cleaner.dedupe.buffer.size=1048576").contains("at least 1MB"));
+        assert!(
+            no("log.cleaner.dedupe.buffer.size=4000000\nlog.cleaner.threads=4")
+                .contains("at least 1MB")
+        );
         assert!(no("process.roles=controller").contains("broker must be among it"));
         assert!(no("broker.id=1\nnode.id=2").contains("node.id, 2"));
         assert!(no("socket.send.buffer.bytes=0").contains("-1 or at least 1"));

@@ -190,7 +190,10 @@ impl ShareGroups {
                 .responses
                 .push(DeleteShareGroupOffsetsResponseTopic {
                     topic_name: asked.topic_name.clone(),
-                    topic_id: found.map_or(Uuid::ZERO, |t| t.id),
+                    topic_id: match error {
+                        None => found.map_or(Uuid::ZERO, |t| t.id),
+                        Some(_) => Uuid::ZERO,
+                    },
                     error_code: match error {
                         None => ErrorCode::NONE,
                         Some(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,

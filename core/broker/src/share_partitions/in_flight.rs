@@ -381,7 +381,7 @@ impl InFlight {
     /// over, as in Kafka.
     ///
     /// # Errors
-    /// `INVALID_RECORD_STATE`: it has not all of these records (any more).
+    /// `INVALID_RECORD_STATE`: it has not all of these records (any more). `INVALID_REQUEST`: some of them were never handed out.
     pub fn acknowledge(
         &mut self,
         member: &str,
@@ -397,7 +397,11 @@ impl InFlight {
                 continue;
             }
             if ack.last >= self.end {
-                return Err(ErrorCode::INVALID_RECORD_STATE);
+                // As in Kafka it depends on whether there is a batch that it could begin in.
+                return Err(match self.start < self.end {
+                    true => ErrorCode::INVALID_REQUEST,
+                    false => ErrorCode::INVALID_RECORD_STATE,
+                });
             }
             // Looked up in what the earlier acknowledgements made of it: nothing is acknowledged twice.
             for (f, l, state) in changed.spans.within(first, ack.last) {
@@ -596,7 +600,7 @@ mod tests {
         );
         assert_eq!(
             w.acknowledge("a", &[ack(19, 20, AckType::Accept)], 0, 5),
-            Err(ErrorCode::INVALID_RECORD_STATE)
+            Err(ErrorCode::INVALID_REQUEST)
         );
         assert_eq!(w, before);
     }

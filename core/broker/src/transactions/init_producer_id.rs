@@ -101,12 +101,20 @@ impl TransactionCoordinator {
                 if epoch.is_some_and(|epoch| epoch != present.epoch) {
                     return Err(ErrorCode::PRODUCER_FENCED);
                 }
-                Ok(Decided::Abort(present.fenced(now.wall_ms)))
+                // If it is the producer itself that begins anew, it will ask with the same epoch again.
+                let last_epoch = epoch.unwrap_or(NO_EPOCH);
+                Ok(Decided::Abort(present.fenced(last_epoch, now.wall_ms)))
             }
             State::Empty | State::CompleteCommit | State::CompleteAbort => match epoch {
                 Some(epoch) if epoch != present.epoch => {
                     // A repetition of a request whose answer was lost, or a producer that was shut out.
                     match epoch == present.last_epoch && epoch != NO_EPOCH {
+                        // The largest epoch is nobody's.
+                        true if present.epoch == i16::MAX => {
+                            let id = new_id()?;
+                            let begun = present.rotated(id, epoch, timeout_ms, now.wall_ms);
+                            Ok(Decided::Begin(begun))
+                        }
                         true => Ok(Decided::Answer(present.producer_id, present.epoch)),
                         false => Err(ErrorCode::PRODUCER_FENCED),
                     }
@@ -201,6 +209,33 @@ mod tests {
             assert_eq!(answer, Err(ErrorCode::INVALID_REQUEST));
         }
         assert_eq!(c.log.len(), 0);
+    }
+
+    #[test]
+    fn a_producer_that_begins_anew_in_its_transaction_is_not_shut_out() {
+        let mut c = Coordinator::new(config());
+        let (id, epoch) = c.init("x").unwrap();
+        c.add("x", (id, epoch), &[0]);
+        let again = |c: &mut Coordinator, epoch| c.init_with(4, "x", 1000, Some((id, epoch)));
+        let busy = Err(ErrorCode::CONCURRENT_TRANSACTIONS);
+        assert_eq!(again(&mut c, epoch), busy, "first the abort");
+        assert_eq!(c.state("x"), Some(State::CompleteAbort));
+        assert_eq!(again(&mut c, epoch), Ok((id, epoch + 1)));
+        c.add("x", (id, epoch + 1), &[0]);
+        let fenced = Err(ErrorCode::PRODUCER_FENCED);
+        assert_eq!(again(&mut c, epoch), fenced, "a late copy");
+        assert_eq!(c.end("x", (id, epoch + 1), true), ErrorCode::NONE);
+        // But whoever another one has shut out stays out.
+        c.add("x", (id, epoch + 1), &[0]);
+        assert_eq!(c.init("x"), busy);
+        assert_eq!(again(&mut c, epoch + 1), fenced);
+        assert_eq!(c.init("x"), Ok((id, epoch + 3)));
+        // The largest epoch is for shutting out, not to be had.
+        c.set_epoch("x", i16::MAX - 1);
+        c.add("x", (id, i16::MAX - 1), &[0]);
+        assert_eq!(again(&mut c, i16::MAX - 1), busy);
+        let (other, first) = again(&mut c, i16::MAX - 1).unwrap();
+        assert!(other != id && first == 0);
     }
 
     #[test]

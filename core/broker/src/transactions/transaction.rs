@@ -234,10 +234,11 @@ impl Metadata {
         self.decided(false, WITH_EPOCH_BUMP, NO_PRODUCER_ID, now_ms)
     }
 
-    /// The abort of a transaction whose producer is shut out by another: by a larger epoch, which nobody is ever given.
-    pub fn fenced(&self, now_ms: i64) -> Self {
+    /// The abort of a transaction whose producer is shut out by another: by a larger epoch, which nobody is ever given; or begins anew
+    /// itself, with the epoch that it has as `last_epoch`: then it gets the larger one when it asks again.
+    pub fn fenced(&self, last_epoch: i16, now_ms: i64) -> Self {
         Self {
-            last_epoch: NO_EPOCH,
+            last_epoch,
             // The shut out one must not be taken for one that repeats its own abort, also not after a restart.
             client_version: 0,
             ..self.timed_out(now_ms)
@@ -334,7 +335,7 @@ mod tests {
             (done.producer_id, done.epoch, done.previous_producer_id),
             (9, 0, 5)
         );
-        let fenced = last.fenced(20);
+        let fenced = last.fenced(NO_EPOCH, 20);
         assert_eq!((fenced.epoch, fenced.last_epoch), (i16::MAX, NO_EPOCH));
         assert_eq!(last.timed_out(20).epoch, i16::MAX);
         assert_eq!(fenced.completed(30).epoch, i16::MAX);

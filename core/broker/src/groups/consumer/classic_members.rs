@@ -86,7 +86,8 @@ fn try_join(
     request: &JoinGroupRequest,
 ) -> Result<JoinGroupResponse, (ErrorCode, Str)> {
     let version = context.reply.api_version;
-    let refuse = |error| (error, request.member_id.clone());
+    // Kafka gives the id back in a classic group only.
+    let refuse = |error| (error, Str::new());
     let Some(consumer) = group.consumer.as_deref_mut() else {
         return Err(refuse(ErrorCode::UNKNOWN_SERVER_ERROR));
     };
