@@ -88,10 +88,8 @@ enum What {
     Produce(usize),
     /// A consumer is started, anew if it runs.
     Restart(usize),
-    /// A script of [`transactions`] goes on; its timer's number.
-    Script(usize, u64),
-    /// One of [`players`] goes on; its timer's number.
-    Player(usize, u64),
+    /// One of [`speakers`] goes on; its timer's number.
+    Speaks(Speaker, u64),
     Drop,
     EndOfChaos,
 }
@@ -182,7 +180,10 @@ mod connections;
 mod members;
 mod players;
 mod sharers;
+mod speakers;
 mod transactions;
+
+use speakers::Speaker;
 
 impl World {
     fn new(seed: u64, options: Options) -> Self {
@@ -462,11 +463,8 @@ impl World {
                     return;
                 };
                 let (actor, of_client) = (connection.actor, connection.of_client);
-                if let Some(player) = actor.checked_sub(players::PLAYERS) {
-                    return self.player_hears(player, correlation_id, response);
-                }
-                if let Some(script) = actor.checked_sub(transactions::SCRIPTED) {
-                    return self.script_hears(script, correlation_id, response);
+                if let Some(speaker) = Speaker::of_actor(actor) {
+                    return self.speaker_hears(speaker, correlation_id, response);
                 }
                 if self.actors[actor].life == connection.life {
                     self.with_client(actor, |client, now| {
@@ -517,8 +515,7 @@ impl World {
             What::Open => self.open(),
             What::Produce(index) => self.produce(index),
             What::Restart(index) => self.restart(index),
-            What::Script(index, timer) => self.script_goes_on(index, timer),
-            What::Player(index, timer) => self.player_goes_on(index, timer),
+            What::Speaks(speaker, timer) => self.speaker_goes_on(speaker, timer),
             What::Drop => {
                 let count = self.connections.len() as u64;
                 let pick = self.random.below(count) as usize;

@@ -1,6 +1,20 @@
 //! Connections: messages on their way, delayed, re-encoded, cut off.
 
-use super::*;
+use super::{speakers::Speaker, *};
+
+impl Connection {
+    /// One that was just made.
+    pub(super) fn new(actor: usize, life: u64, of_client: ConnId) -> Self {
+        Self {
+            actor,
+            life,
+            of_client,
+            request_us: 0,
+            answer_us: 0,
+            asked: BTreeMap::new(),
+        }
+    }
+}
 
 impl World {
     pub(super) fn delay(&mut self) -> u64 {
@@ -26,19 +40,15 @@ impl World {
         self.next_connection += 1;
         broker.handle_connect(now, conn, "127.0.0.1");
         trace!(self, "client {actor} connects as {}", conn.0);
-        self.connections.insert(
-            conn,
-            Connection {
-                actor,
-                life,
-                of_client,
-                request_us: 0,
-                answer_us: 0,
-                asked: BTreeMap::new(),
-            },
-        );
+        let connection = Connection::new(actor, life, of_client);
+        self.connections.insert(conn, connection);
         self.actors[actor].connections.insert(of_client, conn);
         self.with_client(actor, |client, now| client.handle_connected(now, of_client));
+    }
+
+    /// Whose connection it is, if it is there and not a client's.
+    fn speaker_on(&self, conn: BrokerConn) -> Option<Speaker> {
+        Speaker::of_actor(self.connections.get(&conn)?.actor)
     }
 
     /// A connection breaks; each side learns of it in its own time, the broker after what is on its way to it.
@@ -54,11 +64,8 @@ impl World {
     }
 
     pub(super) fn hang_up_on(&mut self, actor: usize, life: u64, conn: ConnId) {
-        if let Some(player) = actor.checked_sub(super::players::PLAYERS) {
-            return self.player_hears_of_cut(player, life);
-        }
-        if let Some(script) = actor.checked_sub(super::transactions::SCRIPTED) {
-            return self.script_hears_of_cut(script, life);
+        if let Some(speaker) = Speaker::of_actor(actor) {
+            return self.speaker_hears_of_cut(speaker, life);
         }
         let of = &mut self.actors[actor];
         if of.life == life && of.connections.remove(&conn).is_some() {
@@ -140,8 +147,7 @@ impl World {
         if self.broker.is_none() {
             return;
         }
-        let actor = self.connections.get(&conn).map(|it| it.actor);
-        self.transactions_arrive(actor, &envelope.request);
+        self.transactions_arrive(self.speaker_on(conn), &envelope.request);
         let Some(broker) = &mut self.broker else {
             return;
         };
@@ -183,8 +189,7 @@ impl World {
         if let Some(it) = &mut self.players.sharing {
             it.answered(self.now_us, call, &response);
         }
-        let scripted = (self.connections.get(&conn))
-            .is_some_and(|it| it.actor >= super::transactions::SCRIPTED);
+        let scripted = self.speaker_on(conn).is_some();
         if self.random.chance(self.recode) || scripted {
             match network::recode_response(response.api_key(), api_version, &response) {
                 Ok(again) => response = again,

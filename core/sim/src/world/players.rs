@@ -1,7 +1,6 @@
-//! Scripts that speak the group protocols themselves: what they have in common, their connections.
+//! Scripts that speak the group protocols themselves, in random versions: who there is, and who comes when somebody leaves.
 //!
-//! Each has one request under way at a time, in a random version, through the codec and back. What the broker is asked and
-//! answers goes through [`Membership`] and [`Sharing`] on its way.
+//! What the broker is asked and answers goes through [`Membership`] and [`Sharing`] on its way.
 
 use ottla_protocol::{
     ErrorCode, Uuid,
@@ -18,6 +17,7 @@ use ottla_protocol::{
 use super::{
     members::{Classic, Consumer},
     sharers::{Sharer, Supplier},
+    speakers::{Line, Speaker},
     *,
 };
 use crate::{
@@ -25,8 +25,6 @@ use crate::{
     sharing::Sharing,
 };
 
-/// Connections of players have numbers of actors from here on.
-pub(super) const PLAYERS: usize = 1 << 21;
 /// The group whose members are consumers of both protocols.
 pub(super) const GROUP: Str = Str::from_static("k");
 /// What it reads.
@@ -101,14 +99,7 @@ pub(super) enum Role {
 
 struct Player {
     role: Role,
-    conn: Option<BrokerConn>,
-    /// Counts connections.
-    life: u64,
-    /// Counts timers; only the last one set counts.
-    timer: u64,
-    correlation: i32,
-    waits: bool,
-    done: bool,
+    line: Line,
 }
 
 /// The groups of a run.
@@ -149,12 +140,7 @@ impl Players {
     fn add(&mut self, role: Role) -> usize {
         self.list.push(Player {
             role,
-            conn: None,
-            life: 0,
-            timer: 0,
-            correlation: 0,
-            waits: false,
-            done: false,
+            line: Line::default(),
         });
         self.list.len() - 1
     }
@@ -179,7 +165,10 @@ impl Players {
     }
 
     fn alive(&self) -> impl Iterator<Item = &Role> {
-        self.list.iter().filter(|it| !it.done).map(|it| &it.role)
+        self.list
+            .iter()
+            .filter(|it| !it.line.done)
+            .map(|it| &it.role)
     }
 
     /// Each partition is with one member, as members see it.
@@ -209,7 +198,7 @@ impl Players {
     pub fn has_settled(&self, now_us: u64) -> bool {
         if self.over {
             // Those that look at what is left.
-            return self.list.iter().all(|it| it.done);
+            return self.list.iter().all(|it| it.line.done);
         }
         let groups = self.membership.is_none() || self.group_has_settled();
         !self.setting_up() && groups && self.shares_have_settled()
@@ -274,21 +263,7 @@ pub(super) fn plant_response(planted: Option<Bug>, response: &mut Response) {
 
 /// Errors after which the same request is sent again.
 pub(super) fn passes(error: ErrorCode) -> bool {
-    [
-        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
-        ErrorCode::COORDINATOR_NOT_AVAILABLE,
-        ErrorCode::NOT_COORDINATOR,
-        ErrorCode::NOT_LEADER_OR_FOLLOWER,
-        ErrorCode::LEADER_NOT_AVAILABLE,
-        ErrorCode::KAFKA_STORAGE_ERROR,
-        ErrorCode::REQUEST_TIMED_OUT,
-        ErrorCode::NOT_ENOUGH_REPLICAS,
-        ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        ErrorCode::UNKNOWN_SERVER_ERROR,
-        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-        ErrorCode::UNKNOWN_TOPIC_ID,
-    ]
-    .contains(&error)
+    error == ErrorCode::UNKNOWN_TOPIC_ID || speakers::passes(error)
 }
 
 impl World {
@@ -423,21 +398,18 @@ impl World {
         }
     }
 
+    /// The line of a player.
+    pub(super) fn player_line(&mut self, index: usize) -> &mut Line {
+        &mut self.players.list[index].line
+    }
+
     fn player_after(&mut self, index: usize, us: u64) {
-        let player = &mut self.players.list[index];
-        player.timer += 1;
-        let timer = player.timer;
-        self.after(us, What::Player(index, timer));
+        self.speaks_after(Speaker::Player(index), us);
     }
 
     fn player_ends(&mut self, index: usize) {
-        let player = &mut self.players.list[index];
-        if std::mem::replace(&mut player.done, true) {
+        if !self.speaks_no_more(Speaker::Player(index)) {
             return;
-        }
-        player.life += 1;
-        if let Some(conn) = player.conn.take() {
-            self.cut(conn);
         }
         trace!(self, "player {index} ends");
         let it = &mut self.players;
@@ -463,33 +435,8 @@ impl World {
         }
     }
 
-    pub(super) fn player_goes_on(&mut self, index: usize, timer: u64) {
-        let now = self.now();
-        let player = &mut self.players.list[index];
-        if player.done || player.waits || player.timer != timer {
-            return;
-        }
-        let Some(conn) = player.conn else {
-            let Some(broker) = &mut self.broker else {
-                return self.player_after(index, 20_000);
-            };
-            player.life += 1;
-            let conn = BrokerConn(self.next_connection);
-            self.next_connection += 1;
-            player.conn = Some(conn);
-            let connection = Connection {
-                actor: PLAYERS + index,
-                life: player.life,
-                of_client: ConnId(0),
-                request_us: 0,
-                answer_us: 0,
-                asked: BTreeMap::new(),
-            };
-            broker.handle_connect(now, conn, "127.0.0.1");
-            trace!(self, "player {index} connects as {}", conn.0);
-            self.connections.insert(conn, connection);
-            return self.player_after(index, 100);
-        };
+    /// It has a connection, and nothing under way.
+    pub(super) fn player_speaks(&mut self, index: usize, conn: BrokerConn) {
         let it = &mut self.players;
         let mut effects = Vec::new();
         let mut scene = Scene {
@@ -517,16 +464,7 @@ impl World {
         };
         match next {
             Some((version, request)) => {
-                player.correlation += 1;
-                player.waits = true;
-                let correlation = player.correlation;
-                match network::recode_request(version, &request) {
-                    Ok(again) => self.send(conn, correlation, version, again),
-                    Err(error) => self.checker.violation(format!(
-                        "{:?} {version} can't be encoded: {error}",
-                        request.api_key()
-                    )),
-                }
+                self.speaks(Speaker::Player(index), conn, version, &request);
             }
             None => self.player_ends(index),
         }
@@ -553,31 +491,24 @@ impl World {
         }
     }
 
-    /// The connection is gone, and with it perhaps an answer. What was on its way arrives before the next request does.
-    pub(super) fn player_hears_of_cut(&mut self, index: usize, life: u64) {
-        let player = &mut self.players.list[index];
-        if player.life != life || player.done {
-            return;
-        }
-        let waited = std::mem::take(&mut player.waits);
-        player.conn = None;
-        match &mut player.role {
+    /// The connection is gone, and with it perhaps an answer; the pause before it is back, if it comes. What was on its way arrives
+    /// before the next request does.
+    pub(super) fn player_is_cut_off(&mut self, index: usize, waited: bool) -> Option<u64> {
+        match &mut self.players.list[index].role {
             Role::Consumer(member) => member.loses_connection(waited),
             Role::Sharer(member) => member.loses_connection(&mut self.players.random),
-            Role::Late(..) => return self.player_ends(index),
+            Role::Late(..) => {
+                self.player_ends(index);
+                return None;
+            }
             _ => {}
         }
-        let pause = self.players.random.below(30_000) + self.slowest_us * 4 + 1000;
-        self.player_after(index, pause);
+        Some(self.players.random.below(30_000) + self.slowest_us * 4 + 1000)
     }
 
-    pub(super) fn player_hears(&mut self, index: usize, correlation: i32, response: Response) {
+    pub(super) fn player_hears(&mut self, index: usize, response: Response) {
         let it = &mut self.players;
         let player = &mut it.list[index];
-        if player.done || correlation != player.correlation {
-            return;
-        }
-        player.waits = false;
         let mut effects = Vec::new();
         let mut scene = Scene {
             random: &mut it.random,
