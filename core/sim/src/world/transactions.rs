@@ -77,6 +77,13 @@ struct Name {
     newest: (i64, i16),
 }
 
+impl Name {
+    /// Whether nobody asked for its producer id after this producer did, so that nobody can have shut it out.
+    fn is_newest(&self, p: &Producer) -> bool {
+        self.asked == p.asked
+    }
+}
+
 /// The transactions of a run.
 pub(super) struct Transactions {
     random: Random,
@@ -362,5 +369,39 @@ impl World {
         if !self.script_line(index).done {
             self.script_after(index, pause);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_last_is_who_arrived_last() {
+        let mut world = World::new(1, Options::default());
+        world.transactions.names.push(Name {
+            text: "x".into(),
+            left: 1,
+            asked: 0,
+            newest: (-1, -1),
+        });
+        let [first, second] = [0, 0].map(|name| world.transactions.add_producer(name));
+        let mut newest_after = |speaker| {
+            let request = InitProducerIdRequest {
+                transactional_id: Some("x".into()),
+                ..Default::default()
+            };
+            world.transactions_arrive(speaker, &Request::InitProducerId(request));
+            let it = &world.transactions;
+            [first, second].map(|index| match &it.scripts[index].does {
+                Does::Produces(p) => it.names[0].is_newest(p),
+                _ => panic!("a producer"),
+            })
+        };
+        // Whichever was sent before the other.
+        assert_eq!(newest_after(Some(Speaker::Script(second))), [false, true]);
+        assert_eq!(newest_after(Some(Speaker::Script(first))), [true, false]);
+        // One of a connection that broke meanwhile.
+        assert_eq!(newest_after(None), [false, false]);
     }
 }

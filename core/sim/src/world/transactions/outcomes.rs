@@ -101,7 +101,7 @@ impl World {
         };
         let since = p.open.map_or(self.now_us, |(_, since)| since);
         let in_time = self.now_us - since < TIMEOUT_MS as u64 * 1000;
-        let alone = it.names[p.name].asked == p.asked;
+        let alone = it.names[p.name].is_newest(p);
         let known = [
             ErrorCode::PRODUCER_FENCED,
             ErrorCode::INVALID_PRODUCER_EPOCH,
