@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ottla_broker::{
     Broker, BrokerConfig, CompactionId, CompactionJob, ConnId as BrokerConn, Durability,
-    Output as BrokerOutput, RequestEnvelope, ShareOffsetReset, SyncId,
+    Output as BrokerOutput, ProduceJob, RequestEnvelope, ShareOffsetReset, SyncId,
 };
 use ottla_client::{
     Client, ConnId, ErrCode, Event, KafkaError, Output,
@@ -13,7 +13,7 @@ use ottla_client::{
 };
 use ottla_log::{StorageError, SyncJob};
 use ottla_protocol::{ApiKey, Request, Response, Str};
-use ottla_record::{BatchHeader, Header, Now};
+use ottla_record::{BatchHeader, Codecs, Header, Now};
 
 use crate::{
     actors::{self, Actor, Program},
@@ -83,6 +83,8 @@ enum What {
     Gone(usize, u64, ConnId),
     Synced(u64, SyncId, SyncJob, Option<Result<(), StorageError>>),
     Compacted(u64, CompactionId, CompactionJob),
+    /// What is lent comes back, if it isn't back yet.
+    BroughtBack,
     Stop(Stop),
     Open,
     Produce(usize),
@@ -141,6 +143,9 @@ struct World {
     slowest_sync_us: u64,
     recode: u64,
     syncs_under_way: u64,
+    /// Produces that append beside the broker.
+    lent: Vec<Lent>,
+    codecs: Codecs,
     crashes: u64,
     steps: u64,
     swapped: Option<(BrokerConn, i32)>,
@@ -177,12 +182,14 @@ macro_rules! trace {
 mod broker;
 mod clients;
 mod connections;
+mod lending;
 mod members;
 mod players;
 mod sharers;
 mod speakers;
 mod transactions;
 
+use lending::Lent;
 use speakers::Speaker;
 
 impl World {
@@ -237,6 +244,8 @@ impl World {
             slowest_sync_us: [500, 10_000, 200_000][random.below(3) as usize],
             recode: [0, 50, 1000][random.below(3) as usize],
             syncs_under_way: 0,
+            lent: Vec::new(),
+            codecs: Codecs::new(),
             crashes: 0,
             steps: 0,
             swapped: None,
@@ -429,7 +438,7 @@ impl World {
                 self.happen(what);
             }
         } else if broker == Some(first) {
-            if let Some(broker) = &mut self.broker {
+            if let Some(broker) = self.whole_broker() {
                 broker.handle_timeout(now);
             }
             self.drain_broker();
@@ -476,7 +485,7 @@ impl World {
                 if let Some(sharing) = &mut self.players.sharing {
                     sharing.hung_up(conn.0);
                 }
-                if let Some(broker) = &mut self.broker {
+                if let Some(broker) = self.whole_broker() {
                     broker.handle_disconnect(now, conn);
                 }
                 self.drain_broker();
@@ -495,7 +504,7 @@ impl World {
                     job.up_to,
                     result.is_ok()
                 );
-                if let Some(broker) = &mut self.broker {
+                if let Some(broker) = self.whole_broker() {
                     broker.handle_synced(now, id, result);
                 }
                 self.drain_broker();
@@ -504,11 +513,17 @@ impl World {
                 if opening != self.opening {
                     return;
                 }
-                if let Some(broker) = &mut self.broker {
+                if self.broker.is_some() {
                     let step = job.run();
                     trace!(self, "compacted {}: {:?}", id.0, step);
-                    broker.handle_compacted(now, id, step);
+                    if let Some(broker) = self.whole_broker() {
+                        broker.handle_compacted(now, id, step);
+                    }
                 }
+                self.drain_broker();
+            }
+            What::BroughtBack => {
+                self.bring_back();
                 self.drain_broker();
             }
             What::Stop(stop) => self.stop(stop),

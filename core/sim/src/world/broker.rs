@@ -33,6 +33,10 @@ impl World {
     }
 
     pub(super) fn stop(&mut self, stop: Stop) {
+        if stop == Stop::Clean {
+            self.bring_back();
+        }
+        self.lent.clear();
         let Some(mut broker) = self.broker.take() else {
             return;
         };

@@ -29,16 +29,16 @@ impl World {
             return;
         }
         let now = self.now();
-        let Some(broker) = &mut self.broker else {
+        let conn = BrokerConn(self.next_connection);
+        let Some(broker) = self.whole_broker() else {
             let refused = KafkaError::new(ErrCode::TRANSPORT, "connection refused");
             self.with_client(actor, |client, now| {
                 client.handle_disconnected(now, of_client, refused)
             });
             return;
         };
-        let conn = BrokerConn(self.next_connection);
-        self.next_connection += 1;
         broker.handle_connect(now, conn, "127.0.0.1");
+        self.next_connection += 1;
         trace!(self, "client {actor} connects as {}", conn.0);
         let connection = Connection::new(actor, life, of_client);
         self.connections.insert(conn, connection);
@@ -148,9 +148,6 @@ impl World {
             return;
         }
         self.transactions_arrive(self.speaker_on(conn), &envelope.request);
-        let Some(broker) = &mut self.broker else {
-            return;
-        };
         let call = (conn.0, envelope.correlation_id);
         if let Some(it) = &mut self.players.membership {
             it.arrived(now.mono_us, call, &envelope.request);
@@ -170,7 +167,7 @@ impl World {
                 Asked(&envelope.request),
             ),
         );
-        broker.handle_request(now, conn, envelope);
+        self.hand_in(conn, envelope);
         self.drain_broker();
     }
 

@@ -121,11 +121,11 @@ impl World {
             };
         }
         let conn = BrokerConn(self.next_connection);
-        let Some(broker) = &mut self.broker else {
+        let Some(broker) = self.whole_broker() else {
             return self.speaks_after(speaker, 20_000);
         };
-        self.next_connection += 1;
         broker.handle_connect(now, conn, "127.0.0.1");
+        self.next_connection += 1;
         trace!(self, "{speaker} connects as {}", conn.0);
         let line = self.line(speaker);
         line.life += 1;
