@@ -318,9 +318,13 @@ impl Sharer {
     }
 
     fn hears_acknowledged(&mut self, scene: &mut Scene<'_>, error: ErrorCode) {
-        // Of what it does not have any more.
-        let known = error == ErrorCode::NONE || error == ErrorCode::INVALID_RECORD_STATE;
-        if !known && !passes(error) {
+        // Of what it does not have any more, and of what nobody was given yet since the broker's start.
+        let known = [
+            ErrorCode::NONE,
+            ErrorCode::INVALID_RECORD_STATE,
+            ErrorCode::INVALID_REQUEST,
+        ];
+        if !known.contains(&error) && !passes(error) {
             let what = format!("{}, a sharer, got {error} to what it said", self.id);
             scene.effects.push(Effect::Wrong(what));
         }
