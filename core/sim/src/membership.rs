@@ -225,7 +225,11 @@ impl Membership {
 
     fn commit_arrived(&mut self, commit: &OffsetCommitRequest) -> Asked {
         let (member, epoch) = (&commit.member_id, commit.generation_id_or_member_epoch);
-        let left = self.members.get(member).is_some_and(|it| it.left);
+        let of = self.members.get(member);
+        let left = of.is_some_and(|it| it.left);
+        // Until it has given up all that it is asked for it stays in its epoch, which is all that the coordinator looks at, as in Kafka: also
+        // of what it gave up before the rest, and somebody else has by now.
+        let gives_up = of.is_some_and(|it| !it.asked_back.is_empty());
         let mut stale = BTreeMap::new();
         for it in commit.topics.iter().flat_map(|topic| &topic.partitions) {
             let partition = it.partition_index;
@@ -233,6 +237,7 @@ impl Membership {
             register.commits.insert(self.seq, it.committed_offset);
             let why = match self.grants.get(&partition) {
                 _ if left => "it has left".into(),
+                Some(last) if last.member != *member && gives_up => continue,
                 Some(last) if last.member != *member => format!("{} has it", last.member),
                 Some(last) if epoch < last.epoch => format!("it has it since {}", last.epoch),
                 _ => continue,
