@@ -94,11 +94,16 @@ fn describe(s: &mut Session, v: i16) {
 }
 
 /// A change: name, operation, value.
-type Change<'a> = (&'a str, i8, Option<&'a str>);
+pub(super) type Change<'a> = (&'a str, i8, Option<&'a str>);
 
 fn ask_change(s: &mut Session, v: i16, what: &str, kind: i8, name: &str, changes: &[Change]) {
+    s.ask(what, v, changed(kind, name, changes, false));
+}
+
+/// Changes of one resource, done or only looked at.
+pub(super) fn changed(kind: i8, name: &str, changes: &[Change], validate_only: bool) -> Request {
     use incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
-    let request = IncrementalAlterConfigsRequest {
+    Request::IncrementalAlterConfigs(IncrementalAlterConfigsRequest {
         resources: vec![AlterConfigsResource {
             resource_type: kind,
             resource_name: name.into(),
@@ -111,14 +116,8 @@ fn ask_change(s: &mut Session, v: i16, what: &str, kind: i8, name: &str, changes
                 })
                 .collect(),
         }],
-        validate_only: false,
-    };
-    s.ask(what, v, Request::IncrementalAlterConfigs(request));
-}
-
-/// A JVM Kafka's broker hears of a change from its controller a moment after it was answered.
-fn moment() {
-    std::thread::sleep(std::time::Duration::from_millis(300));
+        validate_only,
+    })
 }
 
 fn incremental(s: &mut Session, v: i16) {

@@ -183,20 +183,15 @@ impl Load {
     }
 
     fn topic(&self) -> String {
-        let Self {
-            size,
-            partitions,
-            acks,
-            codec,
-            ..
-        } = self;
         // The consumer reads what the producer wrote.
         let tool = if self.tool == Tool::Librdkafka {
             "librdkafka"
         } else {
             "perf"
         };
-        format!("{tool}-{size}-{partitions}-{acks}-{codec}")
+        // A topic's name has none of what is between the words of a corner.
+        let words = self.corner().replace(", ", "-").replace([' ', '='], "-");
+        format!("{tool}-{words}")
     }
 
     /// How often it is run: each time is over in seconds, and says little alone.

@@ -1,0 +1,66 @@
+//! What the other files' cases leave out: repetitions in one request, values at their bounds, members of one kind of group that ask
+//! for another, static members, transactions of both versions.
+
+mod configs;
+mod groups;
+mod records;
+mod topics;
+mod transactions;
+
+use super::*;
+use ApiKey::*;
+
+pub const CASES: &[Row] = &[
+    ("edges: delete topics", DeleteTopics, topics::delete_topics),
+    ("edges: metadata", Metadata, topics::metadata),
+    (
+        "edges: topic settings",
+        CreateTopics,
+        topics::topic_settings,
+    ),
+    (
+        "edges: create partitions",
+        CreatePartitions,
+        topics::partitions,
+    ),
+    (
+        "edges: other settings",
+        IncrementalAlterConfigs,
+        configs::settings,
+    ),
+    ("edges: replaced settings", AlterConfigs, configs::replaced),
+    (
+        "edges: described settings",
+        DescribeConfigs,
+        configs::described,
+    ),
+    ("edges: client quotas", AlterClientQuotas, configs::quotas),
+    ("edges: elect leaders", ElectLeaders, topics::elect),
+    (
+        "edges: static classic members",
+        JoinGroup,
+        groups::static_classic,
+    ),
+    (
+        "edges: static consumers",
+        ConsumerGroupHeartbeat,
+        groups::static_consumers,
+    ),
+    (
+        "edges: groups of another kind",
+        ConsumerGroupHeartbeat,
+        groups::kinds,
+    ),
+    ("edges: fetch", Fetch, records::fetch),
+    ("edges: produce", Produce, records::produce),
+    (
+        "edges: transactions of version 2",
+        EndTxn,
+        transactions::second_version,
+    ),
+    (
+        "edges: taken over",
+        InitProducerId,
+        transactions::taken_over,
+    ),
+];
