@@ -68,7 +68,7 @@ type Row = (&'static str, ApiKey, fn(&mut Session, i16));
 
 /// A JVM Kafka's broker hears of a change from its controller a moment after it was answered.
 fn moment() {
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
 }
 
 /// Asks until there is an answer that will do.

@@ -19,7 +19,7 @@ fn init(s: &mut Session, v: i16, id: &str) -> (i64, i16) {
             s.call_it(&format!("producer_id: {id},"), "producer_id: <producer>,");
             return (id, answer.producer_epoch);
         }
-        sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     (-1, -1)
 }
