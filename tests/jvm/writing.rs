@@ -100,6 +100,8 @@ fn acknowledged(dir: &Path) -> PathBuf {
 
 /// Appends to `killed` until the parent kills this process.
 pub fn until_killed(dir: &str) -> Outcome {
+    // Held, or the directory is closed cleanly, mark and all, whenever a round's producer goes.
+    let _broker = ottla::Broker::open(&format!("file://{dir}")).map_err(failed)?;
     let dir = Path::new(dir);
     create(dir, "killed", 2, &[("segment.bytes", "30000")])?;
     for round in 1.. {
