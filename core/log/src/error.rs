@@ -33,6 +33,8 @@ pub enum LogError {
     },
     /// A side file is damaged.
     Damaged(String),
+    /// A segment has messages of magic 0 or 1, as Kafka wrote them before 0.11; they are whole. The text says where.
+    OldFormat(String),
     /// Storage failed. The log takes no more writes.
     Storage(StorageError),
     /// An earlier failure stopped this log for good; the text says which.
@@ -66,6 +68,11 @@ impl fmt::Display for LogError {
             }
             Self::Corrupt { place, error } => write!(f, "{place}: {error}"),
             Self::Damaged(what) => f.write_str(what),
+            Self::OldFormat(place) => write!(
+                f,
+                "{place}: messages of message format v0 or v1 (message.format.version before 0.11), which are not damaged, but can't \
+                 be kept here; nothing was changed: let a Kafka that reads them copy the topic, or delete it there"
+            ),
             Self::Storage(error) => error.fmt(f),
             Self::Stopped(why) => write!(f, "this log was stopped: {why}"),
         }

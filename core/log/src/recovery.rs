@@ -148,6 +148,7 @@ impl PartitionLog {
                     segments.push(Segment::sealed_as(dir, *sealed, now.wall_ms));
                     continue;
                 }
+                Segment::refuse_old_format(storage.as_ref(), dir, base, size)?;
                 // The indexes of the segment that ends with the last sync may be older than its last records. So may any that Ottla
                 // made again, and nobody has synced: what it closed has an entry.
                 let loaded = match options.clean || below < durable && !marks.exists {
@@ -182,6 +183,7 @@ impl PartitionLog {
                 delete_from(storage.as_ref(), dir, &bases[i..])?;
                 break;
             }
+            Segment::refuse_old_format(storage.as_ref(), dir, base, size)?;
             recovery.scanned_segments += 1;
             let trusted = match mark.filter(|mark| mark.segment == base) {
                 _ if whole && !is_last => (size, Some(below)),

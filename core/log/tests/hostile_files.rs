@@ -358,3 +358,81 @@ proptest! {
         prop_assert_eq!(read_all(&mut log, from, 300), &whole[from as usize..]);
     }
 }
+
+/// An entry of a message set as Kafka wrote them before 0.11: magic 0 without, magic 1 with a timestamp.
+fn old_message(offset: i64, magic: u8) -> Vec<u8> {
+    let mut body = vec![magic, 0];
+    if magic == 1 {
+        body.extend_from_slice(&1_000i64.to_be_bytes());
+    }
+    body.extend_from_slice(&(-1i32).to_be_bytes());
+    body.extend_from_slice(&3i32.to_be_bytes());
+    body.extend_from_slice(b"old");
+    let crc = !body.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 * (crc & 1))
+        })
+    });
+    let mut bytes = offset.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&(body.len() as i32 + 4).to_be_bytes());
+    bytes.extend_from_slice(&crc.to_be_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// What an old Kafka wrote is no damage: it must not be cut off, stepped over, or have its offsets given to others.
+#[test]
+fn messages_of_old_formats_are_refused_and_left_as_they_are() {
+    for magic in [0, 1] {
+        for old_segments in [1, 2] {
+            for new_behind in [false, true] {
+                let storage = Arc::new(MemoryStorage::new());
+                storage.create_dir(DIR).unwrap();
+                let mut end = 0;
+                for _ in 0..old_segments {
+                    let mut file = Vec::new();
+                    let base = end;
+                    for _ in 0..3 {
+                        file.extend(old_message(end, magic));
+                        end += 1;
+                    }
+                    replace(&storage, &path(&file_name(base, LOG)), &file);
+                    replace(&storage, &path(&file_name(base, INDEX)), &[]);
+                    replace(&storage, &path(&file_name(base, TIME_INDEX)), &[]);
+                }
+                if new_behind {
+                    // Kafka was told to write the new format since.
+                    let (bytes, mut header) = batch(&[5], &FinishOptions::default());
+                    header.base_offset = end;
+                    let last = path(&file_name(end - 3, LOG));
+                    let mut file = contents(&storage, &last).to_vec();
+                    file.extend_from_slice(&header.to_bytes());
+                    file.extend_from_slice(&bytes[ottla_record::HEADER_LEN..]);
+                    replace(&storage, &last, &file);
+                }
+                let files = |storage: &MemoryStorage| -> Vec<(String, Bytes)> {
+                    let logs = storage.list(DIR).unwrap().into_iter();
+                    logs.filter(|entry| entry.name.ends_with(LOG))
+                        .map(|entry| (entry.name.clone(), contents(storage, &path(&entry.name))))
+                        .collect()
+                };
+                let before = files(&storage);
+                for (clean, recovery_point) in [(false, 0), (false, 3), (false, end), (true, end)] {
+                    let options = OpenOptions {
+                        clean,
+                        recovery_point,
+                        log_start_offset: 0,
+                    };
+                    let Err(error) = open(&storage, &config(), options) else {
+                        panic!("magic {magic}, clean {clean}: opened")
+                    };
+                    assert!(
+                        error.to_string().contains("message format"),
+                        "magic {magic}, clean {clean}: {error}"
+                    );
+                    assert_eq!(files(&storage), before);
+                }
+            }
+        }
+    }
+}

@@ -11,7 +11,12 @@ use crate::{
     storage::{OpenHow, Storage, StorageError, StorageErrorKind, join, read_file},
 };
 use alloc::format;
-use ottla_record::{BatchHeader, crc32c};
+use ottla_record::{BatchHeader, LOG_OVERHEAD, crc32c, legacy::LegacyMessage};
+
+/// Bytes of the smallest message of magic 0.
+const OLD_MESSAGE_LEN: usize = 26;
+/// Where the magic byte lies, in every format.
+const MAGIC_AT: usize = 16;
 
 impl Segment {
     /// A segment that is just what was written down when it was closed; nothing is read of it yet.
@@ -42,6 +47,35 @@ impl Segment {
             index_crc: crc32c(self.index.as_bytes()),
             time_index_crc: crc32c(self.time_index.as_bytes()),
         })
+    }
+
+    /// Refuses a segment that begins with a message of magic 0 or 1: nothing below knows them, and what isn't known would be taken for
+    /// damage, cut off or stepped over, and its offsets be given to others. A Kafka that was told to write batches of magic 2 from
+    /// some day on has appended them behind; never the other way round.
+    pub fn refuse_old_format(
+        storage: &dyn Storage,
+        dir: &str,
+        base_offset: i64,
+        size: u64,
+    ) -> Result<(), LogError> {
+        if size < OLD_MESSAGE_LEN as u64 {
+            return Ok(());
+        }
+        let path = join(dir, &file_name(base_offset, LOG));
+        let file = storage.open(&path, OpenHow::ReadOnly)?;
+        let mut raw = [0; OLD_MESSAGE_LEN];
+        file.read_into(0, &mut raw)?;
+        let length = i32::from_be_bytes([raw[8], raw[9], raw[10], raw[11]]);
+        let needed = u64::try_from(length).map_or(0, |length| length + LOG_OVERHEAD as u64);
+        if !matches!(raw[MAGIC_AT], 0 | 1) || needed > size {
+            return Ok(());
+        }
+        // A damaged batch of ours may say anything; a whole message has its checksum.
+        let bytes = file.read_exact(0, needed as usize)?;
+        match LegacyMessage::parse(&bytes) {
+            Ok(_) => Err(LogError::OldFormat(path)),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Opens a segment whose indexes can be trusted; `Ok(None)` if one is missing or damaged and must be made again. Its
