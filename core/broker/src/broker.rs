@@ -1,6 +1,11 @@
 //! The machine: construction, inputs, and what comes of them.
 
-use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeSet, VecDeque},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
 use core::{fmt, net::IpAddr};
 
 use hashbrown::HashMap;
@@ -144,6 +149,8 @@ pub struct Broker {
     syncing: HashMap<SyncId, PartitionIndex>,
     /// Partitions with records to sync and no sync under way.
     to_sync: Vec<PartitionIndex>,
+    /// Those whose sync waits for company, by when it has to begin, in monotonic microseconds ([`crate::group_commit`]).
+    syncs_that_wait: BTreeSet<(u64, PartitionIndex)>,
     /// Partitions whose high watermark moved, or that failed, with waiters to look at.
     advanced: Vec<PartitionIndex>,
     woken: VecDeque<Woken>,
@@ -216,6 +223,7 @@ impl Broker {
             last_sync_id: 0,
             syncing: HashMap::new(),
             to_sync: Vec::new(),
+            syncs_that_wait: BTreeSet::new(),
             advanced: Vec::new(),
             woken: VecDeque::new(),
             closed: false,
@@ -450,7 +458,7 @@ impl Broker {
         match result {
             Ok(()) => {
                 let commits = self.config.durability == Durability::Fsync;
-                if let Some((up_to, advance)) = partition.sync_done(id, commits) {
+                if let Some((up_to, advance)) = partition.sync_done(now, id, commits) {
                     partition.log.mark_synced(up_to);
                     partition.unsynced_since_us = None;
                     let more = partition.log.log_end_offset() > up_to;
@@ -500,6 +508,7 @@ impl Broker {
         self.telemetry.handle_timeout(now);
         self.transactions.handle_timeout(now);
         self.expire_waiting(now);
+        self.end_waits_for_company(now);
         self.keep_house(now);
         self.clean(now);
         self.settle(now);
@@ -520,6 +529,7 @@ impl Broker {
             self.waiting.next_deadline_us(),
             self.housekeeping.next_us(),
             self.cleaner.next_us(),
+            self.next_waiting_sync_us(),
         ]
         .into_iter()
         .flatten()
@@ -759,7 +769,7 @@ impl Broker {
                 break;
             }
         }
-        self.start_syncs();
+        self.start_syncs(now);
     }
 
     fn do_for_transactions(&mut self, now: Now, output: TransactionOutput) {
@@ -998,7 +1008,22 @@ impl Broker {
         }
     }
 
-    fn start_syncs(&mut self) {
+    /// When the first of the syncs that wait for company has to begin, in monotonic microseconds.
+    pub(crate) fn next_waiting_sync_us(&self) -> Option<u64> {
+        self.syncs_that_wait.first().map(|&(by_us, _)| by_us)
+    }
+
+    /// Asks for the syncs that have waited for company long enough.
+    fn end_waits_for_company(&mut self, now: Now) {
+        while let Some(&(by_us, index)) = self.syncs_that_wait.first()
+            && by_us <= now.mono_us
+        {
+            self.syncs_that_wait.pop_first();
+            self.note_unsynced(index);
+        }
+    }
+
+    fn start_syncs(&mut self, now: Now) {
         for index in core::mem::take(&mut self.to_sync) {
             let Some(partition) = self.partitions.get_mut(index) else {
                 continue;
@@ -1007,11 +1032,17 @@ impl Broker {
             if partition.is_failed() || partition.is_syncing() {
                 continue;
             }
+            let by = (partition.sync_by_us(), index);
+            if partition.sync_should_wait(now) {
+                self.syncs_that_wait.insert(by);
+                continue;
+            }
+            self.syncs_that_wait.remove(&by);
             match partition.log.sync_targets() {
                 Ok(Some(job)) => {
                     self.last_sync_id += 1;
                     let id = SyncId(self.last_sync_id);
-                    partition.sync_started(id, job.up_to);
+                    partition.sync_started(now, id, job.up_to);
                     self.syncing.insert(id, index);
                     self.outputs.push_back(Output::Sync { id, job });
                 }

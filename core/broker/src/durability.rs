@@ -59,6 +59,35 @@ fn nothing_is_acknowledged_or_visible_before_it_is_synced() {
 }
 
 #[test]
+fn a_sync_waits_for_those_whom_the_last_one_answered() {
+    let mut h = fsync();
+    let first = h.send_produce("t", 0, -1, batch(&["a"]));
+    let second = h.send_produce("t", 0, -1, batch(&["b"]));
+    h.pass_ms(10); // so long does the sync take
+    h.sync_one();
+    assert!(h.take_answer(first).is_some());
+    assert!(h.syncs.is_empty(), "the first may be back soon");
+    h.pass_ms(9);
+    assert!(h.syncs.is_empty());
+    let again = h.send_produce("t", 0, -1, batch(&["c"]));
+    assert_eq!(h.syncs.len(), 1, "nobody is left to wait for");
+    h.pass_ms(5);
+    h.sync_one();
+    assert!(h.take_answer(second).is_some() && h.take_answer(again).is_some());
+
+    // Other partitions don't wait, and nobody waits for long.
+    let alone = h.send_produce("t", 0, -1, batch(&["d"]));
+    assert!(h.syncs.is_empty());
+    h.send_produce("t", 1, -1, batch(&["e"]));
+    assert_eq!(h.syncs.len(), 1);
+    h.pass_ms(5);
+    assert_eq!(h.syncs.len(), 2);
+    h.sync_all();
+    assert!(h.take_answer(alone).is_some());
+    assert_eq!(h.fetch("t", 0, 0).high_watermark, 4);
+}
+
+#[test]
 fn acks_of_one_means_visible() {
     let mut h = fsync();
     let all = h.send_produce("t", 0, -1, batch(&["a"]));

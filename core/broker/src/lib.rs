@@ -18,6 +18,7 @@ mod context;
 #[cfg(test)]
 mod durability;
 mod fetch_sessions;
+mod group_commit;
 mod groups;
 mod housekeeping;
 mod kraft;

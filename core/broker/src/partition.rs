@@ -4,8 +4,10 @@ use alloc::{boxed::Box, collections::VecDeque, string::String, vec::Vec};
 
 use ottla_log::PartitionLog;
 use ottla_protocol::{ErrorCode, Str};
+use ottla_record::Now;
 
 use crate::{
+    group_commit::GroupCommit,
     groups::AppendToken,
     output::SyncId,
     purgatory::WaitId,
@@ -43,6 +45,7 @@ struct SyncInFlight {
     up_to: i64,
     /// [`Partition::appended_bytes`] at `up_to`.
     bytes: u64,
+    began_us: u64,
 }
 
 /// What moved when the high watermark did.
@@ -73,6 +76,8 @@ pub(crate) struct Partition {
     /// Transactions whose marker is appended and not committed: the marker's offset, and where the transaction begins.
     ended: VecDeque<(i64, i64)>,
     sync: Option<SyncInFlight>,
+    /// When the next one is to begin.
+    group_commit: GroupCommit,
     /// Whether it waits for its turn in `Broker::to_sync`.
     pub(crate) queued_for_sync: bool,
     /// Whether it is in `Broker::advanced`.
@@ -126,6 +131,7 @@ impl Partition {
             last_stable_offset: -1,
             ended: VecDeque::new(),
             sync: None,
+            group_commit: GroupCommit::default(),
             queued_for_sync: false,
             queued_as_advanced: false,
             advanced_bytes: 0,
@@ -248,17 +254,39 @@ impl Partition {
         self.sync.is_some()
     }
 
-    pub(crate) fn sync_started(&mut self, id: SyncId, up_to: i64) {
+    /// Whether a sync should wait for more to be appended; till when at most is [`Partition::sync_by_us`].
+    pub(crate) fn sync_should_wait(&self, now: Now) -> bool {
+        let waiting = self.commit_waiters.len();
+        self.group_commit.should_wait(now.mono_us, waiting)
+    }
+
+    /// When a sync that waits has to begin, in monotonic microseconds. The same until it does.
+    pub(crate) fn sync_by_us(&self) -> u64 {
+        self.group_commit.until_us()
+    }
+
+    pub(crate) fn sync_started(&mut self, now: Now, id: SyncId, up_to: i64) {
+        let waiting = self.commit_waiters.len();
+        self.group_commit.note_begun(now.mono_us, waiting);
         self.sync = Some(SyncInFlight {
             id,
             up_to,
             bytes: self.appended_bytes,
+            began_us: now.mono_us,
         });
     }
 
     /// The sync `id` succeeded; the log knows already. `None` if it isn't this partition's.
-    pub(crate) fn sync_done(&mut self, id: SyncId, commits: bool) -> Option<(i64, Advance)> {
+    pub(crate) fn sync_done(
+        &mut self,
+        now: Now,
+        id: SyncId,
+        commits: bool,
+    ) -> Option<(i64, Advance)> {
         let sync = self.sync.take_if(|sync| sync.id == id)?;
+        let took_us = now.mono_us.saturating_sub(sync.began_us);
+        let waiting = self.commit_waiters.len();
+        self.group_commit.note_synced(now.mono_us, took_us, waiting);
         let advance = if commits {
             self.commit(sync.up_to, sync.bytes)
         } else {

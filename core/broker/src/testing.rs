@@ -202,9 +202,16 @@ impl Harness {
         self.drain();
     }
 
+    /// Does all syncs; time passes until those are asked for that wait for company.
     pub(crate) fn sync_all(&mut self) {
-        while !self.syncs.is_empty() {
-            self.sync_one();
+        loop {
+            while !self.syncs.is_empty() {
+                self.sync_one();
+            }
+            match self.broker.next_waiting_sync_us() {
+                Some(_) => self.pass_ms(1),
+                None => return,
+            }
         }
     }
 

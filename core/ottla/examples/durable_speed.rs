@@ -1,15 +1,19 @@
 //! How long a durable directory takes to open, and what sharing syncs is worth.
 //!
 //! `cargo run --release -p ottla --example durable_speed [DIR]`: a clean open of 1,000 partitions; an open of 1 GiB after the
-//! process that wrote it died; acknowledged records per second of one producer and of sixteen with `durability=fsync`. The last line
-//! has the figures as JSON.
+//! process that wrote it died; acknowledged records per second of one producer and of sixteen with `durability=fsync`, and the same of
+//! threads that share the syncs of a plain file, which is what the machine can do. The last line has the figures as JSON.
 
 use ottla::{Admin, Broker, Config, NewRecord, NewTopic, Producer};
 use std::{
     error::Error,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -180,8 +184,8 @@ fn acknowledged_per_second(address: &str, producers: usize) -> Outcome<f64> {
     Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Acknowledged per second, of one producer and of sixteen.
-fn shared_syncs(dir: &Path) -> Outcome<(f64, f64)> {
+/// Acknowledged per second, of one producer and of sixteen; the same of a plain file.
+fn shared_syncs(dir: &Path) -> Outcome<[f64; 4]> {
     let address = format!("file://{}", dir.join("shared").display());
     let _broker = Broker::open(&address)?;
     let one = acknowledged_per_second(&address, 1)?;
@@ -191,7 +195,62 @@ fn shared_syncs(dir: &Path) -> Outcome<(f64, f64)> {
         "acknowledged, sixteen producers    {sixteen:8.0} /s, {:.1} times",
         sixteen / one
     );
-    Ok((one, sixteen))
+    let plain = dir.join("plain");
+    let (plain_one, plain_sixteen) = (plain_per_second(&plain, 1)?, plain_per_second(&plain, 16)?);
+    println!("durable, one thread, a file        {plain_one:8.0} /s");
+    println!(
+        "durable, sixteen threads, a file   {plain_sixteen:8.0} /s, {:.1} times",
+        plain_sixteen / plain_one
+    );
+    Ok([one, sixteen, plain_one, plain_sixteen])
+}
+
+/// What a plain file has to say about it: threads append to it, and whoever finds no sync under way does one for all.
+#[derive(Default)]
+struct PlainFile {
+    appended: u64,
+    synced: u64,
+    syncs: bool,
+}
+
+/// Appends per second of `writers` threads to one file, each durable before the next of its thread.
+fn plain_per_second(path: &Path, writers: usize) -> Outcome<f64> {
+    let file = std::fs::File::create(path)?;
+    let (state, changed) = (Mutex::new(PlainFile::default()), Condvar::new());
+    let done = AtomicU64::new(0);
+    let start = Instant::now();
+    let until = start + Duration::from_secs(3);
+    let write = || -> std::io::Result<()> {
+        while Instant::now() < until {
+            let mut plain = state.lock().expect("nobody panics");
+            (&file).write_all(&[b'v'; 170])?;
+            plain.appended += 1;
+            let mine = plain.appended;
+            while plain.synced < mine {
+                if plain.syncs {
+                    plain = changed.wait(plain).expect("nobody panics");
+                    continue;
+                }
+                plain.syncs = true;
+                let all = plain.appended;
+                drop(plain);
+                file.sync_data()?;
+                plain = state.lock().expect("nobody panics");
+                (plain.synced, plain.syncs) = (all, false);
+                changed.notify_all();
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| -> std::io::Result<()> {
+        let writers: Vec<_> = (0..writers).map(|_| scope.spawn(write)).collect();
+        let ended = writers.into_iter().map(|writer| writer.join());
+        ended
+            .into_iter()
+            .try_for_each(|ended| ended.expect("no panic"))
+    })?;
+    Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
 fn main() -> Outcome<()> {
@@ -214,10 +273,11 @@ fn main() -> Outcome<()> {
 fn measure(dir: &Path) -> Outcome<()> {
     let (bytes, clean_ms, longest_clean_ms) = clean_open(dir)?;
     let (unclean_ms, longest_unclean_ms) = unclean_open(dir)?;
-    let (one, sixteen) = shared_syncs(dir)?;
+    let [one, sixteen, plain_one, plain_sixteen] = shared_syncs(dir)?;
     println!(
         "{{\"partitions\":{PARTITIONS},\"partition_bytes\":{bytes},\"clean_ms\":{clean_ms},\"longest_clean_ms\":{longest_clean_ms},\
-         \"unclean_ms\":{unclean_ms},\"longest_unclean_ms\":{longest_unclean_ms},\"one_per_s\":{one},\"sixteen_per_s\":{sixteen}}}"
+         \"unclean_ms\":{unclean_ms},\"longest_unclean_ms\":{longest_unclean_ms},\"one_per_s\":{one},\"sixteen_per_s\":{sixteen},\
+         \"plain_one_per_s\":{plain_one},\"plain_sixteen_per_s\":{plain_sixteen}}}"
     );
     Ok(())
 }

@@ -225,6 +225,8 @@ fn run(seed: u64) {
             14 => {
                 let ms = run.random.next_u64() % LOCK_MS;
                 run.s.h.pass_ms(ms);
+                // A sync that took so long would make others wait, and time pass where this model doesn't see it.
+                run.s.h.sync_all();
                 run.expire();
             }
             15 if run.random.next_u64().is_multiple_of(3) => {
