@@ -248,6 +248,42 @@ fn many_partitions_to_be_verified() {
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 }
 
+#[test]
+fn many_transactional_ids() {
+    let began = Instant::now();
+    let mut h = harness();
+    h.create_topic("wide", 100, &[]);
+    for number in 0..MANY {
+        h.init_transactions(&format!("{number}"));
+    }
+    let (producer_id, producer_epoch) = h.init_transactions("last");
+    for _ in 0..200 {
+        let topic = add_partitions_to_txn::AddPartitionsToTxnTopic {
+            name: "wide".into(),
+            partitions: (0..100).collect(),
+        };
+        let request = AddPartitionsToTxnRequest {
+            v3_and_below_transactional_id: "last".into(),
+            v3_and_below_producer_id: producer_id,
+            v3_and_below_producer_epoch: producer_epoch,
+            v3_and_below_topics: vec![topic],
+            ..Default::default()
+        };
+        h.ask(3, Request::AddPartitionsToTxn(request));
+        let request = EndTxnRequest {
+            transactional_id: "last".into(),
+            producer_id,
+            producer_epoch,
+            committed: true,
+        };
+        let Response::EndTxn(answer) = h.ask(3, Request::EndTxn(request)) else {
+            panic!()
+        };
+        assert_eq!(answer.error_code, ErrorCode::NONE);
+    }
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+}
+
 /// Counts how often files are replaced.
 struct Counting {
     inner: Arc<MemoryStorage>,

@@ -21,7 +21,7 @@ use ottla_record::Now;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
-    transactions::markers::Marker,
+    transactions::markers::{DecidedBy, Marker},
 };
 
 /// The transaction version whose markers have a larger epoch than the records.
@@ -40,7 +40,10 @@ pub(crate) fn handle(
             producer_id: asked.producer_id,
             producer_epoch: asked.producer_epoch,
             committed: asked.transaction_result,
-            coordinator_epoch: Some(asked.coordinator_epoch).filter(|epoch| *epoch >= 0),
+            decided_by: match asked.coordinator_epoch {
+                ..0 => DecidedBy::Administrator,
+                epoch => DecidedBy::Elsewhere(epoch),
+            },
             epoch_was_bumped: asked.transaction_version >= WITH_EPOCH_BUMP,
         };
         let mut topics = Vec::new();

@@ -146,6 +146,8 @@ enum Then {
 struct Write {
     key: ShareKey,
     is_snapshot: bool,
+    /// Where it is in its partition of the log, once it is there.
+    offset: Option<i64>,
     then: Then,
 }
 
@@ -326,6 +328,7 @@ impl<F> SharePartitions<F> {
         let mut broken = false;
         if let Some(old) = self.entries.get(&key) {
             stored.snapshot_epoch = old.stored.snapshot_epoch.wrapping_add(1);
+            stored.snapshot_offset = old.stored.snapshot_offset;
             broken = old.broken;
         }
         let record = stored.snapshot(&key, now);
@@ -375,6 +378,7 @@ impl<F> SharePartitions<F> {
         let write = Write {
             key,
             is_snapshot,
+            offset: None,
             then,
         };
         self.writes.insert(token.0, write);
@@ -387,19 +391,24 @@ impl<F> SharePartitions<F> {
 
     /// The record named `token` is at `offset` of its partition.
     pub fn note_offset(&mut self, token: StateToken, offset: i64) {
-        if let Some(write) = self.writes.get(&token.0)
-            && write.is_snapshot
-            && let Some(entry) = self.entries.get_mut(&write.key)
-        {
-            entry.stored.snapshot_offset = Some(offset);
+        if let Some(write) = self.writes.get_mut(&token.0) {
+            write.offset = Some(offset);
         }
     }
 
     /// The record named `token` is committed, or will never be.
     pub fn handle_appended(&mut self, token: StateToken, result: Result<(), ErrorCode>) {
-        let Some(Write { key, then, .. }) = self.writes.remove(&token.0) else {
+        let Some(write) = self.writes.remove(&token.0) else {
             return;
         };
+        let Write { key, then, .. } = write;
+        // Not before it is committed: until then what lies before it is all that there is for sure.
+        if write.is_snapshot
+            && result.is_ok()
+            && let Some(entry) = self.entries.get_mut(&key)
+        {
+            entry.stored.snapshot_offset = write.offset;
+        }
         if result.is_err() {
             self.drop_live(&key);
             if let Some(entry) = self.entries.get_mut(&key) {
@@ -518,6 +527,7 @@ impl<F> SharePartitions<F> {
                 }
             }
             Ok(changed) => {
+                self.arm(&key);
                 if self.save(now, &key, &changed, Then::Acknowledged(request, at))
                     && let Some(asking) = self.requests.get_mut(&request)
                 {
@@ -683,10 +693,13 @@ impl<F> SharePartitions<F> {
         let Some(live) = entry.and_then(|entry| entry.live.as_mut()) else {
             return;
         };
-        if live.timer_us.is_none()
-            && let Some(due) = live.window.next_expiry_us()
+        // A lock may end before one that was taken earlier: the group's `share.record.lock.duration.ms` may change.
+        if let Some(due) = live.window.next_expiry_us()
+            && live.timer_us.is_none_or(|timer| due < timer)
         {
-            live.timer_us = Some(due);
+            if let Some(timer) = live.timer_us.replace(due) {
+                self.timers.remove(&(timer, key.clone()));
+            }
             self.timers.insert((due, key.clone()));
         }
     }

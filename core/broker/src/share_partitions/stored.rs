@@ -51,7 +51,7 @@ pub(crate) struct Stored {
     updates: u32,
     /// Monotonic microseconds of the last snapshot.
     pub snapshot_us: u64,
-    /// Where the last snapshot lies in its partition of the log; `None` while it is on its way there.
+    /// Where the last snapshot that is committed lies in its partition of the log; `None` if there is none yet.
     pub snapshot_offset: Option<i64>,
 }
 
@@ -136,7 +136,6 @@ impl Stored {
     pub fn snapshot(&mut self, key: &ShareKey, now: ottla_record::Now) -> CoordinatorRecord {
         self.updates = 0;
         self.snapshot_us = now.mono_us;
-        self.snapshot_offset = None;
         let state_batches = self
             .batches()
             .map(|batch| share_snapshot_value::StateBatch {

@@ -19,6 +19,9 @@ use ottla_protocol::{
         describe_share_group_offsets::{
             DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequestGroup,
         },
+        incremental_alter_configs::{
+            AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+        },
         join_group::JoinGroupRequest,
         list_groups::ListGroupsRequest,
         share_acknowledge::{
@@ -33,9 +36,12 @@ use ottla_protocol::{
     },
 };
 
-use super::{ShareGroupSettings, ShareOffsetReset};
+use ottla_record::Now;
+
+use super::{ShareGroupSettings, ShareKey, ShareOffsetReset, ShareOutput, SharePartitions};
 use crate::{
     BrokerConfig, ConnId, Durability, ShareConfig,
+    configs::dynamic::resource,
     testing::{CONN, Harness, batch, read},
 };
 
@@ -823,4 +829,83 @@ fn a_member_beyond_its_quota_gets_nothing_and_loses_nothing() {
         ),
         (1, 1, 1)
     );
+}
+
+#[test]
+fn a_lock_ends_when_it_was_said_to_be_it_shorter_than_those_before() {
+    let mut s = Share::new(Durability::Os);
+    let lock_for = |s: &mut Share, ms: &str| {
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: resource::GROUP,
+                resource_name: "g".into(),
+                configs: vec![AlterableConfig {
+                    name: "share.record.lock.duration.ms".into(),
+                    config_operation: 0,
+                    value: Some(ms.into()),
+                }],
+            }],
+            validate_only: false,
+        };
+        let Response::IncrementalAlterConfigs(answer) =
+            s.h.ask(1, Request::IncrementalAlterConfigs(request))
+        else {
+            panic!()
+        };
+        assert_eq!(answer.responses[0].error_code, ErrorCode::NONE);
+    };
+    lock_for(&mut s, "60000");
+    s.produce(&["a"]);
+    s.join("m");
+    s.open("m");
+    assert_eq!(runs(&s.fetch("m", 1, &[])), [(0, 0, 1)]);
+    lock_for(&mut s, "15000");
+    s.produce(&["b"]);
+    let answer = s.fetch("m", 2, &[]);
+    assert_eq!(answer.acquisition_lock_timeout_ms, 15_000);
+    assert_eq!(runs(&answer), [(1, 1, 1)]);
+    s.h.pass_ms(14_999);
+    assert_eq!(runs(&s.fetch("m", 3, &[])), []);
+    s.h.pass_ms(1);
+    assert_eq!(runs(&s.fetch("m", 4, &[])), [(1, 1, 2)]);
+    // One that is renewed may end earlier, too.
+    assert_eq!(s.acked("m", 5, &[(0, 0, &[4])]), ErrorCode::NONE);
+    s.h.pass_ms(15_000);
+    assert_eq!(runs(&s.fetch("m", 6, &[])), [(0, 0, 2), (1, 1, 3)]);
+}
+
+#[test]
+fn what_a_snapshot_takes_the_place_of_is_kept_until_that_is_committed() {
+    let now = Now::new(0, 0);
+    let mut shares: SharePartitions<()> = SharePartitions::new(&ShareConfig {
+        state_partitions: 1,
+        ..Default::default()
+    });
+    let next_append = |shares: &mut SharePartitions<()>, offset| {
+        while let Some(output) = shares.poll_output() {
+            if let ShareOutput::Append { token, .. } = output {
+                shares.note_offset(token, offset);
+                return token;
+            }
+        }
+        panic!("nothing is written")
+    };
+    let (group, topic_id) = (Str::from("g"), Uuid::from_random(1));
+    shares.initialize(now, &group, topic_id, core::iter::once(0), 1);
+    let first = next_append(&mut shares, 3);
+    assert_eq!(shares.prune(now, &[9]), [0], "it may not be there tomorrow");
+    shares.handle_appended(first, Ok(()));
+    assert_eq!(shares.prune(now, &[9]), [3]);
+    let key = ShareKey {
+        group,
+        topic_id,
+        partition: 0,
+    };
+    let ticket = shares.open_ticket();
+    shares.set_start(now, key, 2, 77, ticket);
+    let second = next_append(&mut shares, 9);
+    // A power cut now would leave the first.
+    assert_eq!(shares.prune(now, &[9]), [3]);
+    shares.handle_appended(second, Ok(()));
+    assert_eq!(shares.prune(now, &[20]), [9]);
 }

@@ -12,7 +12,7 @@ use alloc::{collections::BTreeSet, format, vec::Vec};
 use ottla_protocol::Str;
 use ottla_record::Now;
 
-use super::markers::Marker;
+use super::markers::{DecidedBy, Marker};
 use crate::{Broker, output::Output, topics::TRANSACTIONS_TOPIC};
 
 impl Broker {
@@ -46,7 +46,7 @@ impl Broker {
                 producer_id: producer.producer_id,
                 producer_epoch: producer.epoch,
                 committed: false,
-                coordinator_epoch: None,
+                decided_by: DecidedBy::Administrator,
                 epoch_was_bumped: false,
             };
             let written = self.write_lone_marker(now, &topic, partition, marker);

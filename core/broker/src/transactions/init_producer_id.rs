@@ -20,8 +20,6 @@ const WITH_PRODUCER_FENCED: i16 = 4;
 
 /// What comes of a request.
 enum Decided {
-    /// The producer has what it gets.
-    Answer(i64, i16),
     /// It gets this when it is written.
     Begin(Metadata),
     /// First the transaction of the producer before it.
@@ -42,9 +40,6 @@ impl TransactionCoordinator {
         let reply = context.reply;
         let id = Str::from(id.as_str());
         match self.decide_init(now, &id, request, new_id) {
-            Ok(Decided::Answer(producer_id, epoch)) => {
-                self.respond_init(reply, Ok((producer_id, epoch)));
-            }
             Ok(Decided::Begin(next)) => {
                 self.transactions.entry(id.clone()).or_insert(Transaction {
                     present: None,
@@ -81,10 +76,7 @@ impl TransactionCoordinator {
             let begun = Metadata::new(new_id()?, timeout_ms, now.wall_ms);
             return Ok(Decided::Begin(begun));
         };
-        if transaction.is_busy() {
-            return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
-        }
-        let Some(present) = &transaction.present else {
+        let (Some(present), None) = (&transaction.present, &transaction.pending) else {
             return Err(ErrorCode::CONCURRENT_TRANSACTIONS);
         };
         let may_be = |(producer_id, epoch): (i64, i16)| {
@@ -115,7 +107,12 @@ impl TransactionCoordinator {
                             let begun = present.rotated(id, epoch, timeout_ms, now.wall_ms);
                             Ok(Decided::Begin(begun))
                         }
-                        true => Ok(Decided::Answer(present.producer_id, present.epoch)),
+                        true => Ok(Decided::Begin(present.initialised(
+                            present.epoch,
+                            epoch,
+                            timeout_ms,
+                            now.wall_ms,
+                        ))),
                         false => Err(ErrorCode::PRODUCER_FENCED),
                     }
                 }
@@ -263,6 +260,30 @@ mod tests {
         assert_eq!(fenced, Err(ErrorCode::PRODUCER_FENCED));
         // Of an id that was forgotten nobody can be in the way.
         assert_eq!(c.init_with(4, "z", 1000, Some((77, 3))), Ok((1001, 0)));
+    }
+
+    #[test]
+    fn a_producer_whose_end_was_not_answered_begins_anew() {
+        for committed in [true, false] {
+            let mut c = Coordinator::new(config());
+            let (id, epoch) = c.init("x").unwrap();
+            c.add_with(5, "x", (id, epoch), &[0]);
+            c.hold_markers = true;
+            c.send_end(5, "x", (id, epoch), committed);
+            // While the markers are on their way another one's id is told from its own.
+            let other = c.init_with(4, "x", 2_000, Some((id + 1, epoch)));
+            assert_eq!(other, Err(ErrorCode::PRODUCER_FENCED));
+            let own = c.init_with(4, "x", 2_000, Some((id, epoch)));
+            assert_eq!(own, Err(ErrorCode::CONCURRENT_TRANSACTIONS));
+            c.finish_markers();
+            let own = c.init_with(4, "x", 2_000, Some((id, epoch)));
+            assert_eq!(own, Ok((id, epoch + 1)), "the epoch that it was not told");
+            let present = c.present("x").clone();
+            assert_eq!((present.state, present.start_ms), (State::Empty, -1));
+            assert_eq!(present.timeout_ms, 2_000, "what it says now");
+            c.restart();
+            assert_eq!(c.present("x").timeout_ms, 2_000);
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl TransactionCoordinator {
             .transactions
             .iter()
             .filter_map(|(id, t)| Some((id, t.present.as_ref()?)))
-            .filter(|(id, m)| fits(id, m))
+            .filter(|(id, m)| fits(id, m) && self.check_log(id).is_ok())
             .map(|(id, m)| TransactionState {
                 transactional_id: id.clone(),
                 producer_id: m.producer_id,
@@ -83,6 +83,9 @@ impl TransactionCoordinator {
         };
         if id.is_empty() {
             return refused(ErrorCode::INVALID_REQUEST);
+        }
+        if let Err(error) = self.check_log(id) {
+            return refused(error);
         }
         let Some(m) = self.present(id) else {
             return refused(ErrorCode::TRANSACTIONAL_ID_NOT_FOUND);

@@ -27,14 +27,24 @@ const MARKER_BYTES: usize = 78;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MarkerId(u64);
 
+/// Who decided how a transaction ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DecidedBy {
+    /// The coordinator in this broker, with the leader epoch of the transactional id's partition.
+    Here(i32),
+    /// Another one, with its epoch.
+    Elsewhere(i32),
+    /// An administrator, whom no coordinator is ahead of.
+    Administrator,
+}
+
 /// What a marker says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Marker {
     pub(crate) producer_id: i64,
     pub(crate) producer_epoch: i16,
     pub(crate) committed: bool,
-    /// Of the coordinator that decided; `None` is this broker's, or an administrator, whom none is ahead of.
-    pub(crate) coordinator_epoch: Option<i32>,
+    pub(crate) decided_by: DecidedBy,
     /// The epoch must be larger than that of the transaction's records.
     pub(crate) epoch_was_bumped: bool,
 }
@@ -88,11 +98,12 @@ impl Broker {
     /// Writes the markers of a transaction that is decided.
     pub(crate) fn write_markers(&mut self, now: Now, decision: Decision) {
         let id = decision.transactional_id.clone();
+        let own_epoch = self.epoch_of(&id);
         let marker = Marker {
             producer_id: decision.producer_id,
             producer_epoch: decision.producer_epoch,
             committed: decision.committed,
-            coordinator_epoch: None,
+            decided_by: DecidedBy::Here(own_epoch),
             epoch_was_bumped: decision.epoch_was_bumped,
         };
         let job = self.markers.next();
@@ -187,17 +198,27 @@ impl Broker {
         let index = topic
             .and_then(|topic| topic.partition(partition))
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let own_epoch = self.coordinator_epoch(marker.producer_id);
+        let own_epoch = match marker.decided_by {
+            DecidedBy::Here(epoch) => epoch,
+            DecidedBy::Elsewhere(_) => -1,
+            DecidedBy::Administrator => {
+                let id = self.transactions.transactional_id_of(marker.producer_id);
+                id.map_or(0, |id| self.epoch_of(id))
+            }
+        };
         let partition = self
             .partitions
             .get_mut(index)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         partition.check_usable()?;
         let known = partition.log.producers().get(marker.producer_id);
-        let coordinator_epoch = marker.coordinator_epoch.unwrap_or_else(|| {
-            let seen = known.map_or(-1, |producer| producer.coordinator_epoch);
-            own_epoch.max(seen)
-        });
+        let coordinator_epoch = match marker.decided_by {
+            DecidedBy::Elsewhere(epoch) => epoch,
+            DecidedBy::Here(_) | DecidedBy::Administrator => {
+                let seen = known.map_or(-1, |producer| producer.coordinator_epoch);
+                own_epoch.max(seen)
+            }
+        };
         let checked = partition.log.producers().check_marker(
             marker.producer_id,
             marker.producer_epoch,
@@ -238,11 +259,10 @@ impl Broker {
         }
     }
 
-    /// The leader epoch of the partition of `__transaction_state` that the producer's transactional id is in.
-    fn coordinator_epoch(&self, producer_id: i64) -> i32 {
-        let id = self.transactions.transactional_id_of(producer_id);
-        let partition = id.and_then(|id| self.state_partition(id));
-        partition.map_or(0, |partition| partition.leader_epoch)
+    /// The leader epoch of the partition of `__transaction_state` that a transactional id is in.
+    fn epoch_of(&self, id: &str) -> i32 {
+        self.state_partition(id)
+            .map_or(0, |partition| partition.leader_epoch)
     }
 
     /// The partition of `__transaction_state` that a transactional id is in, if the topic is there.

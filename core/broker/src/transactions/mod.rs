@@ -202,10 +202,10 @@ impl TransactionCoordinator {
             Then::Complete | Then::AddImplicitly | Then::Forget => {}
         }
         match in_vain {
-            true => self.out.not_written(id),
-            false => self.out.moved(id),
+            true => self.out.not_written(id.clone()),
+            false => self.out.moved(id.clone()),
         }
-        self.start_timers(now);
+        self.start_timers_of(now, &id);
     }
 
     /// A partition of the log failed: a write or a sync of it did, perhaps the one before it was replayed. Until the broker is opened
@@ -216,6 +216,9 @@ impl TransactionCoordinator {
 
     /// NOT_COORDINATOR if the log of a transactional id failed.
     fn check_log(&self, id: &str) -> Result<(), ErrorCode> {
+        if self.failed.is_empty() {
+            return Ok(());
+        }
         let partition = partition_of(id, self.out.config.partitions);
         match self.failed.contains(&partition) {
             true => Err(ErrorCode::NOT_COORDINATOR),
@@ -250,12 +253,24 @@ impl TransactionCoordinator {
         self.transactions.get(id)?.present.as_ref()
     }
 
+    /// The timers that are needed, whatever happened. Looks at all transactional ids.
     fn start_timers(&mut self, now: Now) {
+        let any_open = self.transactions.values().any(timeouts::may_time_out);
+        self.start_timers_if(now, any_open);
+    }
+
+    /// The timers that are needed after a step of one transactional id. There may be many others, so none is looked at.
+    fn start_timers_of(&mut self, now: Now, id: &Str) {
+        let transaction = self.transactions.get(id);
+        self.start_timers_if(now, transaction.is_some_and(timeouts::may_time_out));
+    }
+
+    fn start_timers_if(&mut self, now: Now, is_open: bool) {
         let config = &self.out.config;
         if self.expiry_us.is_none() && !self.transactions.is_empty() {
             self.expiry_us = Some(now.after_ms(config.remove_expired_interval_ms.max(1)));
         }
-        if self.timeouts_us.is_none() && self.transactions.values().any(timeouts::may_time_out) {
+        if self.timeouts_us.is_none() && is_open {
             self.timeouts_us = Some(now.after_ms(config.abort_timed_out_interval_ms.max(1)));
         }
     }

@@ -102,6 +102,9 @@ mod tests {
         assert_eq!(c.init("new"), Err(gone));
         assert_eq!(c.add("x", producer, &[0]), gone);
         assert_eq!(c.end("x", producer, true), gone);
+        assert_eq!(c.coordinator.describe(&"x".into()).error_code, gone);
+        let all = c.coordinator.list(c.now, &Default::default());
+        assert_eq!(all.transaction_states, []);
         c.restart();
         assert_eq!(c.decisions.len(), 1);
     }

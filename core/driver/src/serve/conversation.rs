@@ -287,7 +287,13 @@ impl Conversation {
         self.waiting.is_empty() && self.in_flight.is_empty() && self.out.is_empty()
     }
 
-    /// Whether an answer is on its way that a stopping server should wait for: any but those that may take as long as they like.
+    /// Whether there are requests that were not handed in.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether an answer is on its way, or not taken yet, that a stopping server should wait for: any but those that may take as long as
+    /// they like.
     pub(super) fn is_owed(&self) -> bool {
         let may_last = |key| {
             use ApiKey::{Fetch, JoinGroup, ShareFetch, SyncGroup};

@@ -600,7 +600,8 @@ impl EventLoop {
             }
         }
         let may_hand_in = conn.talk.may_hand_in(now_us) && self.stop_at.is_none();
-        if conn.heard_end && !may_hand_in {
+        // Whoever sends no more is answered to the last of what it sent, but for a long poll: most have hung up.
+        if conn.heard_end && !conn.talk.has_waiting() && !conn.talk.is_owed() {
             conn.closing
                 .get_or_insert_with(|| "the client closed it".into());
         }

@@ -281,6 +281,49 @@ fn a_long_poll_wakes_for_another_connection_and_for_nobody_else() {
 }
 
 #[test]
+fn a_client_that_says_no_more_is_answered_to_its_last_request() {
+    let dir = tempfile::tempdir().unwrap();
+    // With syncs a produce is answered later than what needs no disk.
+    let server = serve_at(&Place::Directory(dir.path().into()), two_loops());
+    let mut good = Client::to(&server);
+    good.create("t");
+    for round in 0..20 {
+        let mut client = Client::to(&server);
+        let requests = [
+            (PRODUCE, produce("t", -1, batch(&[b"a"]))),
+            (METADATA, metadata("t")),
+            (PRODUCE, produce("t", -1, batch(&[b"b"]))),
+            (FETCH, fetch("t", 0, 0)),
+            (PRODUCE, produce("t", 0, batch(&[b"c"]))),
+        ];
+        let frames = requests.iter().map(|(v, r)| client.frame(7, *v, r));
+        let bytes: Vec<u8> = frames.flatten().collect();
+        client.stream.write_all(&bytes).unwrap();
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        for (version, request) in &requests[..4] {
+            client.receive(request.api_key(), *version);
+        }
+        assert!(client.is_closed());
+        // Also what nobody answers was done.
+        wait_until("all is there", || {
+            let read = values_of(good.ask(FETCH, &fetch("t", 0, 0)));
+            read.len() == 3 * (round + 1)
+        });
+    }
+    // An answer that doesn't fit into a socket leaves as a whole.
+    let large = vec![1; 900_000];
+    for _ in 0..20 {
+        good.ask(PRODUCE, &produce("t", -1, batch(&[&large])));
+    }
+    let mut client = Client::to(&server);
+    client.send(FETCH, &fetch("t", 60, 0));
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(values_of(client.receive(ApiKey::Fetch, FETCH).1).len(), 20);
+    assert!(client.is_closed());
+}
+
+#[test]
 fn clients_that_leave_amid_long_polls_leave_nothing_behind() {
     let server = serve(two_loops());
     let mut good = Client::to(&server);

@@ -1,16 +1,20 @@
 //! Clients beyond their quota.
 
 use crate::client::{
-    Client, FETCH, METADATA, PATIENCE, PRODUCE, batch, fetch, metadata, produce, serve, two_loops,
-    values_of,
+    Client, FETCH, METADATA, PATIENCE, PRODUCE, batch, fetch, metadata, produce, serve, serve_at,
+    two_loops, values_of, wait_until,
 };
+use ottla_driver::Place;
 use ottla_protocol::{
     ApiKey, ErrorCode, Request, Response,
     messages::alter_client_quotas::{
         AlterClientQuotasRequest, OpData, RequestEntityData, RequestEntryData,
     },
 };
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 /// Sets a quota, or removes it.
 fn quota(entity_type: &str, name: &str, key: &str, value: Option<f64>) -> Request {
@@ -85,6 +89,32 @@ fn a_producer_without_answers_is_not_read_for_a_while() {
         values_of(Client::to(&server).ask(FETCH, &fetch("t", 0, 0))).len(),
         1
     );
+}
+
+#[test]
+fn what_a_producer_sent_before_it_left_is_done_when_its_throttle_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    // With syncs the end of the connection is seen before the first is answered, and the producer told to wait.
+    let server = serve_at(&Place::Directory(dir.path().into()), two_loops());
+    let mut other = Client::to(&server);
+    other.create("t");
+    other.ask(
+        1,
+        &quota("client-id", "test", "producer_byte_rate", Some(1000.0)),
+    );
+    let mut client = Client::to(&server);
+    let first = produce("t", -1, batch(&[&[b'x'; 10_500]]));
+    let last = produce("t", 0, batch(&[b"last"]));
+    let bytes = [
+        client.frame(1, PRODUCE, &first),
+        client.frame(2, PRODUCE, &last),
+    ];
+    client.stream.write_all(&bytes.concat()).unwrap();
+    drop(client);
+    wait_until("both are there", || {
+        values_of(other.ask(FETCH, &fetch("t", 0, 0))).len() == 2
+    });
+    wait_until("it is gone", || server.counters().connections_open == 1);
 }
 
 #[test]
