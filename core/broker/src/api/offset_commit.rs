@@ -24,9 +24,6 @@ pub(crate) fn handle(
     let shared = broker.share_groups.contains(&request.group_id);
     let Broker { groups, topics, .. } = broker;
     groups.commit(now, context, &request, |asked, partition| {
-        if shared {
-            return Err(ErrorCode::GROUP_ID_NOT_FOUND);
-        }
         let topic = if by_id {
             topics
                 .by_id(&asked.topic_id)
@@ -37,6 +34,7 @@ pub(crate) fn handle(
                 .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?
         };
         match topic.partition(partition) {
+            Some(_) if shared => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             Some(_) => Ok(topic.name.clone()),
             None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         }

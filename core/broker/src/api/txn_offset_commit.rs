@@ -45,10 +45,16 @@ pub(crate) fn proceed(
 ) -> Outcome {
     match admit(broker, now, context.api_version, &request) {
         Admission::Granted => {
+            // Share groups have no offsets to commit.
+            let shared = broker.share_groups.contains(&request.group_id);
             let Broker { groups, topics, .. } = broker;
             groups.commit_transactional(now, context, &request, |topic, partition| {
                 let topic = topics.by_name(topic);
-                topic.is_some_and(|topic| topic.partition(partition).is_some())
+                match topic.and_then(|topic| topic.partition(partition)) {
+                    None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                    Some(_) if shared => Err(ErrorCode::GROUP_ID_NOT_FOUND),
+                    Some(_) => Ok(()),
+                }
             });
             Outcome::Done(Handled::Deferred)
         }
@@ -98,4 +104,77 @@ fn admit(
     let partitions = [(Str::from_static(OFFSETS_TOPIC), number)];
     let add = version >= WITH_EPOCH_BUMP;
     broker.transactions.admit(now, member, &partitions, add)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+    use crate::{Durability, testing::Harness};
+    use ottla_protocol::{
+        Request, Response,
+        messages::{
+            list_groups::ListGroupsRequest,
+            offset_commit::{
+                OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+            },
+            share_group_heartbeat::ShareGroupHeartbeatRequest,
+            txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic},
+        },
+    };
+
+    #[test]
+    fn a_share_group_has_no_offsets() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        let beat = ShareGroupHeartbeatRequest {
+            group_id: "g".into(),
+            member_id: "m".into(),
+            subscribed_topic_names: Some(vec!["t".into()]),
+            ..Default::default()
+        };
+        h.ask(1, Request::ShareGroupHeartbeat(beat));
+        let (producer_id, producer_epoch) = h.init_transactions("x");
+        for (topic, error) in [
+            ("t", ErrorCode::GROUP_ID_NOT_FOUND),
+            ("nowhere", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        ] {
+            let request = TxnOffsetCommitRequest {
+                transactional_id: "x".into(),
+                group_id: "g".into(),
+                producer_id,
+                producer_epoch,
+                topics: vec![TxnOffsetCommitRequestTopic {
+                    name: topic.into(),
+                    partitions: vec![TxnOffsetCommitRequestPartition::default()],
+                }],
+                ..Default::default()
+            };
+            let Response::TxnOffsetCommit(answer) = h.ask(5, Request::TxnOffsetCommit(request))
+            else {
+                panic!()
+            };
+            assert_eq!(answer.topics[0].partitions[0].error_code, error);
+            let request = OffsetCommitRequest {
+                group_id: "g".into(),
+                topics: vec![OffsetCommitRequestTopic {
+                    name: topic.into(),
+                    partitions: vec![OffsetCommitRequestPartition::default()],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let Response::OffsetCommit(answer) = h.ask(9, Request::OffsetCommit(request)) else {
+                panic!()
+            };
+            assert_eq!(answer.topics[0].partitions[0].error_code, error);
+        }
+        let Response::ListGroups(all) = h.ask(5, Request::ListGroups(ListGroupsRequest::default()))
+        else {
+            panic!()
+        };
+        let types: Vec<&str> = all.groups.iter().map(|g| &*g.group_type).collect();
+        assert_eq!(types, ["share"], "not a classic one of the same name");
+    }
 }

@@ -58,14 +58,14 @@ impl GroupCoordinator {
     }
 
     /// Writes offsets as part of a transaction, which the transaction coordinator has agreed to: of a member of the present
-    /// generation (KIP-447), or of a client that names none. The answer comes through [`super::GroupOutput::Respond`], once they
+    /// generation (KIP-447), or of a client that names none. `check` tells why offsets of a partition can't be committed. The answer comes through [`super::GroupOutput::Respond`], once they
     /// are committed to the log; they count once the transaction is.
     pub(crate) fn commit_transactional(
         &mut self,
         now: Now,
         context: &RequestContext,
         request: &TxnOffsetCommitRequest,
-        mut exists: impl FnMut(&Str, i32) -> bool,
+        mut check: impl FnMut(&Str, i32) -> Result<(), ErrorCode>,
     ) {
         let reply = context.reply;
         let may = self.may_commit_transactional(request);
@@ -78,9 +78,7 @@ impl GroupCoordinator {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for p in &topic.partitions {
                 let metadata = p.committed_metadata.clone().unwrap_or_default();
-                let error_code = if !exists(&name, p.partition_index) {
-                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-                } else if let Err(error) = may {
+                let error_code = if let Err(error) = check(&name, p.partition_index).and(may) {
                     error
                 } else if metadata.len() > max_metadata {
                     ErrorCode::OFFSET_METADATA_TOO_LARGE
@@ -307,7 +305,10 @@ mod tests {
 
     fn send(h: &mut Harness, request: &TxnOffsetCommitRequest) -> i32 {
         h.request(3, |c, now, context| {
-            c.commit_transactional(now, context, request, |topic, _| *topic != "gone");
+            c.commit_transactional(now, context, request, |topic, _| match &**topic {
+                "gone" => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                _ => Ok(()),
+            });
         })
     }
 
