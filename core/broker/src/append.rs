@@ -243,9 +243,10 @@ fn code_of(error: &LogError) -> ErrorCode {
     }
 }
 
-/// Whether the partition is to answer `KAFKA_STORAGE_ERROR` from now on.
+/// Whether the partition is to answer `KAFKA_STORAGE_ERROR` from now on. Not for want of descriptors: then nothing was written, and
+/// who tries again may succeed. Should the log have been stopped all the same, that will be told by the next append.
 fn fails_partition(error: &LogError) -> bool {
-    !matches!(error, LogError::BatchTooLarge { .. })
+    !(matches!(error, LogError::BatchTooLarge { .. }) || error.is_passing())
 }
 
 impl Broker {

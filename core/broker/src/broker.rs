@@ -446,7 +446,8 @@ impl Broker {
     }
 
     /// The sync `id` is done. A failed one is never tried again: what is in memory of the operating system may be gone,
-    /// so that the partition answers `KAFKA_STORAGE_ERROR` until the broker is opened anew.
+    /// so that the partition answers `KAFKA_STORAGE_ERROR` until the broker is opened anew. One for which there were no descriptors
+    /// has not been tried yet: who waits for it goes on waiting.
     pub fn handle_synced(&mut self, now: Now, id: SyncId, result: Result<(), StorageError>) {
         let Some(index) = self.syncing.remove(&id).filter(|_| !self.closed) else {
             return;
@@ -467,6 +468,10 @@ impl Broker {
                         self.note_unsynced(index);
                     }
                 }
+            }
+            Err(error) if error.is_passing() => {
+                partition.sync_put_off(id);
+                self.housekeeping.sync_again(index, now);
             }
             Err(error) => {
                 partition.log.fail(&error);
@@ -664,7 +669,7 @@ impl Broker {
         if self.config.durability == Durability::Os {
             return;
         }
-        let mut failed = Vec::new();
+        let (mut failed, mut put_off) = (Vec::new(), Vec::new());
         for (index, partition) in self.partitions.iter_mut() {
             if partition.log.synced_offset() >= partition.log.log_end_offset() {
                 continue;
@@ -681,11 +686,16 @@ impl Broker {
                 Ok(()) => {
                     partition.commit_synced();
                 }
+                // What is not durable isn't visible before it is.
+                Err(error) if error.is_passing() => put_off.push(index),
                 Err(error) => {
                     partition.log.fail(&error);
                     failed.push(index);
                 }
             }
+        }
+        for index in put_off {
+            self.note_unsynced(index);
         }
         for index in failed {
             self.fail_partition(index);

@@ -289,6 +289,14 @@ impl Broker {
         if let Err(LogError::Storage(error)) = &result
             && compaction.is_replacing()
         {
+            if error.is_passing() && !compaction.wants_log() {
+                // There was no descriptor for a sync: it goes on where it is.
+                let at = now.after_ms(self.config.cleaner.backoff_ms);
+                if let Some(running) = &mut self.cleaner.running {
+                    running.waiting = Some((at, compaction));
+                }
+                return self.settle(now);
+            }
             // The directory's sync failed: nobody knows which of the files a crash would leave.
             partition.log.fail(error);
         }

@@ -2,6 +2,7 @@
 
 use std::vec;
 
+use ottla_log::{StorageError, StorageErrorKind};
 use ottla_protocol::{
     ErrorCode, Request, Response,
     messages::{
@@ -252,6 +253,29 @@ fn a_failed_sync_stops_the_partition_only() {
         produced(h.take_answer(id).unwrap()).error_code,
         ErrorCode::NONE
     );
+}
+
+#[test]
+fn a_sync_without_descriptors_is_waited_for() {
+    let mut h = fsync();
+    let first = h.send_produce("t", 0, -1, batch(&["a"]));
+    let out_of_descriptors = StorageError::new(StorageErrorKind::TooManyFiles, "none are left");
+    for _ in 0..3 {
+        let (id, _) = h.syncs.pop_front().unwrap();
+        let error = Err(out_of_descriptors.clone());
+        h.broker.handle_synced(h.now, id, error);
+        h.pass_ms(199);
+        assert!(h.syncs.is_empty() && h.take_answer(first).is_none());
+        assert_eq!(h.fetch("t", 0, 0).high_watermark, 0);
+        h.pass_ms(1);
+    }
+    let second = h.send_produce("t", 0, -1, batch(&["b"]));
+    h.sync_all();
+    for id in [first, second] {
+        let answer = produced(h.take_answer(id).unwrap());
+        assert_eq!(answer.error_code, ErrorCode::NONE);
+    }
+    assert_eq!(values(&h.fetch("t", 0, 0).records), ["a", "b"]);
 }
 
 #[test]

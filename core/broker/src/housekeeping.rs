@@ -10,7 +10,13 @@ use ottla_log::{
 };
 use ottla_record::Now;
 
-use crate::{Broker, BrokerConfig, BrokerError, partition::Partition};
+use crate::{
+    Broker, BrokerConfig, BrokerError,
+    partition::{Partition, PartitionIndex},
+};
+
+/// How long after a sync for which there were no descriptors it is tried again.
+const SYNC_AGAIN_MS: i64 = 200;
 
 /// When what is due, in monotonic microseconds.
 #[derive(Debug)]
@@ -20,6 +26,9 @@ pub(crate) struct Housekeeping {
     high_watermark_checkpoint_us: Option<u64>,
     flush_us: Option<u64>,
     removal_us: Option<u64>,
+    /// Partitions whose sync could not be begun for want of descriptors, and when it is tried again.
+    to_sync_again: Vec<PartitionIndex>,
+    sync_again_us: Option<u64>,
     /// Whether the checkpoints on storage may tell of partitions that are no more, or of offsets beyond a log's end. After a crash
     /// a younger partition of the same name would begin where the old one did, behind what was acknowledged since, and what is not
     /// durable would be taken for it.
@@ -38,6 +47,8 @@ impl Housekeeping {
             high_watermark_checkpoint_us: None,
             flush_us: None,
             removal_us: None,
+            to_sync_again: Vec::new(),
+            sync_again_us: None,
             has_stale_checkpoints: false,
         }
     }
@@ -59,6 +70,13 @@ impl Housekeeping {
         self.flush_us = Some(self.flush_us.map_or(at_us, |other| other.min(at_us)));
     }
 
+    /// There were no descriptors for a partition's sync.
+    pub(crate) fn sync_again(&mut self, index: PartitionIndex, now: Now) {
+        self.to_sync_again.push(index);
+        self.sync_again_us
+            .get_or_insert(now.after_ms(SYNC_AGAIN_MS));
+    }
+
     /// Segments were deleted: their files are to be removed some time.
     pub(crate) fn remove_deleted_at(&mut self, now: Now) {
         self.removal_us = Some(now.mono_us);
@@ -71,6 +89,7 @@ impl Housekeeping {
             self.high_watermark_checkpoint_us,
             self.flush_us,
             self.removal_us,
+            self.sync_again_us,
         ]
         .into_iter()
         .flatten()
@@ -89,6 +108,12 @@ impl Broker {
         }
         if due(self.housekeeping.flush_us) {
             self.flush_due(now);
+        }
+        if due(self.housekeeping.sync_again_us) {
+            self.housekeeping.sync_again_us = None;
+            for index in core::mem::take(&mut self.housekeeping.to_sync_again) {
+                self.note_unsynced(index);
+            }
         }
         if due(self.housekeeping.removal_us) {
             self.remove_deleted(now);
@@ -124,7 +149,7 @@ impl Broker {
                     true => partition.log.delete_old_segments(now, high_watermark),
                     false => Ok(0),
                 });
-            if done.is_err() {
+            if done.is_err_and(|error| !error.is_passing()) {
                 failed.push(index);
             }
         }

@@ -295,6 +295,11 @@ impl Partition {
         Some((sync.up_to, advance))
     }
 
+    /// The sync `id` could not be begun; the log has its job for the next one.
+    pub(crate) fn sync_put_off(&mut self, id: SyncId) {
+        self.sync.take_if(|sync| sync.id == id);
+    }
+
     /// The log can't be trusted any more.
     pub(crate) fn fail(&mut self) {
         self.failed = true;

@@ -405,6 +405,7 @@ impl Broker {
         LogConfig {
             segment_bytes: config.segment_bytes as u64,
             segment_ms: config.segment_ms,
+            segment_jitter_ms: config.segment_jitter_ms,
             segment_index_bytes: config.segment_index_bytes as u64,
             index_interval_bytes: config.index_interval_bytes as u64,
             retention_ms: config.retention_ms,

@@ -7,6 +7,8 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// `segment.ms`: a segment is closed when it is this old, by its records' timestamps. 7 days.
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: by how much less than `segment.ms` at most, so that not all logs close theirs at once. 0.
+    pub segment_jitter_ms: i64,
     /// `segment.index.bytes`: most bytes of an index file. 10 MiB.
     pub segment_index_bytes: u64,
     /// `index.interval.bytes`: log bytes between two index entries. 4096.
@@ -37,6 +39,7 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3_600_000,
+            segment_jitter_ms: 0,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             retention_ms: 7 * 24 * 3_600_000,

@@ -51,6 +51,18 @@ impl LeaderEpochs {
         self.entries.retain(|&(_, start)| start < log_end_offset);
     }
 
+    /// As [`LeaderEpochs::truncate_end`], but the newest epoch stays, and begins with the next record: clients may have been told of
+    /// it, and take no smaller one for the truth. Returns whether anything is different now.
+    pub fn end_at(&mut self, log_end_offset: i64) -> bool {
+        let (before, newest) = (self.entries.len(), self.entries.last().copied());
+        self.truncate_end(log_end_offset);
+        let Some((epoch, start)) = newest.filter(|_| self.entries.len() < before) else {
+            return false;
+        };
+        self.entries.push((epoch, log_end_offset));
+        before != self.entries.len() || start != log_end_offset
+    }
+
     /// Forgets epochs that ended before the log's start; the one that covers the start begins there now.
     pub fn truncate_start(&mut self, log_start_offset: i64) {
         let gone = self

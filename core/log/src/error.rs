@@ -41,6 +41,14 @@ pub enum LogError {
     Stopped(String),
 }
 
+impl LogError {
+    /// Whether the same may be tried again later: the process had no descriptors left. If nothing else has stopped the log
+    /// ([`crate::PartitionLog::stopped`]), it is as it was before.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_passing())
+    }
+}
+
 impl From<StorageError> for LogError {
     fn from(error: StorageError) -> Self {
         Self::Storage(error)

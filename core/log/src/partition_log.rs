@@ -201,7 +201,8 @@ impl PartitionLog {
     ///
     /// `header` is the batch's, with what the leader changed in it (and its checksum mended); base offset and leader epoch are
     /// set here, and with `message.timestamp.type=LogAppendTime` the time. It is written in place of the first 61 bytes of
-    /// `batch`; the rest goes into storage as it is, without a copy. A failed write stops the log for good.
+    /// `batch`; the rest goes into storage as it is, without a copy. A failed write stops the log for good; without descriptors
+    /// ([`LogError::is_passing`]) nothing was written, and it may be tried again.
     pub fn append(
         &mut self,
         batch: Bytes,
@@ -259,38 +260,53 @@ impl PartitionLog {
             self.roll(now)?;
         }
         let active = self.segments.last_mut().expect("a log has a segment");
+        if let Err(error) = active.file(self.storage.as_ref()) {
+            return Err(self.stop_unless_passing(error));
+        }
+        // Before the batch, so that there is nothing to be taken back if it can't be. An epoch without records is none too many.
+        self.note_epoch(header)?;
+        let active = self.segments.last_mut().expect("a log has a segment");
         if let Err(error) = active.append(self.storage.as_ref(), header, parts, &self.config) {
             return Err(self.stop(error));
         }
         self.unsaved = true;
         self.producers.appended(header);
         self.log_end_offset = header.next_offset();
-        if self
-            .epochs
-            .appended(header.partition_leader_epoch, header.base_offset)
-            && let Err(error) = self.write_epochs()
-        {
-            return Err(self.stop(error));
-        }
         Ok(())
+    }
+
+    /// Writes down that the batch which comes next begins a leader epoch, if it does.
+    fn note_epoch(&mut self, header: &BatchHeader) -> Result<(), LogError> {
+        let epoch = header.partition_leader_epoch;
+        if epoch < 0 || self.epochs.latest().is_some_and(|latest| epoch <= latest) {
+            return Ok(());
+        }
+        let before = self.epochs.clone();
+        self.epochs.appended(epoch, header.base_offset);
+        self.write_epochs().map_err(|error| {
+            self.epochs = before;
+            self.stop_unless_passing(error)
+        })
     }
 
     pub(crate) fn active(&self) -> &Segment {
         self.segments.last().expect("a log has a segment")
     }
 
-    /// Closes the segment that is written to and begins a new one at the log's end. Nothing happens if it is empty.
+    /// Closes the segment that is written to and begins a new one at the log's end. Nothing happens if it is empty, or, for the time
+    /// being, if there are no descriptors for it ([`LogError::is_passing`]).
     pub fn roll(&mut self, now: Now) -> Result<(), LogError> {
         self.check_running()?;
         if self.active().size() == 0 {
             return Ok(());
         }
         self.try_roll(now).map_err(|error| match error {
-            LogError::Storage(error) => self.stop(error),
+            LogError::Storage(error) => self.stop_unless_passing(error),
             other => other,
         })
     }
 
+    /// Each of its steps may be done twice, or be the last one: the segment goes on then, and counts as not closed.
     fn try_roll(&mut self, now: Now) -> Result<(), LogError> {
         let active = self.segments.last_mut().expect("a log has a segment");
         active.prepare_append(self.storage.as_ref())?;
@@ -581,6 +597,14 @@ impl PartitionLog {
     pub(crate) fn stop(&mut self, error: StorageError) -> LogError {
         self.fail(&error);
         LogError::Storage(error)
+    }
+
+    /// As [`PartitionLog::stop`], for what has done nothing if there were no descriptors for it.
+    fn stop_unless_passing(&mut self, error: StorageError) -> LogError {
+        match error.is_passing() {
+            true => LogError::Storage(error),
+            false => self.stop(error),
+        }
     }
 
     pub(crate) fn check_running(&self) -> Result<(), LogError> {

@@ -296,7 +296,11 @@ impl PartitionLog {
         if stored_epochs.is_none() && log.log_end_offset > log.segments[0].base_offset() {
             log.remake_epochs()?;
         }
-        log.epochs.truncate_end(log.log_end_offset);
+        if log.epochs.end_at(log.log_end_offset) {
+            // What is appended next must not be taken for an older epoch's.
+            log.write_epochs()?;
+            log.unsaved = true;
+        }
         log.epochs.truncate_start(log.log_start_offset);
         let entries = log.storage.list(dir)?;
         let trusted_to = log.load_aborted(&entries, transactions_from)?;
@@ -304,7 +308,11 @@ impl PartitionLog {
         // Segments and snapshots of what was cut must be gone for good before other records get those offsets: a power cut that
         // brought a snapshot back would give a producer the state of a log that never was.
         let end = log.log_end_offset;
-        if files.keys().any(|base| *base > end)
+        let is_gone = |base: &i64| {
+            let kept = |segment: &Segment| segment.base_offset() == *base;
+            *base >= end && !log.segments.iter().rev().any(kept)
+        };
+        if files.keys().any(is_gone)
             || entries
                 .iter()
                 .any(|entry| offset_of(&entry.name, SNAPSHOT).is_some_and(|offset| offset > end))

@@ -187,10 +187,18 @@ impl Segment {
             _ => now_ms.saturating_sub(self.created_ms),
         };
         self.size + header.size_in_bytes() as u64 > config.segment_bytes.min(SEGMENT_LIMIT)
-            || age > config.roll_ms()
+            || age > config.roll_ms().saturating_sub(self.jitter_ms(config))
             || self.index.is_full(config.segment_index_bytes)
             || self.time_index.is_full(config.segment_index_bytes)
             || header.last_offset() > last_offset
+    }
+
+    /// By how much sooner than others it is old: by its name, so that it is the same each time it is asked and after a restart.
+    fn jitter_ms(&self, config: &LogConfig) -> i64 {
+        match config.segment_jitter_ms.min(config.segment_ms) {
+            most @ 1.. => i64::from(crc32c(self.path.as_bytes())) % most,
+            _ => 0,
+        }
     }
 
     /// Ends the segment: it takes no more batches. Writes its indexes; see [`Segment::write_indexes`].

@@ -161,6 +161,12 @@ impl StorageError {
         }
     }
 
+    /// Whether the process had no descriptors left: nothing was done, and it may be tried again. Of a sync it says that the file
+    /// was not opened for it, not that it failed.
+    pub fn is_passing(&self) -> bool {
+        self.kind == StorageErrorKind::TooManyFiles
+    }
+
     /// Says on which path it happened.
     pub fn on(mut self, path: &str) -> Self {
         self.message = format!("{path}: {}", self.message);

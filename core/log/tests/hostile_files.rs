@@ -436,3 +436,40 @@ fn messages_of_old_formats_are_refused_and_left_as_they_are() {
         }
     }
 }
+
+/// A Kafka notes its epoch when it becomes the leader, not with the first record; retention leaves an epoch without records, too, and
+/// so does a torn end. Clients have been told of it.
+#[test]
+fn the_newest_leader_epoch_is_never_forgotten() {
+    for (epochs, records, expected) in [
+        ("0\n1\n7 0\n", 0, [None, Some((7, 9))]),
+        ("0\n2\n3 0\n7 2\n", 1, [Some((3, 2)), Some((7, 9))]),
+        ("0\n2\n3 0\n7 500\n", 1, [Some((3, 2)), Some((7, 9))]),
+        ("0\n3\n3 0\n5 2\n7 500\n", 1, [Some((3, 2)), Some((7, 9))]),
+    ] {
+        for clean in [true, false] {
+            let storage = Arc::new(MemoryStorage::new());
+            let mut log = PartitionLog::create(storage.clone(), DIR, config(), now(0)).unwrap();
+            for _ in 0..records {
+                let (bytes, header) = batch(&[1, 2], &FinishOptions::default());
+                log.append(bytes, &header, 3, now(0)).unwrap();
+            }
+            log.close().unwrap();
+            let end = log.log_end_offset();
+            replace(
+                &storage,
+                &path("leader-epoch-checkpoint"),
+                epochs.as_bytes(),
+            );
+            let mut log = reopen(&storage, &config(), clean, 0);
+            assert_eq!(log.epochs().latest(), Some(7), "{epochs:?}");
+            // What comes now is of this epoch, also for those who open the log after a crash.
+            let (bytes, header) = batch(&[3], &FinishOptions::default());
+            log.append(bytes, &header, 7, now(0)).unwrap();
+            let log = reopen(&storage, &config(), false, 0);
+            let found = [3, 7].map(|epoch| log.epochs().end_offset(epoch, 9));
+            assert_eq!(found, expected, "{epochs:?}");
+            assert_eq!(log.epochs().epoch_at(end), Some(7));
+        }
+    }
+}

@@ -450,3 +450,32 @@ proptest! {
         }
     }
 }
+
+/// `segment.jitter.ms`: segments of different logs are closed at different ages, none too late, each at the same one every time.
+#[test]
+fn segments_of_many_logs_are_not_closed_at_once() {
+    let storage = Arc::new(MemoryStorage::new());
+    let config = LogConfig {
+        segment_ms: 1_000,
+        segment_jitter_ms: 400,
+        ..LogConfig::default()
+    };
+    let rolled_at = |dir: &str| {
+        let mut log = PartitionLog::create(storage.clone(), dir, config.clone(), now(0)).unwrap();
+        let mut at = 0;
+        while log.segment_count() == 1 {
+            append(&mut log, &[at]);
+            at += 1;
+        }
+        at - 1
+    };
+    let ages: Vec<i64> = (0..20).map(|i| rolled_at(&format!("t-{i}"))).collect();
+    assert!(
+        ages.iter().all(|age| (602..=1_001).contains(age)),
+        "{ages:?}"
+    );
+    let different: std::collections::BTreeSet<_> = ages.iter().collect();
+    assert!(different.len() > 10, "{ages:?}");
+    storage.remove_dir("t-3").unwrap();
+    assert_eq!(rolled_at("t-3"), ages[3]);
+}
