@@ -234,26 +234,35 @@ fn incremental(s: &mut Session, v: i16) {
     );
 }
 
-fn alter(s: &mut Session, v: i16) {
+/// Settings of one resource in place of all that it had, done or only looked at.
+pub(super) fn replaced(
+    kind: i8,
+    name: &str,
+    settings: &[(&str, Option<&str>)],
+    validate_only: bool,
+) -> Request {
     use alter_configs::{AlterConfigsResource, AlterableConfig};
+    Request::AlterConfigs(AlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: kind,
+            resource_name: name.into(),
+            configs: settings
+                .iter()
+                .map(|(name, value)| AlterableConfig {
+                    name: (*name).into(),
+                    value: value.map(Into::into),
+                })
+                .collect(),
+        }],
+        validate_only,
+    })
+}
+
+fn alter(s: &mut Session, v: i16) {
     let name = format!("alter-{v}");
     make_topic(s, &name, 1, &[("retention.ms", "1000")]);
     let mut ask = |what: &str, topic: &str, configs: &[(&str, Option<&str>)]| {
-        let request = AlterConfigsRequest {
-            resources: vec![AlterConfigsResource {
-                resource_type: TOPIC,
-                resource_name: topic.into(),
-                configs: configs
-                    .iter()
-                    .map(|(name, value)| AlterableConfig {
-                        name: (*name).into(),
-                        value: value.map(Into::into),
-                    })
-                    .collect(),
-            }],
-            validate_only: false,
-        };
-        s.ask(what, v, Request::AlterConfigs(request));
+        s.ask(what, v, replaced(TOPIC, topic, configs, false));
     };
     ask("bad value", &name, &[("segment.bytes", Some("x"))]);
     ask("null", &name, &[("segment.bytes", None)]);

@@ -47,7 +47,7 @@ fn find(s: &mut Session, v: i16) {
     }
 }
 
-fn join(group: &str, member: &str, v: i16) -> JoinGroupRequest {
+pub(super) fn join(group: &str, member: &str, v: i16) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group.into(),
         session_timeout_ms: 30_000,
@@ -294,7 +294,24 @@ fn delete(s: &mut Session, v: i16) {
     s.ask("no name", v, ask(&[""]));
 }
 
-fn consumer_beat(group: &str, member: &str, epoch: i32, v: i16) -> ConsumerGroupHeartbeatRequest {
+/// The topic that members subscribe to.
+pub(super) const SUBSCRIBED: &str = "subscribed";
+
+pub(super) fn subscribed_topic(s: &mut Session) {
+    make_topic(s, SUBSCRIBED, 2, &[]);
+    s.topic_id(SUBSCRIBED);
+}
+
+/// Members that choose their ids themselves.
+pub(super) const FIRST: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
+pub(super) const SECOND: &str = "BBBBBBBBBBBBBBBBBBBBBQ";
+
+pub(super) fn consumer_beat(
+    group: &str,
+    member: &str,
+    epoch: i32,
+    v: i16,
+) -> ConsumerGroupHeartbeatRequest {
     let joins = epoch == 0;
     ConsumerGroupHeartbeatRequest {
         group_id: group.into(),
@@ -305,7 +322,7 @@ fn consumer_beat(group: &str, member: &str, epoch: i32, v: i16) -> ConsumerGroup
         },
         member_epoch: epoch,
         rebalance_timeout_ms: if joins { 30_000 } else { -1 },
-        subscribed_topic_names: joins.then(|| vec!["consumer-group".into()]),
+        subscribed_topic_names: joins.then(|| vec![SUBSCRIBED.into()]),
         topic_partitions: joins.then(Vec::new),
         ..Default::default()
     }
@@ -313,13 +330,11 @@ fn consumer_beat(group: &str, member: &str, epoch: i32, v: i16) -> ConsumerGroup
 
 fn consumer(s: &mut Session, v: i16) {
     let group = format!("consumer-{v}");
-    make_topic(s, "consumer-group", 2, &[]);
-    s.topic_id("consumer-group");
+    subscribed_topic(s);
     let idle = format!("consumer-idle-{v}");
     coordinator(s, &group, 0);
     coordinator(s, &idle, 0);
-    let id = "AAAAAAAAAAAAAAAAAAAAAQ";
-    let mut member: Str = id.into();
+    let mut member: Str = FIRST.into();
     let mut beat = |what: &str, request: ConsumerGroupHeartbeatRequest| {
         let answer = s.prepare(v, Request::ConsumerGroupHeartbeat(request));
         let mut epoch = -9;
@@ -338,7 +353,7 @@ fn consumer(s: &mut Session, v: i16) {
         }
         (epoch, known)
     };
-    let joining = consumer_beat(&group, id, 0, v);
+    let joining = consumer_beat(&group, FIRST, 0, v);
     let change = |f: &dyn Fn(&mut ConsumerGroupHeartbeatRequest)| {
         let mut request = joining.clone();
         f(&mut request);
@@ -366,7 +381,10 @@ fn consumer(s: &mut Session, v: i16) {
             change(&|r| r.subscribed_topic_regex = Some("(".into())),
         );
     }
-    beat("unknown group", consumer_beat("consumer-unknown", id, 3, v));
+    beat(
+        "unknown group",
+        consumer_beat("consumer-unknown", FIRST, 3, v),
+    );
     let of_nothing = |r: &mut ConsumerGroupHeartbeatRequest| {
         r.group_id = idle.as_str().into();
         r.subscribed_topic_names = Some(Vec::new());
@@ -376,10 +394,7 @@ fn consumer(s: &mut Session, v: i16) {
     member = chosen.unwrap_or(member);
     beat("goes on", consumer_beat(&group, &member, epoch, v));
     beat("newer epoch", consumer_beat(&group, &member, epoch + 7, v));
-    beat(
-        "unknown member",
-        consumer_beat(&group, "BBBBBBBBBBBBBBBBBBBBBQ", epoch, v),
-    );
+    beat("unknown member", consumer_beat(&group, SECOND, epoch, v));
     beat("leaves", consumer_beat(&group, &member, -1, v));
     beat("is gone", consumer_beat(&group, &member, epoch, v));
     // What a group has for itself, from the next heartbeat on. Another group: Kafka assigns again only a second after it did so.
@@ -428,8 +443,7 @@ fn consumer(s: &mut Session, v: i16) {
 
 fn describe_consumer(s: &mut Session, v: i16) {
     let group = format!("consumer-described-{v}");
-    make_topic(s, "consumer-group", 2, &[]);
-    s.topic_id("consumer-group");
+    subscribed_topic(s);
     coordinator(s, &group, 0);
     let ask = |groups: &[&str]| {
         Request::ConsumerGroupDescribe(ConsumerGroupDescribeRequest {
@@ -437,12 +451,12 @@ fn describe_consumer(s: &mut Session, v: i16) {
             include_authorized_operations: true,
         })
     };
-    let joining = consumer_beat(&group, "AAAAAAAAAAAAAAAAAAAAAQ", 0, 1);
+    let joining = consumer_beat(&group, FIRST, 0, 1);
     s.prepare(1, Request::ConsumerGroupHeartbeat(joining));
     s.ask("one member", v, ask(&[&group]));
     s.ask("unknown", v, ask(&["consumer-described-unknown"]));
     s.ask("no name", v, ask(&[""]));
-    let leaving = consumer_beat(&group, "AAAAAAAAAAAAAAAAAAAAAQ", -1, 1);
+    let leaving = consumer_beat(&group, FIRST, -1, 1);
     s.prepare(1, Request::ConsumerGroupHeartbeat(leaving));
     s.ask("empty", v, ask(&[&group]));
     let classic = format!("consumer-described-classic-{v}");
@@ -450,20 +464,19 @@ fn describe_consumer(s: &mut Session, v: i16) {
     s.ask("classic", v, ask(&[&classic]));
 }
 
-fn share_beat(group: &str, member_epoch: i32) -> Request {
+pub(super) fn share_beat(group: &str, member_epoch: i32) -> Request {
     Request::ShareGroupHeartbeat(ShareGroupHeartbeatRequest {
         group_id: group.into(),
-        member_id: "AAAAAAAAAAAAAAAAAAAAAQ".into(),
+        member_id: FIRST.into(),
         member_epoch,
-        subscribed_topic_names: (member_epoch == 0).then(|| vec!["share-group".into()]),
+        subscribed_topic_names: (member_epoch == 0).then(|| vec![SUBSCRIBED.into()]),
         ..Default::default()
     })
 }
 
 fn share(s: &mut Session, v: i16) {
     let group = format!("share-{v}");
-    make_topic(s, "share-group", 2, &[]);
-    s.topic_id("share-group");
+    subscribed_topic(s);
     coordinator(s, &group, 0);
     s.ask("no group", v, share_beat("", 0));
     s.ask("unknown group", v, share_beat("share-unknown", 4));
@@ -481,8 +494,7 @@ fn describe_share(s: &mut Session, v: i16) {
         })
     };
     coordinator(s, "share-described", 0);
-    make_topic(s, "share-group", 2, &[]);
-    s.topic_id("share-group");
+    subscribed_topic(s);
     s.ask("unknown", v, ask(&["share-described-unknown"]));
     s.prepare(1, share_beat("share-described", 0));
     s.prepare(1, share_beat("share-described", -1));

@@ -152,8 +152,18 @@ fn fetch_each(s: &mut Session, v: i16) {
     }
 }
 
-fn delete(s: &mut Session, v: i16) {
+pub(super) fn delete_of(group: &str, topic: &str, partition_index: i32) -> Request {
     use offset_delete::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+    Request::OffsetDelete(OffsetDeleteRequest {
+        group_id: group.into(),
+        topics: vec![OffsetDeleteRequestTopic {
+            name: topic.into(),
+            partitions: vec![OffsetDeleteRequestPartition { partition_index }],
+        }],
+    })
+}
+
+fn delete(s: &mut Session, v: i16) {
     make_topic(s, "offset-delete", 1, &[]);
     coordinator(s, "offset-delete", 0);
     let group = "offset-delete";
@@ -167,13 +177,6 @@ fn delete(s: &mut Session, v: i16) {
         ("unknown group", "offset-delete-unknown", "offset-delete", 0),
         ("no group", "", "offset-delete", 0),
     ] {
-        let request = OffsetDeleteRequest {
-            group_id: group.into(),
-            topics: vec![OffsetDeleteRequestTopic {
-                name: topic.into(),
-                partitions: vec![OffsetDeleteRequestPartition { partition_index }],
-            }],
-        };
-        s.ask(what, v, Request::OffsetDelete(request));
+        s.ask(what, v, delete_of(group, topic, partition_index));
     }
 }

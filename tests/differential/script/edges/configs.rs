@@ -1,7 +1,7 @@
 //! Settings and quotas: at their bounds, of every kind of resource, given twice.
 
 use super::*;
-use crate::script::configs::{Change, changed};
+use crate::script::configs::{self, Change, changed};
 
 pub(super) fn settings(s: &mut Session, v: i16) {
     let ask = |s: &mut Session, what: &str, kind: i8, name: &str, changes: &[Change]| {
@@ -195,40 +195,30 @@ pub(super) fn settings(s: &mut Session, v: i16) {
 }
 
 pub(super) fn replaced(s: &mut Session, v: i16) {
-    use alter_configs::{AlterConfigsResource, AlterableConfig};
     let name = format!("edges-replaced-{v}");
     make_topic(s, &name, 1, &[]);
-    let mut ask = |what: &str, resources: &[(i8, &str, &[(&str, &str)])]| {
-        let request = AlterConfigsRequest {
-            resources: resources
-                .iter()
-                .map(|(resource_type, name, configs)| AlterConfigsResource {
-                    resource_type: *resource_type,
-                    resource_name: (*name).into(),
-                    configs: configs
-                        .iter()
-                        .map(|(name, value)| AlterableConfig {
-                            name: (*name).into(),
-                            value: Some((*value).into()),
-                        })
-                        .collect(),
-                })
-                .collect(),
-            validate_only: true,
-        };
-        s.ask(what, v, Request::AlterConfigs(request));
+    for (what, kind, name, (setting, value)) in [
+        ("unknown", 2, &*name, ("nonsense", "5")),
+        (
+            "group",
+            32,
+            "edges",
+            ("share.isolation.level", "read_committed"),
+        ),
+        ("client metrics", 16, "edges", ("metrics", "*")),
+        ("broker", 4, "1", ("log.retention.ms", "5")),
+        ("loggers", 8, "1", ("root", "INFO")),
+        ("no such type", 77, "1", ("retention.ms", "5")),
+    ] {
+        let settings = [(setting, Some(value))];
+        let request = configs::replaced(kind, name, &settings, true);
+        s.ask(what, v, request);
+    }
+    let nothing = AlterConfigsRequest {
+        resources: Vec::new(),
+        validate_only: true,
     };
-    let good: &[(&str, &str)] = &[("retention.ms", "5")];
-    ask("unknown", &[(2, &name, &[("nonsense", "5")])]);
-    ask(
-        "group",
-        &[(32, "edges", &[("share.isolation.level", "read_committed")])],
-    );
-    ask("client metrics", &[(16, "edges", &[("metrics", "*")])]);
-    ask("broker", &[(4, "1", &[("log.retention.ms", "5")])]);
-    ask("loggers", &[(8, "1", &[("root", "INFO")])]);
-    ask("no such type", &[(77, "1", good)]);
-    ask("nothing", &[]);
+    s.ask("nothing", v, Request::AlterConfigs(nothing));
 }
 
 pub(super) fn described(s: &mut Session, v: i16) {

@@ -2,20 +2,15 @@
 
 use super::*;
 
+use crate::script::{
+    groups::{self, FIRST, SECOND, consumer_beat, share_beat, subscribed_topic},
+    offsets,
+};
+
 fn join(group: &str, member: &str, instance: Option<&str>) -> JoinGroupRequest {
-    use join_group::JoinGroupRequestProtocol;
     JoinGroupRequest {
-        group_id: group.into(),
-        session_timeout_ms: 30_000,
-        rebalance_timeout_ms: 30_000,
-        member_id: member.into(),
         group_instance_id: instance.map(Into::into),
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            metadata: bytes::Bytes::from_static(b"\0\0\0\0\0\0\xff\xff\xff\xff"),
-        }],
-        ..Default::default()
+        ..groups::join(group, member, 0)
     }
 }
 
@@ -131,32 +126,15 @@ pub(super) fn static_classic(s: &mut Session, v: i16) {
     s.ask("leave", 4, Request::LeaveGroup(request));
 }
 
-fn consumer_beat(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
-    let joins = epoch == 0;
-    ConsumerGroupHeartbeatRequest {
-        group_id: group.into(),
-        member_id: member.into(),
-        member_epoch: epoch,
-        rebalance_timeout_ms: if joins { 30_000 } else { -1 },
-        subscribed_topic_names: joins.then(|| vec!["edges-consumed".into()]),
-        topic_partitions: joins.then(Vec::new),
-        ..Default::default()
-    }
-}
-
-const FIRST: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
-const SECOND: &str = "BBBBBBBBBBBBBBBBBBBBBQ";
-
 pub(super) fn static_consumers(s: &mut Session, v: i16) {
     if v < 1 {
         return;
     }
     let group = "edges-static-consumers";
-    make_topic(s, "edges-consumed", 2, &[]);
-    s.topic_id("edges-consumed");
+    subscribed_topic(s);
     coordinator(s, group, 0);
     let ask = |s: &mut Session, what: &str, member: &str, epoch: i32, instance: Option<&str>| {
-        let mut request = consumer_beat(group, member, epoch);
+        let mut request = consumer_beat(group, member, epoch, v);
         request.instance_id = instance.map(Into::into);
         s.ask(what, v, Request::ConsumerGroupHeartbeat(request));
     };
@@ -175,18 +153,8 @@ pub(super) fn static_consumers(s: &mut Session, v: i16) {
         include_authorized_operations: false,
     };
     s.ask("described", 1, Request::ConsumerGroupDescribe(describe));
-    let subscribed = OffsetDeleteRequest {
-        group_id: group.into(),
-        topics: vec![offset_delete::OffsetDeleteRequestTopic {
-            name: "edges-consumed".into(),
-            partitions: vec![offset_delete::OffsetDeleteRequestPartition { partition_index: 0 }],
-        }],
-    };
-    s.ask(
-        "offsets of a subscribed topic",
-        0,
-        Request::OffsetDelete(subscribed),
-    );
+    let delete = offsets::delete_of(group, groups::SUBSCRIBED, 0);
+    s.ask("offsets of a subscribed topic", 0, delete);
     ask(s, "the older one leaves", FIRST, -1, Some("i"));
     ask(s, "leaves", SECOND, -1, Some("i"));
     ask(s, "leaves again", SECOND, -1, Some("i"));
@@ -196,29 +164,18 @@ pub(super) fn kinds(s: &mut Session, v: i16) {
     if v < 1 {
         return;
     }
-    make_topic(s, "edges-consumed", 2, &[]);
-    s.topic_id("edges-consumed");
-    let (consumer, share, classic) = (
+    subscribed_topic(s);
+    let (consumer, share, classic, none) = (
         "edges-kind-consumer",
         "edges-kind-share",
         "edges-kind-classic",
+        "edges-kind-none",
     );
     for group in [consumer, share, classic] {
         coordinator(s, group, 0);
     }
-    let share_beat = |group: &str, member_epoch: i32| {
-        Request::ShareGroupHeartbeat(ShareGroupHeartbeatRequest {
-            group_id: group.into(),
-            member_id: FIRST.into(),
-            member_epoch,
-            subscribed_topic_names: (member_epoch == 0).then(|| vec!["edges-consumed".into()]),
-            ..Default::default()
-        })
-    };
-    s.prepare(
-        1,
-        Request::ConsumerGroupHeartbeat(consumer_beat(consumer, FIRST, 0)),
-    );
+    let of_consumer = |epoch| consumer_beat(consumer, FIRST, epoch, 1);
+    s.prepare(1, Request::ConsumerGroupHeartbeat(of_consumer(0)));
     s.prepare(1, share_beat(share, 0));
     let mut member = Str::new();
     for _ in 0..2 {
@@ -228,155 +185,14 @@ pub(super) fn kinds(s: &mut Session, v: i16) {
         }
     }
     s.call_it(&member, "<classic member>");
-    for (kind, group) in [
-        ("consumer", consumer),
-        ("share", share),
-        ("classic", classic),
-        ("none", "edges-kind-none"),
-    ] {
-        let what = |what: &str| format!("{kind}: {what}");
-        if kind != "classic" && kind != "none" {
-            s.ask(
-                &what("joins as classic"),
-                7,
-                Request::JoinGroup(join(group, "stranger", None)),
-            );
-            let mut other = join(group, "x", None);
-            other.protocol_type = "connect".into();
-            s.ask(&what("joins as connect"), 7, Request::JoinGroup(other));
-        }
-        let beat = HeartbeatRequest {
-            group_id: group.into(),
-            generation_id: 1,
-            member_id: FIRST.into(),
-            ..Default::default()
-        };
-        s.ask(&what("classic heartbeat"), 4, Request::Heartbeat(beat));
-        let sync = SyncGroupRequest {
-            group_id: group.into(),
-            generation_id: 1,
-            member_id: FIRST.into(),
-            ..Default::default()
-        };
-        s.ask(&what("sync"), 4, Request::SyncGroup(sync));
-        let leave = LeaveGroupRequest {
-            group_id: group.into(),
-            members: vec![leave_group::MemberIdentity {
-                member_id: "x".into(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        s.ask(&what("leave"), 4, Request::LeaveGroup(leave));
-        if kind != "consumer" {
-            s.ask(
-                &what("consumer heartbeat"),
-                1,
-                Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 3)),
-            );
-        }
-        if kind == "share" {
-            s.ask(
-                &what("joins as a consumer"),
-                1,
-                Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0)),
-            );
-        }
-        if kind == "consumer" || kind == "classic" {
-            s.ask(&what("joins for a share"), 1, share_beat(group, 0));
-            s.ask(&what("share heartbeat"), 1, share_beat(group, 1));
-        }
-        let ids = vec![Str::from(group)];
-        let request = DescribeGroupsRequest {
-            groups: ids.clone(),
-            ..Default::default()
-        };
-        if kind != "classic" {
-            s.ask(
-                &what("described as classic"),
-                6,
-                Request::DescribeGroups(request.clone()),
-            );
-            s.ask(
-                &what("described as classic, of old"),
-                5,
-                Request::DescribeGroups(request),
-            );
-        }
-        let request = ShareGroupDescribeRequest {
-            group_ids: ids.clone(),
-            ..Default::default()
-        };
-        if kind != "share" {
-            s.ask(
-                &what("described as share"),
-                1,
-                Request::ShareGroupDescribe(request),
-            );
-        }
-        let request = ConsumerGroupDescribeRequest {
-            group_ids: ids.clone(),
-            ..Default::default()
-        };
-        if kind != "consumer" {
-            s.ask(
-                &what("described as consumer"),
-                1,
-                Request::ConsumerGroupDescribe(request),
-            );
-        }
-        let commit = |generation_id_or_member_epoch, member_id: &str| OffsetCommitRequest {
-            group_id: group.into(),
-            generation_id_or_member_epoch,
-            member_id: member_id.into(),
-            topics: vec![offset_commit::OffsetCommitRequestTopic {
-                name: "edges-consumed".into(),
-                partitions: vec![offset_commit::OffsetCommitRequestPartition {
-                    partition_index: 0,
-                    committed_offset: 5,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        if kind != "none" {
-            for version in [8, 9] {
-                s.ask(
-                    &what(&format!("commit of nobody {version}")),
-                    version,
-                    Request::OffsetCommit(commit(-1, "")),
-                );
-                s.ask(
-                    &what(&format!("commit of a stranger {version}")),
-                    version,
-                    Request::OffsetCommit(commit(1, "stranger")),
-                );
-            }
-        }
-        let fetch = OffsetFetchRequest {
-            groups: vec![offset_fetch::OffsetFetchRequestGroup {
-                group_id: group.into(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        s.ask(&what("offsets"), 9, Request::OffsetFetch(fetch));
-        let delete = OffsetDeleteRequest {
-            group_id: group.into(),
-            topics: vec![offset_delete::OffsetDeleteRequestTopic {
-                name: "edges-consumed".into(),
-                partitions: vec![offset_delete::OffsetDeleteRequestPartition {
-                    partition_index: 1,
-                }],
-            }],
-        };
-        s.ask(&what("offsets deleted"), 0, Request::OffsetDelete(delete));
-    }
-    let all = [consumer, share, classic, "edges-kind-none"];
-    let ask = |s: &mut Session, what: &str| {
+    ask_for_each_kind(s, Kind::Consumer, consumer);
+    ask_for_each_kind(s, Kind::Share, share);
+    ask_for_each_kind(s, Kind::Classic, classic);
+    ask_for_each_kind(s, Kind::Absent, none);
+    let delete = |s: &mut Session, what: &str| {
+        let groups = [consumer, share, classic, none].map(Into::into);
         let request = DeleteGroupsRequest {
-            groups_names: all.iter().map(|g| (*g).into()).collect(),
+            groups_names: groups.to_vec(),
         };
         let answer = s.prepare(2, Request::DeleteGroups(request));
         if let Some(Response::DeleteGroups(mut answer)) = answer {
@@ -384,7 +200,7 @@ pub(super) fn kinds(s: &mut Session, v: i16) {
             s.keep(what, &Response::DeleteGroups(answer));
         }
     };
-    ask(s, "deleted");
+    delete(s, "deleted");
     for (what, states, types) in [
         ("of states", vec!["Stable", "Empty"], vec![]),
         ("shares", vec![], vec!["share"]),
@@ -402,10 +218,179 @@ pub(super) fn kinds(s: &mut Session, v: i16) {
             s.keep(&format!("listed {what}"), &Response::ListGroups(answer));
         }
     }
-    s.prepare(
-        1,
-        Request::ConsumerGroupHeartbeat(consumer_beat(consumer, FIRST, -1)),
-    );
+    s.prepare(1, Request::ConsumerGroupHeartbeat(of_consumer(-1)));
     s.prepare(1, share_beat(share, -1));
-    ask(s, "deleted when empty");
+    delete(s, "deleted when empty");
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Consumer,
+    Share,
+    Classic,
+    /// There is no such group.
+    Absent,
+}
+
+/// Asks a group what is meant for groups of each kind; what its own kind makes of it is for the cases in `script/groups.rs`.
+fn ask_for_each_kind(s: &mut Session, kind: Kind, group: &str) {
+    use Kind::*;
+    const ANY: &[Kind] = &[Consumer, Share, Classic, Absent];
+    let names = || vec![group.into()];
+    let connect = JoinGroupRequest {
+        protocol_type: "connect".into(),
+        ..join(group, "x", None)
+    };
+    let beat = HeartbeatRequest {
+        group_id: group.into(),
+        generation_id: 1,
+        member_id: FIRST.into(),
+        ..Default::default()
+    };
+    let sync = SyncGroupRequest {
+        group_id: group.into(),
+        generation_id: 1,
+        member_id: FIRST.into(),
+        ..Default::default()
+    };
+    let leave = LeaveGroupRequest {
+        group_id: group.into(),
+        members: vec![leave_group::MemberIdentity {
+            member_id: "x".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let classic = DescribeGroupsRequest {
+        groups: names(),
+        ..Default::default()
+    };
+    let shares = ShareGroupDescribeRequest {
+        group_ids: names(),
+        ..Default::default()
+    };
+    let consumers = ConsumerGroupDescribeRequest {
+        group_ids: names(),
+        ..Default::default()
+    };
+    let of_nobody = offsets::commit(groups::SUBSCRIBED, Uuid::ZERO, 9, group, 5, None);
+    let of_a_stranger = OffsetCommitRequest {
+        generation_id_or_member_epoch: 1,
+        member_id: "stranger".into(),
+        ..of_nobody.clone()
+    };
+    let fetch = OffsetFetchRequest {
+        groups: vec![offset_fetch::OffsetFetchRequestGroup {
+            group_id: group.into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let questions: [(&[Kind], &str, i16, Request); 19] = [
+        (
+            &[Consumer, Share],
+            "joins as classic",
+            7,
+            Request::JoinGroup(join(group, "stranger", None)),
+        ),
+        (
+            &[Consumer, Share],
+            "joins as connect",
+            7,
+            Request::JoinGroup(connect),
+        ),
+        (ANY, "classic heartbeat", 4, Request::Heartbeat(beat)),
+        (ANY, "sync", 4, Request::SyncGroup(sync)),
+        (ANY, "leave", 4, Request::LeaveGroup(leave)),
+        (
+            &[Share, Classic, Absent],
+            "consumer heartbeat",
+            1,
+            Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 3, 1)),
+        ),
+        (
+            &[Share],
+            "joins as a consumer",
+            1,
+            Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0, 1)),
+        ),
+        (
+            &[Consumer, Classic],
+            "joins for a share",
+            1,
+            share_beat(group, 0),
+        ),
+        (
+            &[Consumer, Classic],
+            "share heartbeat",
+            1,
+            share_beat(group, 1),
+        ),
+        (
+            &[Consumer, Share, Absent],
+            "described as classic",
+            6,
+            Request::DescribeGroups(classic.clone()),
+        ),
+        (
+            &[Consumer, Share, Absent],
+            "described as classic, of old",
+            5,
+            Request::DescribeGroups(classic),
+        ),
+        (
+            &[Consumer, Classic, Absent],
+            "described as share",
+            1,
+            Request::ShareGroupDescribe(shares),
+        ),
+        (
+            &[Share, Classic, Absent],
+            "described as consumer",
+            1,
+            Request::ConsumerGroupDescribe(consumers),
+        ),
+        (
+            &[Consumer, Share, Classic],
+            "commit of nobody 8",
+            8,
+            Request::OffsetCommit(of_nobody.clone()),
+        ),
+        (
+            &[Consumer, Share, Classic],
+            "commit of a stranger 8",
+            8,
+            Request::OffsetCommit(of_a_stranger.clone()),
+        ),
+        (
+            &[Consumer, Share, Classic],
+            "commit of nobody 9",
+            9,
+            Request::OffsetCommit(of_nobody),
+        ),
+        (
+            &[Consumer, Share, Classic],
+            "commit of a stranger 9",
+            9,
+            Request::OffsetCommit(of_a_stranger),
+        ),
+        (ANY, "offsets", 9, Request::OffsetFetch(fetch)),
+        (
+            ANY,
+            "offsets deleted",
+            0,
+            offsets::delete_of(group, groups::SUBSCRIBED, 1),
+        ),
+    ];
+    let group_is = match kind {
+        Consumer => "consumer",
+        Share => "share",
+        Classic => "classic",
+        Absent => "none",
+    };
+    for (kinds, what, version, request) in questions {
+        if kinds.contains(&kind) {
+            s.ask(&format!("{group_is}: {what}"), version, request);
+        }
+    }
 }
