@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     hint::black_box,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +17,8 @@ use std::{
 /// Bytes of a value in every row.
 const SIZE: usize = 100;
 const MIB: usize = 1 << 20;
+/// The bootstrap server of the cases without files.
+const MEMORY: &str = "memory:";
 
 /// One line of the table.
 struct Row {
@@ -67,223 +69,26 @@ pub fn main(args: &[String]) -> Outcome {
             _ => return Err(USAGE.into()),
         }
     }
-    let (runs, millions) = if quick { (1, 1) } else { (5, 4) };
+    let dir = target_dir().join("bench");
+    let extent = match quick {
+        true => Extent::new(1, 1_000_000, &dir),
+        false => Extent::new(5, 4_000_000, &dir),
+    };
     setup::c_compiler()?;
     setup::programs(&[("kcat", "kcat")])?; // brings librdkafka.so.1, the peer
-    let dir = target_dir().join("bench");
-    let prefix = dir.join("prefix");
-    install_c::install(&prefix)?;
-    let program = dir.join("bench-c");
-    output(
-        command("cc")
-            .args(["-O2", "-Wall", "-o"])
-            .arg(&program)
-            .arg("benches/bench.c")
-            .arg(format!("-I{}", prefix.join("include").display()))
-            .arg(format!("-L{}", prefix.join("lib").display()))
-            .arg("-lrdkafka"),
-    )?;
-    let ours = prefix.join("lib");
+    let program = CProgram::build(&dir)?;
     let python = packages::python_with_wheel()?;
     output(command(&python).args(["-m", "pip", "install", "-q", "confluent-kafka==2.16.1"]))?;
     packages::build_node_addon()?;
 
     let busy_before = load();
-    let mut rows = machine(runs);
+    let mut rows = machine(extent.runs);
     rows.extend(large_log(log_gib, &dir.join("log"))?);
     rows.extend(floods(&dir.join("flood"))?);
     rows.extend(durable_directory(&dir.join("durable"))?);
-    let count = millions * 1_000_000;
-    let data = dir.join("data");
-    let c = |library: Option<&Path>, what: &str, bootstrap: &str, count: usize, extra: &[&str]| {
-        let mut run = command(&program);
-        run.arg(what)
-            .arg(bootstrap)
-            .args([count.to_string(), SIZE.to_string()])
-            .args(extra);
-        // Without a folder of ours in front, the loader finds the system's librdkafka.so.1.
-        run.env("LD_LIBRARY_PATH", library.unwrap_or(Path::new("")));
-        result_of(&mut run)
-    };
-    let file = format!("file://{}?durability=os", data.display());
-    let synced = format!("file://{}", data.display());
-    let memory = "memory:";
-    let idempotent: &[&str] = &["enable.idempotence=true"];
-    type Case<'a> = (
-        &'a str,
-        Option<&'a Path>,
-        &'a str,
-        &'a str,
-        usize,
-        &'a [&'a str],
-        Option<f64>,
-    );
-    let cases: [Case; 10] = [
-        (
-            "C produce + report, memory:",
-            Some(&ours),
-            "produce",
-            memory,
-            count,
-            &[],
-            Some(8e6),
-        ),
-        (
-            "C produce + report, memory:, idempotent",
-            Some(&ours),
-            "produce",
-            memory,
-            count,
-            idempotent,
-            Some(8e6),
-        ),
-        (
-            "C produce + report, file: durability=os",
-            Some(&ours),
-            "produce",
-            &file,
-            count,
-            &[],
-            Some(4e6),
-        ),
-        (
-            "C produce + report, file: (fsync)",
-            Some(&ours),
-            "produce",
-            &synced,
-            count,
-            &[],
-            None,
-        ),
-        (
-            "  librdkafka, its mock cluster",
-            None,
-            "produce",
-            "mock",
-            count / 2,
-            &[],
-            None,
-        ),
-        (
-            "  librdkafka, its mock cluster, idempotent",
-            None,
-            "produce",
-            "mock",
-            count / 2,
-            idempotent,
-            None,
-        ),
-        (
-            "C consume, memory:",
-            Some(&ours),
-            "consume",
-            memory,
-            count,
-            &[],
-            Some(15e6),
-        ),
-        (
-            "C consume, file: durability=os",
-            Some(&ours),
-            "consume",
-            &file,
-            count,
-            &[],
-            None,
-        ),
-        (
-            "C produce → report, one at a time, memory:",
-            Some(&ours),
-            "latency",
-            memory,
-            20_000,
-            &[],
-            Some(15.0),
-        ),
-        (
-            "  librdkafka, its mock cluster",
-            None,
-            "latency",
-            "mock",
-            5_000,
-            &[],
-            None,
-        ),
-    ];
-    for (name, library, what, bootstrap, count, extra, goal) in cases {
-        step(name.trim());
-        let results = repeat(runs, &data, || c(library, what, bootstrap, count, extra))?;
-        let unit = if what == "latency" {
-            Unit::Microseconds
-        } else {
-            Unit::PerCpuSecond
-        };
-        rows.push(row(name, goal, unit, &results));
-    }
-    for (name, module, what, bootstrap, goal) in [
-        ("Python produce()", "ottla", "produce", memory, Some(2e6)),
-        (
-            "  confluent-kafka, mock cluster",
-            "confluent_kafka",
-            "produce",
-            "mock",
-            None,
-        ),
-        (
-            "Python produce(), a callback each",
-            "ottla",
-            "produce-callback",
-            memory,
-            Some(1e6),
-        ),
-        (
-            "  confluent-kafka, mock cluster",
-            "confluent_kafka",
-            "produce-callback",
-            "mock",
-            None,
-        ),
-        (
-            "Python produce_batch()",
-            "ottla",
-            "produce-batch",
-            memory,
-            Some(5e6),
-        ),
-        (
-            "Python consume(10000)",
-            "ottla",
-            "consume",
-            memory,
-            Some(5e6),
-        ),
-    ] {
-        step(name.trim());
-        let results = repeat(runs, &data, || {
-            result_of(
-                command(&python)
-                    .arg("benches/bench.py")
-                    .args([module, what, bootstrap])
-                    .args([(count / 2).to_string(), SIZE.to_string()]),
-            )
-        })?;
-        rows.push(row(name, goal, Unit::PerSecond, &results));
-    }
-    for (name, what) in [
-        ("Node send(), batches of 10,000", "produce-batch"),
-        ("Node eachBatch", "consume"),
-    ] {
-        step(name);
-        let results = repeat(runs, &data, || {
-            result_of(
-                command("node")
-                    .env("OTTLA_NODE", root().join("bindings-node"))
-                    .args(["benches/bench.mjs", what, memory])
-                    .args([(count / 2).to_string(), SIZE.to_string()]),
-            )
-        })?;
-        rows.push(row(name, Some(2e6), Unit::PerSecond, &results));
-    }
+    rows.extend(from_c(&extent, &program)?);
+    rows.extend(from_python(&extent, &python)?);
+    rows.extend(from_node(&extent)?);
 
     let busy = busy_before.max(load());
     if as_json {
@@ -291,12 +96,12 @@ pub fn main(args: &[String]) -> Outcome {
         println!(
             "{}",
             serde_json::to_string_pretty(
-                &json!({"value_bytes": SIZE, "runs": runs, "load": busy, "rows": rows})
+                &json!({"value_bytes": SIZE, "runs": extent.runs, "load": busy, "rows": rows})
             )
             .unwrap_or_default()
         );
     } else {
-        print(&rows, runs);
+        print(&rows, extent.runs);
         // The programs themselves keep about one processor busy.
         let processors = thread::available_parallelism().map_or(1, usize::from);
         if busy > processors as f64 {
@@ -307,6 +112,203 @@ pub fn main(args: &[String]) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// How often each case of C, Python and Node runs, and on how much.
+struct Extent {
+    runs: usize,
+    /// Messages of a run in C; the others send half as many.
+    count: usize,
+    /// The data directory: it is empty when a run begins.
+    data: PathBuf,
+}
+
+impl Extent {
+    fn new(runs: usize, count: usize, dir: &Path) -> Self {
+        let data = dir.join("data");
+        Self { runs, count, data }
+    }
+
+    fn repeat(&self, mut run: impl FnMut() -> Outcome<Value>) -> Outcome<Vec<Value>> {
+        (0..self.runs)
+            .map(|_| {
+                let _ = fs::remove_dir_all(&self.data);
+                let result = run();
+                let _ = fs::remove_dir_all(&self.data);
+                result
+            })
+            .collect()
+    }
+}
+
+/// `benches/bench.c`, and our library for it.
+struct CProgram {
+    path: PathBuf,
+    library: PathBuf,
+}
+
+impl CProgram {
+    fn build(dir: &Path) -> Outcome<Self> {
+        let prefix = dir.join("prefix");
+        install_c::install(&prefix)?;
+        let program = Self {
+            path: dir.join("bench-c"),
+            library: prefix.join("lib"),
+        };
+        output(
+            command("cc")
+                .args(["-O2", "-Wall", "-o"])
+                .arg(&program.path)
+                .arg("benches/bench.c")
+                .arg(format!("-I{}", prefix.join("include").display()))
+                .arg(format!("-L{}", program.library.display()))
+                .arg("-lrdkafka"),
+        )?;
+        Ok(program)
+    }
+}
+
+/// What the C program is run for.
+struct CCase<'a> {
+    name: &'a str,
+    /// Where librdkafka.so.1 is; without it the loader finds the system's.
+    library: Option<&'a Path>,
+    what: &'a str,
+    bootstrap: &'a str,
+    count: usize,
+    properties: &'a [&'a str],
+    goal: Option<f64>,
+}
+
+fn from_c(extent: &Extent, program: &CProgram) -> Outcome<Vec<Row>> {
+    let file = format!("file://{}?durability=os", extent.data.display());
+    let synced = format!("file://{}", extent.data.display());
+    let idempotent: &[&str] = &["enable.idempotence=true"];
+    let ours = |name, what, bootstrap, goal| CCase {
+        name,
+        library: Some(&program.library),
+        what,
+        bootstrap,
+        count: extent.count,
+        properties: &[],
+        goal,
+    };
+    let peer = |name, what| CCase {
+        library: None,
+        count: extent.count / 2,
+        ..ours(name, what, "mock", None)
+    };
+    let cases = [
+        ours("C produce + report, memory:", "produce", MEMORY, Some(8e6)),
+        CCase {
+            properties: idempotent,
+            ..ours(
+                "C produce + report, memory:, idempotent",
+                "produce",
+                MEMORY,
+                Some(8e6),
+            )
+        },
+        ours(
+            "C produce + report, file: durability=os",
+            "produce",
+            &file,
+            Some(4e6),
+        ),
+        ours(
+            "C produce + report, file: (fsync)",
+            "produce",
+            &synced,
+            None,
+        ),
+        peer("  librdkafka, its mock cluster", "produce"),
+        CCase {
+            properties: idempotent,
+            ..peer("  librdkafka, its mock cluster, idempotent", "produce")
+        },
+        ours("C consume, memory:", "consume", MEMORY, Some(15e6)),
+        ours("C consume, file: durability=os", "consume", &file, None),
+        CCase {
+            count: 20_000,
+            ..ours(
+                "C produce → report, one at a time, memory:",
+                "latency",
+                MEMORY,
+                Some(15.0),
+            )
+        },
+        CCase {
+            count: 5_000,
+            ..peer("  librdkafka, its mock cluster", "latency")
+        },
+    ];
+    let mut rows = Vec::new();
+    for case in cases {
+        step(case.name.trim());
+        let results = extent.repeat(|| {
+            let mut run = command(&program.path);
+            run.args([case.what, case.bootstrap])
+                .args([case.count.to_string(), SIZE.to_string()])
+                .args(case.properties)
+                .env("LD_LIBRARY_PATH", case.library.unwrap_or(Path::new("")));
+            result_of(&mut run)
+        })?;
+        let unit = match case.what {
+            "latency" => Unit::Microseconds,
+            _ => Unit::PerCpuSecond,
+        };
+        rows.push(row(case.name, case.goal, unit, &results));
+    }
+    Ok(rows)
+}
+
+fn from_python(extent: &Extent, python: &Path) -> Outcome<Vec<Row>> {
+    let ours = |name, what, goal| (name, "ottla", what, MEMORY, Some(goal));
+    let peer = |what| {
+        let name = "  confluent-kafka, mock cluster";
+        (name, "confluent_kafka", what, "mock", None)
+    };
+    let mut rows = Vec::new();
+    for (name, module, what, bootstrap, goal) in [
+        ours("Python produce()", "produce", 2e6),
+        peer("produce"),
+        ours("Python produce(), a callback each", "produce-callback", 1e6),
+        peer("produce-callback"),
+        ours("Python produce_batch()", "produce-batch", 5e6),
+        ours("Python consume(10000)", "consume", 5e6),
+    ] {
+        step(name.trim());
+        let results = extent.repeat(|| {
+            result_of(
+                command(python)
+                    .arg("benches/bench.py")
+                    .args([module, what, bootstrap])
+                    .args([(extent.count / 2).to_string(), SIZE.to_string()]),
+            )
+        })?;
+        rows.push(row(name, goal, Unit::PerSecond, &results));
+    }
+    Ok(rows)
+}
+
+fn from_node(extent: &Extent) -> Outcome<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (name, what) in [
+        ("Node send(), batches of 10,000", "produce-batch"),
+        ("Node eachBatch", "consume"),
+    ] {
+        step(name);
+        let results = extent.repeat(|| {
+            result_of(
+                command("node")
+                    .env("OTTLA_NODE", root().join("bindings-node"))
+                    .args(["benches/bench.mjs", what, MEMORY])
+                    .args([(extent.count / 2).to_string(), SIZE.to_string()]),
+            )
+        })?;
+        rows.push(row(name, Some(2e6), Unit::PerSecond, &results));
+    }
+    Ok(rows)
 }
 
 /// The system's load average of the last minute; 0 where it has none.
@@ -370,13 +372,8 @@ fn machine(runs: usize) -> Vec<Row> {
 /// takes 20,000 look-ups of each kind and the median of five reads.
 fn large_log(gib: u32, dir: &Path) -> Outcome<Vec<Row>> {
     step("the log");
-    let result = result_of(
-        cargo()
-            .args(["run", "--release", "-q", "-p", "ottla-driver"])
-            .args(["--example", "log_speed", "--", "--log-gib"])
-            .arg(gib.to_string())
-            .arg(dir),
-    )?;
+    let gib_arg = gib.to_string();
+    let result = example("ottla-driver", "log_speed", &["--log-gib", &gib_arg], dir)?;
     let mut rows = Vec::new();
     let parts = |field: &str| result[field].as_array().cloned().unwrap_or_default();
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
@@ -422,12 +419,7 @@ fn large_log(gib: u32, dir: &Path) -> Outcome<Vec<Row>> {
 fn floods(dir: &Path) -> Outcome<Vec<Row>> {
     step("floods of produces");
     fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let result = result_of(
-        cargo()
-            .args(["run", "--release", "-q", "-p", "ottla-driver"])
-            .args(["--example", "flood_speed", "--"])
-            .arg(dir),
-    )?;
+    let result = example("ottla-driver", "flood_speed", &[], dir)?;
     let floods = result["floods"].as_array().cloned().unwrap_or_default();
     let row = |flood: &Value| Row {
         name: format!(
@@ -451,12 +443,7 @@ fn floods(dir: &Path) -> Outcome<Vec<Row>> {
 /// (`core/ottla/examples/durable_speed.rs`).
 fn durable_directory(dir: &Path) -> Outcome<Vec<Row>> {
     step("a durable directory");
-    let result = result_of(
-        cargo()
-            .args(["run", "--release", "-q", "-p", "ottla"])
-            .args(["--example", "durable_speed", "--"])
-            .arg(dir),
-    )?;
+    let result = example("ottla", "durable_speed", &[], dir)?;
     let of = |field: &str| result[field].as_f64().unwrap_or(f64::NAN);
     let row = |name: &str, goal, unit, median, beside| Row {
         name: name.into(),
@@ -505,20 +492,15 @@ fn durable_directory(dir: &Path) -> Outcome<Vec<Row>> {
     ])
 }
 
-/// Runs it several times, each with an empty data directory.
-fn repeat(
-    runs: usize,
-    data: &Path,
-    mut run: impl FnMut() -> Outcome<Value>,
-) -> Outcome<Vec<Value>> {
-    (0..runs)
-        .map(|_| {
-            let _ = fs::remove_dir_all(data);
-            let result = run();
-            let _ = fs::remove_dir_all(data);
-            result
-        })
-        .collect()
+/// What an example of a crate prints: one that measures in a directory.
+fn example(package: &str, name: &str, args: &[&str], dir: &Path) -> Outcome<Value> {
+    result_of(
+        cargo()
+            .args(["run", "--release", "-q", "-p", package])
+            .args(["--example", name, "--"])
+            .args(args)
+            .arg(dir),
+    )
 }
 
 /// The JSON line that a benchmark program prints last.
@@ -605,57 +587,27 @@ fn print(rows: &[Row], runs: usize) {
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_header(["", "median", "", "beside", "goal", ""]);
-    let millions = |n: f64| format!("{:.2} M", n / 1e6);
     for row in rows {
-        let (median, unit, beside, goal) = match row.unit {
-            Unit::PerCpuSecond => (
-                millions(row.median),
-                "msg per CPU s",
-                format!("{} msg/s", millions(row.beside)),
-                row.goal.map(millions),
-            ),
-            Unit::PerSecond => (
-                millions(row.median),
-                "msg/s",
-                format!("{} msg per CPU s", millions(row.beside)),
-                row.goal.map(millions),
-            ),
-            Unit::Microseconds => (
-                format!("{:.1} µs", row.median),
-                "p50",
-                format!("p99 {:.1} µs", row.beside),
-                row.goal.map(|goal| format!("{goal:.0} µs")),
-            ),
-            Unit::GigabytesPerSecond => (
-                format!("{:.2}", row.median),
-                "GB/s",
-                format!("{} values/s", millions(row.beside)),
-                None,
-            ),
-            Unit::PercentOf(what) => (
-                format!("{:.0} %", row.median),
-                what,
-                format!("{:.1} GB/s", row.beside),
-                row.goal.map(|goal| format!("{goal:.0} %")),
-            ),
-            Unit::Times => (
-                format!("{:.1}", row.median),
-                "times one",
-                format!("one: {:.0}/s", row.beside),
-                row.goal.map(|goal| format!("{goal:.0}")),
-            ),
-            Unit::Milliseconds => (
-                format!("{:.0} ms", row.median),
-                "",
-                format!("longest {:.0} ms", row.beside),
-                row.goal.map(|goal| format!("{goal:.0} ms")),
-            ),
-            Unit::Bytes => (
-                format!("{:.0}", row.median),
-                "bytes",
-                format!("of {:.0}", row.beside),
-                row.goal.map(|goal| format!("{goal:.0}")),
-            ),
+        let (scale, decimals, suffix, unit) = match row.unit {
+            Unit::PerCpuSecond => (1e6, 2, " M", "msg per CPU s"),
+            Unit::PerSecond => (1e6, 2, " M", "msg/s"),
+            Unit::Microseconds => (1.0, 1, " µs", "p50"),
+            Unit::GigabytesPerSecond => (1.0, 2, "", "GB/s"),
+            Unit::PercentOf(what) => (1.0, 0, " %", what),
+            Unit::Times => (1.0, 1, "", "times one"),
+            Unit::Milliseconds => (1.0, 0, " ms", ""),
+            Unit::Bytes => (1.0, 0, "", "bytes"),
+        };
+        let figure = |number: f64| format!("{:.decimals$}{suffix}", number / scale);
+        let beside = match row.unit {
+            Unit::PerCpuSecond => format!("{:.2} M msg/s", row.beside / 1e6),
+            Unit::PerSecond => format!("{:.2} M msg per CPU s", row.beside / 1e6),
+            Unit::Microseconds => format!("p99 {:.1} µs", row.beside),
+            Unit::GigabytesPerSecond => format!("{:.2} M values/s", row.beside / 1e6),
+            Unit::PercentOf(_) => format!("{:.1} GB/s", row.beside),
+            Unit::Times => format!("one: {:.0}/s", row.beside),
+            Unit::Milliseconds => format!("longest {:.0} ms", row.beside),
+            Unit::Bytes => format!("of {:.0}", row.beside),
         };
         let mark = match row.reached() {
             Some(true) => "✓",
@@ -664,10 +616,10 @@ fn print(rows: &[Row], runs: usize) {
         };
         table.add_row([
             &row.name,
-            &median,
+            &figure(row.median),
             unit,
             &beside,
-            &goal.unwrap_or_default(),
+            &row.goal.map(figure).unwrap_or_default(),
             mark,
         ]);
     }
