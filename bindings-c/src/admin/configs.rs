@@ -295,13 +295,14 @@ pub unsafe extern "C" fn rd_kafka_DescribeConfigs_result_resources(
     unsafe { resources_of(result, Event::DESCRIBE_CONFIGS_RESULT, cntp) }
 }
 
-/// Changes of resources: what `work` makes of them, by kind and name in a result.
+/// Changes of resources, `wanted` of each: what `work` makes of them, by kind and name in a result.
 ///
 /// # Safety
-/// Null or objects of this library.
+/// Null or objects of this library; as many `configs` as are said.
 unsafe fn alter<T: Send + 'static>(
     (rk, options, rkqu, kind): (*mut Instance, *const AdminOptions, *mut QueueHandle, c_int),
-    wanted: Vec<(c_int, CString, Vec<T>)>,
+    (configs, config_cnt): (*mut *mut ConfigResource, usize),
+    wanted: impl Fn(&ConfigResource) -> Vec<T>,
     work: impl FnOnce(
         &Admin,
         &[(ottla::ConfigResource, Vec<T>)],
@@ -313,6 +314,10 @@ unsafe fn alter<T: Send + 'static>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
+        let resources = arguments(configs, config_cnt).into_iter();
+        let wanted: Vec<_> = resources
+            .map(|resource| (resource.kind, resource.name.clone(), wanted(resource)))
+            .collect();
         begin(rk, options, rkqu, kind, move |admin, timeout, options| {
             if wanted.is_empty() {
                 return Err(invalid("No config resources specified"));
@@ -347,19 +352,10 @@ pub unsafe extern "C" fn rd_kafka_AlterConfigs(
     rkqu: *mut QueueHandle,
 ) {
     guard!((), {
+        let to = (rk, options, rkqu, Event::ALTER_CONFIGS_RESULT);
+        let settings = |of: &ConfigResource| of.settings.clone();
         // SAFETY: null or objects of this library.
-        unsafe {
-            let wanted = arguments(configs, config_cnt).into_iter();
-            let wanted = wanted.map(|of| (of.kind, of.name.clone(), of.settings.clone()));
-            let to = (rk, options, rkqu, Event::ALTER_CONFIGS_RESULT);
-            alter(
-                to,
-                wanted.collect(),
-                |admin, resources, validate, timeout| {
-                    admin.alter_configs(resources, validate, timeout)
-                },
-            );
-        }
+        unsafe { alter(to, (configs, config_cnt), settings, Admin::alter_configs) };
     })
 }
 
@@ -373,22 +369,16 @@ pub unsafe extern "C" fn rd_kafka_IncrementalAlterConfigs(
     rkqu: *mut QueueHandle,
 ) {
     guard!((), {
+        let to = (rk, options, rkqu, Event::INCREMENTAL_ALTER_CONFIGS_RESULT);
+        let changes = |of: &ConfigResource| of.changes.clone();
+        let work = |admin: &Admin, resources: &[(_, Vec<ConfigChange>)], validate, timeout| {
+            if resources.iter().any(|(_, changes)| changes.is_empty()) {
+                return Err(invalid("A config resource without changes"));
+            }
+            admin.incremental_alter_configs(resources, validate, timeout)
+        };
         // SAFETY: null or objects of this library.
-        unsafe {
-            let wanted = arguments(configs, config_cnt).into_iter();
-            let wanted = wanted.map(|of| (of.kind, of.name.clone(), of.changes.clone()));
-            let to = (rk, options, rkqu, Event::INCREMENTAL_ALTER_CONFIGS_RESULT);
-            alter(
-                to,
-                wanted.collect(),
-                |admin, resources, validate, timeout| {
-                    if resources.iter().any(|(_, changes)| changes.is_empty()) {
-                        return Err(invalid("A config resource without changes"));
-                    }
-                    admin.incremental_alter_configs(resources, validate, timeout)
-                },
-            );
-        }
+        unsafe { alter(to, (configs, config_cnt), changes, work) };
     })
 }
 
