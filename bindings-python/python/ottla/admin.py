@@ -469,11 +469,10 @@ def _settle(future: "Future[Any]", answer: object) -> None:
         future.set_result(answer)
 
 
-def _check_resources(resources: object) -> None:
-    if not isinstance(resources, list) or not all(
-        isinstance(resource, ConfigResource) for resource in resources
-    ):
-        raise TypeError("expected list of ConfigResource")
+def _expect_list(values: object, element: type, named: str = "") -> None:
+    """Raises a `TypeError` unless it is a list whose elements are all of that type; `named` is what the message calls them."""
+    if not isinstance(values, list) or not all(isinstance(value, element) for value in values):
+        raise TypeError(f"expected list of {named or element.__name__}")
 
 
 class AdminClient:
@@ -520,6 +519,18 @@ class AdminClient:
         self._threads.submit(run)
         return futures
 
+    def _each_group(
+        self,
+        asked: list[ConsumerGroupTopicPartitions],
+        call: Callable[[ConsumerGroupTopicPartitions], list[TopicPartition]],
+    ) -> "dict[str, Future[ConsumerGroupTopicPartitions]]":
+        """A future for every group's partitions, as `call` gives them; should it raise for one group, all futures have that."""
+
+        def run() -> list[object]:
+            return [ConsumerGroupTopicPartitions(group.group_id, call(group)) for group in asked]
+
+        return self._each((group.group_id for group in asked), run)
+
     def create_topics(
         self,
         new_topics: list[NewTopic],
@@ -529,8 +540,7 @@ class AdminClient:
         validate_only: bool = False,
     ) -> "dict[str, Future[None]]":
         """Creates topics; with `validate_only` it only says whether it could."""
-        if not isinstance(new_topics, list) or not all(isinstance(t, NewTopic) for t in new_topics):
-            raise TypeError("expected list of NewTopic")
+        _expect_list(new_topics, NewTopic)
         topics = [
             (
                 topic.topic,
@@ -555,8 +565,7 @@ class AdminClient:
         request_timeout: float = DEFAULT_TIMEOUT,
     ) -> "dict[str, Future[None]]":
         """Deletes topics with all their records."""
-        if not isinstance(topics, list) or not all(isinstance(t, str) for t in topics):
-            raise TypeError("expected list of topic names")
+        _expect_list(topics, str, "topic names")
         return self._each(topics, lambda: self._admin.delete_topics(topics, request_timeout))
 
     def create_partitions(
@@ -568,10 +577,7 @@ class AdminClient:
         validate_only: bool = False,
     ) -> "dict[str, Future[None]]":
         """Gives topics more partitions."""
-        if not isinstance(new_partitions, list) or not all(
-            isinstance(p, NewPartitions) for p in new_partitions
-        ):
-            raise TypeError("expected list of NewPartitions")
+        _expect_list(new_partitions, NewPartitions)
         if any(wanted.replica_assignment for wanted in new_partitions):
             raise ValueError("replica_assignment is not supported: there is one broker")
         wanted = [(partitions.topic, partitions.new_total_count) for partitions in new_partitions]
@@ -644,7 +650,7 @@ class AdminClient:
         self, resources: list[ConfigResource], *, request_timeout: float = DEFAULT_TIMEOUT
     ) -> "dict[ConfigResource, Future[dict[str, ConfigEntry]]]":
         """Settings of topics, groups and brokers, by name."""
-        _check_resources(resources)
+        _expect_list(resources, ConfigResource)
         asked = [(resource.restype.value, resource.name) for resource in resources]
 
         def run() -> list[object]:
@@ -680,7 +686,7 @@ class AdminClient:
         request_timeout: float = DEFAULT_TIMEOUT,
     ) -> "dict[ConfigResource, Future[None]]":
         """Replaces all that was set of each resource by its `set_config`: what isn't named there goes back to its default."""
-        _check_resources(resources)
+        _expect_list(resources, ConfigResource)
         changed = [
             (resource.restype.value, resource.name, list(resource.set_config_dict.items()))
             for resource in resources
@@ -697,7 +703,7 @@ class AdminClient:
         request_timeout: float = DEFAULT_TIMEOUT,
     ) -> "dict[ConfigResource, Future[None]]":
         """Makes the changes in each resource's `incremental_configs`, all of a resource or none; the other settings stay."""
-        _check_resources(resources)
+        _expect_list(resources, ConfigResource)
         changed: list[tuple[int, str, list[tuple[str, int, str | None]]]] = []
         for resource in resources:
             changes = []
@@ -848,20 +854,12 @@ class AdminClient:
         request_timeout: float = DEFAULT_TIMEOUT,
     ) -> "dict[str, Future[ConsumerGroupTopicPartitions]]":
         """Committed offsets of a group: all, or of the partitions named."""
-        asked = list_consumer_group_offsets_request
-
-        def run() -> list[object]:
-            return [
-                ConsumerGroupTopicPartitions(
-                    group.group_id,
-                    self._admin.list_group_offsets(
-                        group.group_id, group.topic_partitions, require_stable, request_timeout
-                    ),
-                )
-                for group in asked
-            ]
-
-        return self._each((group.group_id for group in asked), run)
+        return self._each_group(
+            list_consumer_group_offsets_request,
+            lambda group: self._admin.list_group_offsets(
+                group.group_id, group.topic_partitions, require_stable, request_timeout
+            ),
+        )
 
     def alter_consumer_group_offsets(
         self,
@@ -870,20 +868,12 @@ class AdminClient:
         request_timeout: float = DEFAULT_TIMEOUT,
     ) -> "dict[str, Future[ConsumerGroupTopicPartitions]]":
         """Sets committed offsets of a group that has no members."""
-        asked = alter_consumer_group_offsets_request
-
-        def run() -> list[object]:
-            return [
-                ConsumerGroupTopicPartitions(
-                    group.group_id,
-                    self._admin.alter_group_offsets(
-                        group.group_id, group.topic_partitions or [], request_timeout
-                    ),
-                )
-                for group in asked
-            ]
-
-        return self._each((group.group_id for group in asked), run)
+        return self._each_group(
+            alter_consumer_group_offsets_request,
+            lambda group: self._admin.alter_group_offsets(
+                group.group_id, group.topic_partitions or [], request_timeout
+            ),
+        )
 
     def delete_consumer_group_offsets(
         self,
@@ -892,19 +882,12 @@ class AdminClient:
         request_timeout: float = DEFAULT_TIMEOUT,
     ) -> "dict[str, Future[ConsumerGroupTopicPartitions]]":
         """Forgets committed offsets of topics that the group isn't subscribed to."""
-
-        def run() -> list[object]:
-            return [
-                ConsumerGroupTopicPartitions(
-                    group.group_id,
-                    self._admin.delete_group_offsets(
-                        group.group_id, group.topic_partitions or [], request_timeout
-                    ),
-                )
-                for group in requests
-            ]
-
-        return self._each((group.group_id for group in requests), run)
+        return self._each_group(
+            requests,
+            lambda group: self._admin.delete_group_offsets(
+                group.group_id, group.topic_partitions or [], request_timeout
+            ),
+        )
 
     def list_offsets(
         self,
