@@ -8,7 +8,7 @@
 //!
 //! Requests of transactions, and those that can't all be done, are handled as any other: [`Broker::handle_request`].
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, sync::Arc, vec::Vec};
 use core::fmt;
 
 use ottla_protocol::{
@@ -182,7 +182,9 @@ impl Broker {
 
     /// A job is back: it is answered, and followed up on as soon as nothing is lent any more.
     pub fn handle_appended(&mut self, now: Now, mut job: ProduceJob) {
-        self.take_back(core::mem::take(&mut job.lent));
+        for (index, partition) in core::mem::take(&mut job.lent) {
+            self.partitions.give_back(index, partition);
+        }
         let reply = job.reply;
         match produce::end(self, now, job) {
             // Its waiting fetches may be for what is lent.
@@ -206,27 +208,18 @@ impl Broker {
     }
 
     /// Whether all partitions that a request is for are here, and none is named twice.
-    fn can_lend(&mut self, version: i16, request: &ProduceRequest) -> bool {
-        let mut lent = Vec::with_capacity(request.topic_data.len());
-        let mut all = true;
-        for topic in &request.topic_data {
-            for data in &topic.partition_data {
+    fn can_lend(&self, version: i16, request: &ProduceRequest) -> bool {
+        let rules = (version, request.acks);
+        let mut named = BTreeSet::new();
+        request.topic_data.iter().all(|topic| {
+            topic.partition_data.iter().all(|data| {
                 let (name, id) = (&topic.name, topic.topic_id);
-                let target = produce::target(self, (version, request.acks), name, id, data.index);
-                let index = target.map(|target| target.index).ok();
-                let partition = index.and_then(|index| self.partitions.lend(index));
-                all &= partition.is_some();
-                lent.extend(index.zip(partition));
-            }
-        }
-        self.take_back(lent);
-        all
-    }
-
-    fn take_back(&mut self, lent: Vec<(PartitionIndex, Box<Partition>)>) {
-        for (index, partition) in lent {
-            self.partitions.give_back(index, partition);
-        }
+                let found = produce::destination(self, rules, name, id, data.index);
+                found.is_ok_and(|(index, _)| {
+                    self.partitions.get(index).is_some() && named.insert(index)
+                })
+            })
+        })
     }
 }
 

@@ -14,7 +14,7 @@
 //! Those of a transaction are let in by the transaction coordinator: from version 12 on (KIP-890) their partition is added to the
 //! transaction by that; before, it must be in it.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use ottla_protocol::{
     ErrorCode, Records, Response, Str, Uuid,
@@ -30,10 +30,11 @@ use crate::{
     append::{Appended, PRODUCE_WITH_EPOCH_BUMP, ProduceRules, Refusal},
     context::{Handled, RequestContext},
     output::Output,
-    partition::CommitWaiter,
+    partition::{CommitWaiter, PartitionIndex},
     produce_job::{self, Append, Appending, ProduceJob, Target, TopicAppends},
     purgatory::{PendingPartition, WaitingProduce},
     quotas::{body_size, client_of},
+    topic_config::TopicConfig,
     topics::Topic,
     transactions::{
         Admission, Member,
@@ -254,21 +255,21 @@ pub(crate) fn begin(
     for (topic_at, topic) in request.topic_data.into_iter().enumerate() {
         let mut appends = Vec::with_capacity(topic.partition_data.len());
         for (partition_at, data) in topic.partition_data.into_iter().enumerate() {
-            let target = match refusals.get(&(topic_at, partition_at)) {
+            let destination = match refusals.get(&(topic_at, partition_at)) {
                 Some(error) => Err(Refusal::bare(*error)),
-                None => target(
-                    broker,
-                    (version, acks),
-                    &topic.name,
-                    topic.topic_id,
-                    data.index,
-                )
-                .map_err(Refusal::bare),
+                None => {
+                    let (name, id) = (&topic.name, topic.topic_id);
+                    let found = destination(broker, (version, acks), name, id, data.index);
+                    found.map_err(Refusal::bare)
+                }
             };
             appends.push(Append {
                 number: data.index,
-                state: match target {
-                    Ok(target) => Appending::Wanted(target, data.records),
+                state: match destination {
+                    Ok((index, config)) => {
+                        let config = config.clone();
+                        Appending::Wanted(Target { index, config }, data.records)
+                    }
                     Err(refusal) => Appending::Refused(refusal),
                 },
             });
@@ -378,14 +379,14 @@ pub(crate) fn end(broker: &mut Broker, now: Now, job: ProduceJob) -> Handled {
     Handled::Deferred
 }
 
-/// Where a batch goes.
-pub(crate) fn target(
-    broker: &Broker,
+/// Where a batch goes, and the topic's settings.
+pub(crate) fn destination<'a>(
+    broker: &'a Broker,
     (version, acks): (i16, i16),
     name: &str,
     topic_id: Uuid,
     number: i32,
-) -> Result<Target, ErrorCode> {
+) -> Result<(PartitionIndex, &'a Arc<TopicConfig>), ErrorCode> {
     if !(-1..=1).contains(&acks) {
         return Err(ErrorCode::INVALID_REQUIRED_ACKS);
     }
@@ -396,10 +397,7 @@ pub(crate) fn target(
     let index = topic
         .partition(number)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    Ok(Target {
-        index,
-        config: topic.config.clone(),
-    })
+    Ok((index, &topic.config))
 }
 
 fn named<'a>(
