@@ -14,11 +14,10 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::repeated;
 use crate::{
     Broker,
     configs::{
-        alter::{Change, Operation},
+        alter::{Altered, Change, Operation, Refusal},
         dynamic::resource,
     },
     context::{Handled, RequestContext},
@@ -31,68 +30,43 @@ pub(crate) fn handle(
     request: AlterConfigsRequest,
 ) -> Handled {
     let key = |r: &AlterConfigsResource| (r.resource_type, r.resource_name.clone());
-    let twice = repeated(request.resources.iter().map(key));
-    let mut altered = Vec::new();
-    let mut responses: Vec<AlterConfigsResourceResponse> = request
-        .resources
-        .iter()
-        .map(|resource| {
-            let changes: Vec<Change> = resource
-                .configs
-                .iter()
-                .map(|config| Change {
-                    name: config.name.clone(),
-                    operation: Operation::Set,
-                    value: config.value.clone(),
-                })
-                .collect();
-            let done = if twice.contains(&key(resource)) {
-                Err((
-                    ErrorCode::INVALID_REQUEST,
-                    "Each resource must appear at most once.".into(),
-                ))
-            } else if resource.resource_type == resource::BROKER_LOGGER {
-                Err((
-                    ErrorCode::INVALID_REQUEST,
-                    "Dynamic logger updates are not supported by AlterConfigs; use IncrementalAlterConfigs."
-                        .into(),
-                ))
-            } else {
-                broker.alter_configs(
-                    now,
-                    resource.resource_type,
-                    &resource.resource_name,
-                    &changes,
-                    true,
-                    request.validate_only,
-                )
-            };
-            let (error_code, error_message) = match done {
-                Ok(one) => {
-                    altered.extend(one);
-                    (ErrorCode::NONE, None)
-                }
-                Err((code, why)) => (code, Some(why.into())),
-            };
-            AlterConfigsResourceResponse {
+    let done = broker.alter_each(now, &request.resources, key, |broker, resource| {
+        alter(broker, now, resource, request.validate_only)
+    });
+    let responses = request.resources.into_iter().zip(done);
+    let responses =
+        responses.map(
+            |(resource, (error_code, error_message))| AlterConfigsResourceResponse {
                 error_code,
                 error_message,
                 resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            }
-        })
-        .collect();
-    if let Err((error_code, why)) = broker.apply_altered(now, altered) {
-        let done = responses.iter_mut();
-        for response in done.filter(|response| response.error_code == ErrorCode::NONE) {
-            response.error_code = error_code;
-            response.error_message = Some(why.as_str().into());
-        }
-    }
+                resource_name: resource.resource_name,
+            },
+        );
     Handled::Respond(Response::AlterConfigs(AlterConfigsResponse {
-        responses,
+        responses: responses.collect(),
         ..Default::default()
     }))
+}
+
+fn alter(
+    broker: &mut Broker,
+    now: Now,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<Option<Altered>, Refusal> {
+    let (kind, name) = (resource.resource_type, &resource.resource_name);
+    if kind == resource::BROKER_LOGGER {
+        let why = "Dynamic logger updates are not supported by AlterConfigs; use IncrementalAlterConfigs.";
+        return Err((ErrorCode::INVALID_REQUEST, why.into()));
+    }
+    let changes = resource.configs.iter().map(|config| Change {
+        name: config.name.clone(),
+        operation: Operation::Set,
+        value: config.value.clone(),
+    });
+    let changes: Vec<Change> = changes.collect();
+    broker.alter_configs(now, kind, name, &changes, true, validate_only)
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::repeated;
 use crate::{
     Broker,
     configs::alter::{Altered, Change, Operation, Refusal},
@@ -32,45 +31,22 @@ pub(crate) fn handle(
     request: IncrementalAlterConfigsRequest,
 ) -> Handled {
     let key = |r: &AlterConfigsResource| (r.resource_type, r.resource_name.clone());
-    let twice = repeated(request.resources.iter().map(key));
-    let mut altered = Vec::new();
-    let mut responses: Vec<AlterConfigsResourceResponse> = request
-        .resources
-        .iter()
-        .map(|resource| {
-            let done = if twice.contains(&key(resource)) {
-                Err((
-                    ErrorCode::INVALID_REQUEST,
-                    "Each resource must appear at most once.".into(),
-                ))
-            } else {
-                alter(broker, now, resource, request.validate_only)
-            };
-            let (error_code, error_message) = match done {
-                Ok(one) => {
-                    altered.extend(one);
-                    (ErrorCode::NONE, None)
-                }
-                Err((code, why)) => (code, Some(why.into())),
-            };
-            AlterConfigsResourceResponse {
+    let done = broker.alter_each(now, &request.resources, key, |broker, resource| {
+        alter(broker, now, resource, request.validate_only)
+    });
+    let responses = request.resources.into_iter().zip(done);
+    let responses =
+        responses.map(
+            |(resource, (error_code, error_message))| AlterConfigsResourceResponse {
                 error_code,
                 error_message,
                 resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            }
-        })
-        .collect();
-    if let Err((error_code, why)) = broker.apply_altered(now, altered) {
-        let done = responses.iter_mut();
-        for response in done.filter(|response| response.error_code == ErrorCode::NONE) {
-            response.error_code = error_code;
-            response.error_message = Some(why.as_str().into());
-        }
-    }
+                resource_name: resource.resource_name,
+            },
+        );
     Handled::Respond(Response::IncrementalAlterConfigs(
         IncrementalAlterConfigsResponse {
-            responses,
+            responses: responses.collect(),
             ..Default::default()
         },
     ))

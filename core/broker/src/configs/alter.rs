@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Broker, Output,
+    api::repeated,
     config::DEDUPE_BUFFER,
     topic_config::topic_config_key,
     topics::{TopicIndex, check_topic_name, effective_config},
@@ -97,6 +98,39 @@ fn config(why: impl Into<String>) -> Refusal {
 }
 
 impl Broker {
+    /// Makes the changes that a request has for each resource, of a type and a name; `alter` checks those of one. What became of each:
+    /// all of its changes are made, or none. A resource that is named twice is refused.
+    pub(crate) fn alter_each<R>(
+        &mut self,
+        now: Now,
+        resources: &[R],
+        key: impl Fn(&R) -> (i8, Str),
+        mut alter: impl FnMut(&mut Self, &R) -> Result<Option<Altered>, Refusal>,
+    ) -> Vec<(ErrorCode, Option<Str>)> {
+        let twice = repeated(resources.iter().map(&key));
+        let mut altered = Vec::new();
+        let mut done: Vec<Result<(), Refusal>> = Vec::with_capacity(resources.len());
+        for resource in resources {
+            let one = if twice.contains(&key(resource)) {
+                let why = "Each resource must appear at most once.";
+                Err((ErrorCode::INVALID_REQUEST, why.into()))
+            } else {
+                alter(self, resource)
+            };
+            done.push(one.map(|one| altered.extend(one)));
+        }
+        if let Err(refusal) = self.apply_altered(now, altered) {
+            for one in done.iter_mut().filter(|one| one.is_ok()) {
+                *one = Err(refusal.clone());
+            }
+        }
+        let told = done.into_iter().map(|one| match one {
+            Ok(()) => (ErrorCode::NONE, None),
+            Err((code, why)) => (code, Some(why.into())),
+        });
+        told.collect()
+    }
+
     /// Checks a change of the settings of one thing; with `afresh` what isn't named goes back to its default. What is left to be done
     /// is for [`Self::apply_altered`]; a broker's own settings are changed at once.
     pub(crate) fn alter_configs(
