@@ -37,12 +37,7 @@ pub(crate) fn handle(
         topics,
         ..
     } = broker;
-    let seen = |name: &str| {
-        topics.by_name(name).map(|topic| TopicSeen {
-            id: topic.id,
-            partitions: topic.partitions.len() as i32,
-        })
-    };
+    let seen = |name: &str| topics.by_name(name).map(TopicSeen::of);
     share_groups.alter_offsets(now, context.reply, &request, other_type, share, &seen);
     Handled::Deferred
 }

@@ -25,12 +25,7 @@ pub(crate) fn handle(
         config,
         ..
     } = broker;
-    let seen = |name: &str| {
-        topics.by_name(name).map(|topic| TopicSeen {
-            id: topic.id,
-            partitions: topic.partitions.len() as i32,
-        })
-    };
+    let seen = |name: &str| topics.by_name(name).map(TopicSeen::of);
     share_groups.heartbeat(now, context, &request, &config.share, other_type, &seen);
     Handled::Deferred
 }

@@ -8,6 +8,7 @@ use alloc::{
 use ottla_protocol::{Str, Uuid};
 
 use super::assignor::Assignment;
+use crate::topics::Topic;
 
 /// Kafka's states of a share group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,15 @@ pub(super) struct ShareGroup {
 pub(crate) struct TopicSeen {
     pub id: Uuid,
     pub partitions: i32,
+}
+
+impl TopicSeen {
+    pub fn of(topic: &Topic) -> Self {
+        Self {
+            id: topic.id,
+            partitions: topic.partitions.len() as i32,
+        }
+    }
 }
 
 impl ShareGroup {
