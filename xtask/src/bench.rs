@@ -155,15 +155,13 @@ impl CProgram {
             path: dir.join("bench-c"),
             library: prefix.join("lib"),
         };
-        output(
-            command("cc")
-                .args(["-O2", "-Wall", "-o"])
-                .arg(&program.path)
-                .arg("benches/bench.c")
-                .arg(format!("-I{}", prefix.join("include").display()))
-                .arg(format!("-L{}", program.library.display()))
-                .arg("-lrdkafka"),
-        )?;
+        let flags = ["-O2", "-Wall"];
+        output(&mut install_c::compiler(
+            &prefix,
+            &flags,
+            "benches/bench.c",
+            &program.path,
+        ))?;
         Ok(program)
     }
 }

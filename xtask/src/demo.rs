@@ -4,8 +4,7 @@
 //! Node reads the topic from its beginning and checks the order. The three take turns on the directory.
 
 use crate::{
-    install_c, packages,
-    setup::{self},
+    install_c, packages, setup,
     shell::{Outcome, command, output, root, run_quietly, step, target_dir},
 };
 use comfy_table::{CellAlignment, Table, presets};
@@ -45,16 +44,12 @@ pub fn main(args: &[String]) -> Outcome {
 
     step("building demo/produce.c");
     let produce = run_dir.join("produce");
-    run_quietly(
-        command("cc")
-            .args(["-O2", "-Wall", "-o"])
-            .arg(&produce)
-            .arg("demo/produce.c")
-            .arg(format!("-I{}", prefix.join("include").display()))
-            .arg(format!("-L{}", prefix.join("lib").display()))
-            .arg(format!("-Wl,-rpath,{}", prefix.join("lib").display()))
-            .arg("-lrdkafka"),
-    )?;
+    run_quietly(&mut install_c::compiler_with_rpath(
+        &prefix,
+        &["-O2", "-Wall"],
+        "demo/produce.c",
+        &produce,
+    ))?;
 
     let data = run_dir.join("data");
     let lines = count_lines(&input)?;
@@ -139,8 +134,14 @@ pub fn main(args: &[String]) -> Outcome {
         "Latency: produce to delivery report (C), one consume(10000) call (Python), one batch (Node).\n\
          Every line arrived once, in its key's order, and every count agrees.\n"
     );
+    tell_more(&results[1], &prefix, &data);
+    Ok(())
+}
+
+/// What Python counted, and what may be done with the directory now.
+fn tell_more(counted: &Value, prefix: &Path, data: &Path) {
     println!("What the lines begin with, most often:");
-    for top in results[1]["top"].as_array().into_iter().flatten() {
+    for top in counted["top"].as_array().into_iter().flatten() {
         println!(
             "  {:>9}  {}",
             grouped(top[1].as_u64().unwrap_or(0)),
@@ -163,7 +164,6 @@ pub fn main(args: &[String]) -> Outcome {
         data.display()
     );
     println!("  cargo xtask demo /path/to/another.log      cargo xtask bench");
-    Ok(())
 }
 
 /// Runs one of the three programs, draws its progress, and returns its result.

@@ -1,9 +1,10 @@
 //! `cargo xtask install-c --prefix DIR`: headers, shared and static library, pkg-config file.
 
-use crate::shell::{Outcome, cargo, root, run, step, target_dir};
+use crate::shell::{Outcome, cargo, command, root, run, step, target_dir};
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// The version of librdkafka whose C API this library offers; `rd_kafka_version()` says the same.
@@ -72,6 +73,26 @@ pub fn install(prefix: &Path) -> Outcome {
         fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(())
+}
+
+/// Compiles `source`, a path in the repository, against what is installed below `prefix`.
+pub fn compiler(prefix: &Path, flags: &[&str], source: &str, program: &Path) -> Command {
+    let mut cc = command("cc");
+    cc.args(flags)
+        .arg("-o")
+        .arg(program)
+        .arg(source)
+        .arg(format!("-I{}/include", prefix.display()))
+        .arg(format!("-L{}/lib", prefix.display()))
+        .arg("-lrdkafka");
+    cc
+}
+
+/// As [`compiler`]; the program finds the library below `prefix` by itself.
+pub fn compiler_with_rpath(prefix: &Path, flags: &[&str], source: &str, program: &Path) -> Command {
+    let mut cc = compiler(prefix, flags, source, program);
+    cc.arg(format!("-Wl,-rpath,{}/lib", prefix.display()));
+    cc
 }
 
 /// Copies by way of a new file, so that a running program keeps the library that it has mapped.

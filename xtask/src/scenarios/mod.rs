@@ -10,7 +10,7 @@ mod plan;
 
 use crate::{
     install_c, packages, setup,
-    shell::{Outcome, cargo, command, root, run, run_quietly, target_dir},
+    shell::{Outcome, cargo, root, run, run_quietly, target_dir},
 };
 use judge::Answers;
 use list::{Language, Scenario};
@@ -121,24 +121,12 @@ fn build(dir: &Path) -> Outcome<Interpreters> {
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let c = dir.join("run-c");
-    run_quietly(
-        command("cc")
-            .args([
-                "-std=gnu11",
-                "-O1",
-                "-g",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "tests/scenarios/c/run.c",
-                "-o",
-            ])
-            .arg(&c)
-            .arg(format!("-I{}", prefix.join("include").display()))
-            .arg(format!("-L{}", prefix.join("lib").display()))
-            .arg(format!("-Wl,-rpath,{}", prefix.join("lib").display()))
-            .arg("-lrdkafka"),
-    )?;
+    run_quietly(&mut install_c::compiler_with_rpath(
+        &prefix,
+        &["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"],
+        "tests/scenarios/c/run.c",
+        &c,
+    ))?;
     // Where `import 'ottla'` finds the package as an installed one would be found.
     let node = dir.join("run.mjs");
     fs::copy(root().join("tests/scenarios/node/run.mjs"), &node)
