@@ -398,11 +398,6 @@ impl Client {
         self.producer.as_ref().map_or(0, Producer::queued_bytes)
     }
 
-    /// Whether reports wait to be polled.
-    pub fn has_reports(&self) -> bool {
-        self.producer.as_ref().is_some_and(Producer::has_report)
-    }
-
     /// Nothing lingers while this is on.
     pub fn set_flushing(&mut self, now: Now, flushing: bool) {
         if let Some(producer) = &mut self.producer {
@@ -461,13 +456,6 @@ impl Client {
     /// Whether something waits to be consumed.
     pub fn has_consumed(&self) -> bool {
         self.consumer.as_ref().is_some_and(Consumer::has_fetched)
-    }
-
-    /// Whether something of a [forwarded](Self::set_forwarded) partition waits.
-    pub fn has_consumed_of(&self, key: &TopicPartition) -> bool {
-        self.consumer
-            .as_ref()
-            .is_some_and(|consumer| consumer.has_fetched_of(key))
     }
 
     /// The application waits in a poll, or has come back from it: `max.poll.interval.ms` counts in between.

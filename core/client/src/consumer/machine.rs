@@ -469,11 +469,4 @@ impl Consumer {
                 .is_some_and(|p| !p.forwarded && !p.queue.is_empty()),
         })
     }
-
-    /// Whether [`Self::poll_fetched_of`] has something.
-    pub(crate) fn has_fetched_of(&self, key: &TopicPartition) -> bool {
-        self.partitions
-            .get(key)
-            .is_some_and(|p| !p.queue.is_empty())
-    }
 }

@@ -474,11 +474,6 @@ impl Producer {
         self.reports.pop_front()
     }
 
-    /// Whether [`Self::poll_report`] has something.
-    pub(crate) fn has_report(&self) -> bool {
-        !self.reports.is_empty()
-    }
-
     /// The error after which nothing can be produced, the first time it is asked for.
     pub(crate) fn poll_fatal(&mut self) -> Option<KafkaError> {
         self.untold_fatal.take()

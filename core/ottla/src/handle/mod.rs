@@ -244,11 +244,6 @@ impl Handle {
         self.inner.driver.is_forked()
     }
 
-    /// Threads that work for the handle: its own and its broker's.
-    pub fn thread_count(&self) -> usize {
-        2
-    }
-
     /// See [`InterruptCheck`].
     pub fn set_interrupt_check(&self, check: Option<InterruptCheck>) {
         *lock(&self.inner.shared.interrupt) = check;
