@@ -48,16 +48,9 @@ pub(crate) fn handle(
         // As in Kafka a partition of which nothing is said is not told of.
         let said = |p: &&AcknowledgePartition| !p.acknowledgement_batches.is_empty();
         for p in topic.partitions.iter().filter(said) {
-            let batches: Vec<AckBatch<'_>> = p
-                .acknowledgement_batches
-                .iter()
-                .map(|b| {
-                    (
-                        b.first_offset,
-                        b.last_offset,
-                        b.acknowledge_types.as_slice(),
-                    )
-                })
+            let batches = p.acknowledgement_batches.iter();
+            let batches: Vec<AckBatch<'_>> = batches
+                .map(|b| (b.first_offset, b.last_offset, &*b.acknowledge_types))
                 .collect();
             let asked = Acknowledged {
                 topic_id: topic.topic_id,

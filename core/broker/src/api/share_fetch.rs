@@ -17,7 +17,7 @@ use alloc::{
 use core::ops::Range;
 
 use bytes::Bytes;
-use ottla_log::LogError;
+use ottla_log::{LogError, PartitionLog};
 use ottla_protocol::{
     ErrorCode, Records, Response, Str,
     messages::share_fetch::{
@@ -31,7 +31,7 @@ use super::share_acknowledge::{AckBatch, Acknowledged, acknowledge, session_key}
 use crate::{
     Broker,
     context::{Handled, RequestContext},
-    partition::PartitionIndex,
+    partition::{Partition, PartitionIndex},
     purgatory::WaitingShareFetch,
     quotas::{body_size, client_of},
     share_partitions::{
@@ -148,16 +148,9 @@ pub(crate) fn handle(
             if p.acknowledgement_batches.is_empty() {
                 continue;
             }
-            let batches: Vec<AckBatch<'_>> = p
-                .acknowledgement_batches
-                .iter()
-                .map(|b| {
-                    (
-                        b.first_offset,
-                        b.last_offset,
-                        b.acknowledge_types.as_slice(),
-                    )
-                })
+            let batches = p.acknowledgement_batches.iter();
+            let batches: Vec<AckBatch<'_>> = batches
+                .map(|b| (b.first_offset, b.last_offset, &*b.acknowledge_types))
                 .collect();
             let asked = Acknowledged {
                 topic_id: topic.topic_id,
@@ -443,18 +436,7 @@ fn look_at(
     let log_start = partition.log.log_start_offset();
     let high_watermark = partition.high_watermark();
     if share.readiness(&key)?.is_none() {
-        let first = match settings.auto_offset_reset {
-            ShareOffsetReset::Latest => high_watermark,
-            ShareOffsetReset::Earliest => log_start,
-            ShareOffsetReset::ByDuration(ms) => {
-                let since = now.wall_ms.saturating_sub(ms);
-                let found = partition
-                    .log
-                    .offset_for_time(since)
-                    .map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
-                found.map_or(high_watermark, |(_, offset)| offset.min(high_watermark))
-            }
-        };
+        let first = first_offset(now, settings.auto_offset_reset, partition)?;
         share.open(now, &key, partition.leader_epoch, || first);
     }
     if share.readiness(&key)? != Some(true) || wanted.max_records <= 0 || (limit == 0 && !min_one) {
@@ -483,31 +465,7 @@ fn look_at(
                     LogError::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
                     _ => ErrorCode::KAFKA_STORAGE_ERROR,
                 })?;
-        let mut views: Vec<BatchView> = Vec::new();
-        let mut places: Vec<Range<u64>> = Vec::new();
-        let mut batches = Batches::new(slice.chunks.iter().cloned());
-        loop {
-            let begins = batches.position();
-            let Some(batch) = batches.next() else { break };
-            let batch = batch.map_err(|_| ErrorCode::CORRUPT_MESSAGE)?;
-            let header = batch.header();
-            // Other than readers of their own, members can't leave out what was aborted.
-            let aborted = settings.read_committed
-                && header.attributes.is_transactional()
-                && partition
-                    .log
-                    .aborted_transactions(header.base_offset, header.next_offset())
-                    .any(|txn| {
-                        txn.producer_id == header.producer_id
-                            && (txn.first_offset..=txn.last_offset).contains(&header.base_offset)
-                    });
-            views.push(BatchView {
-                base: header.base_offset,
-                last: header.last_offset(),
-                deliverable: !header.attributes.is_control() && !aborted,
-            });
-            places.push(begins..batches.position());
-        }
+        let (views, places) = view(&partition.log, &slice.chunks, settings.read_committed)?;
         let selection = window.select(from, &views, slice.end_offset, wanted);
         if selection.acquire.is_empty() {
             // Nothing but gaps: they are passed over for good.
@@ -523,6 +481,59 @@ fn look_at(
             .collect();
         let records = cut(&slice.chunks, &keep);
         return Ok(Candidate { selection, records });
+    }
+}
+
+/// Where a group begins that has read nothing of a partition.
+fn first_offset(
+    now: Now,
+    reset: ShareOffsetReset,
+    partition: &mut Partition,
+) -> Result<i64, ErrorCode> {
+    let high_watermark = partition.high_watermark();
+    Ok(match reset {
+        ShareOffsetReset::Latest => high_watermark,
+        ShareOffsetReset::Earliest => partition.log.log_start_offset(),
+        ShareOffsetReset::ByDuration(ms) => {
+            let since = now.wall_ms.saturating_sub(ms);
+            let found = partition.log.offset_for_time(since);
+            let found = found.map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
+            found.map_or(high_watermark, |(_, offset)| offset.min(high_watermark))
+        }
+    })
+}
+
+/// The batches in what was read of a log, and the bytes where each lies.
+fn view(
+    log: &PartitionLog,
+    chunks: &[Bytes],
+    read_committed: bool,
+) -> Result<(Vec<BatchView>, Vec<Range<u64>>), ErrorCode> {
+    let mut views = Vec::new();
+    let mut places = Vec::new();
+    let mut batches = Batches::new(chunks.iter().cloned());
+    loop {
+        let begins = batches.position();
+        let Some(batch) = batches.next() else {
+            return Ok((views, places));
+        };
+        let batch = batch.map_err(|_| ErrorCode::CORRUPT_MESSAGE)?;
+        let header = batch.header();
+        // Other than readers of their own, members can't leave out what was aborted.
+        let aborted = read_committed
+            && header.attributes.is_transactional()
+            && log
+                .aborted_transactions(header.base_offset, header.next_offset())
+                .any(|txn| {
+                    txn.producer_id == header.producer_id
+                        && (txn.first_offset..=txn.last_offset).contains(&header.base_offset)
+                });
+        views.push(BatchView {
+            base: header.base_offset,
+            last: header.last_offset(),
+            deliverable: !header.attributes.is_control() && !aborted,
+        });
+        places.push(begins..batches.position());
     }
 }
 
