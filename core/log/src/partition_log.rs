@@ -22,7 +22,7 @@ use alloc::{
     vec::Vec,
 };
 use bytes::Bytes;
-use ottla_record::{BatchHeader, HEADER_LEN, Now, RecordError, header as patched};
+use ottla_record::{BatchHeader, HEADER_LEN, Limits, Now, RecordError, header as patched};
 
 /// A partition's log.
 pub struct PartitionLog {
@@ -513,10 +513,52 @@ impl PartitionLog {
             .max()
             .unwrap_or(-1);
         if largest < 0 {
-            Ok(None)
-        } else {
-            self.offset_for_time(largest)
+            return Ok(None);
         }
+        match self.offset_for_time(largest)? {
+            None if self.log_start_offset > self.segments[0].base_offset() => {
+                // It lies before the log's start, in a segment that holds records behind that, too.
+                match self.largest_from_start()? {
+                    largest if largest < 0 => Ok(None),
+                    largest => self.offset_for_time(largest),
+                }
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// The largest timestamp from the log's start on, by the headers; -1 if there is none.
+    fn largest_from_start(&mut self) -> Result<i64, LogError> {
+        let start = self.log_start_offset;
+        let first = self.segment_of(start);
+        let storage = self.storage.clone();
+        let behind = self.segments[first + 1..].iter();
+        let mut largest = behind.map(|s| s.max_timestamp().0).max().unwrap_or(-1);
+        let segment = &mut self.segments[first];
+        let Some(placed) = segment.find(storage.as_ref(), start)? else {
+            return Ok(largest);
+        };
+        let mut across = None;
+        segment.each_header(storage.as_ref(), placed.position, |placed| {
+            if placed.header.base_offset < start {
+                across = Some(placed.position);
+            } else if placed.header.record_count > 0 {
+                largest = largest.max(placed.header.max_timestamp);
+            }
+        })?;
+        if let Some(position) = across {
+            let batch = segment.batch_at(storage.as_ref(), position)?;
+            let records = batch.records(Limits::default());
+            // One that is damaged can't be found by its time, either.
+            if let Ok(mut records) = records {
+                while let Some(Ok(record)) = records.next_record() {
+                    if record.offset >= start {
+                        largest = largest.max(record.timestamp);
+                    }
+                }
+            }
+        }
+        Ok(largest)
     }
 
     /// What has to be made durable, if anything; [`PartitionLog::mark_synced`] is due when it is. A job that was handed out

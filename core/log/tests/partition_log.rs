@@ -479,3 +479,20 @@ fn segments_of_many_logs_are_not_closed_at_once() {
     storage.remove_dir("t-3").unwrap();
     assert_eq!(rolled_at("t-3"), ages[3]);
 }
+
+/// The record with the largest timestamp is one of those that are left.
+#[test]
+fn the_largest_timestamp_is_that_of_a_record_behind_the_start() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut log = PartitionLog::create(storage, DIR, LogConfig::default(), now(0)).unwrap();
+    append(&mut log, &[5_000, 300, 400]);
+    append(&mut log, &[100, 200]);
+    append(&mut log, &[150]);
+    let expected = [(5_000, 0), (400, 2), (400, 2), (200, 4), (200, 4), (150, 5)];
+    for (start, largest) in (0..).zip(expected) {
+        log.advance_start(start).unwrap();
+        assert_eq!(log.max_timestamp().unwrap(), Some(largest), "from {start}");
+    }
+    log.advance_start(6).unwrap();
+    assert_eq!(log.max_timestamp().unwrap(), None);
+}
