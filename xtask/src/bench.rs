@@ -479,6 +479,13 @@ fn durable_directory(dir: &Path) -> Outcome<Vec<Row>> {
             of("sixteen_per_s") / of("one_per_s"),
             of("one_per_s"),
         ),
+        row(
+            "16 producers, twelve partitions (fsync)",
+            None,
+            Unit::Times,
+            of("twelve_per_s") / of("one_per_s"),
+            of("one_per_s"),
+        ),
         // What the machine makes of sixteen threads: where a sync is about as short as waking them, not eight times either.
         row(
             "16 threads, a plain file (fsync)",

@@ -3,8 +3,11 @@
 //!
 //! A request runs on the caller's thread under the broker's lock. Answers to the caller come back from the same call; answers to
 //! others (a long poll that wakes, a group that is complete) are put into their mailboxes once the lock is free. Syncs are done by
-//! the broker's thread, all that is due at a time: while it waits for the disk, appends go on and share the next one. Logs are
-//! compacted by another thread, which is there only while there is something to compact: nobody waits for it.
+//! the broker's thread: while it waits for the disk, appends go on and share the next one. Where several partitions are to be synced at a
+//! time there are more threads for it ([`syncers`]). Logs are compacted by another thread, which is there only while there is something to
+//! compact: nobody waits for it.
+
+mod syncers;
 
 use crate::{
     clock::now,
@@ -21,7 +24,7 @@ use ottla_log::{MemoryStorage, Storage, StorageError, StorageErrorKind, SyncJob}
 use ottla_protocol::{Request, Response};
 use ottla_record::Codecs;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt, fs, io,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -33,6 +36,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
+use syncers::Syncers;
 
 /// Bytes of records from which on an append takes much longer than it takes to give the broker's lock away and get it back: some
 /// microseconds against a tenth of one.
@@ -139,6 +143,10 @@ struct Shared {
     state: Mutex<State>,
     /// For the broker's thread: there is something to do before it would look.
     wake: Condvar,
+    /// For the syncers: there is something on the list. And for who waits for their end.
+    syncers_wake: Condvar,
+    /// Whether several syncs are made at a time: somebody waits for each.
+    syncs_side_by_side: bool,
     /// All partitions that were lent are back.
     back: Condvar,
     /// What those who append without the lock compress and decompress with.
@@ -151,8 +159,9 @@ struct State {
     broker: Broker,
     /// Connections of which nothing is to be read for so many milliseconds.
     mutes: Vec<(ConnId, u32)>,
-    /// Syncs for the thread to do.
-    syncs: Vec<(SyncId, SyncJob)>,
+    /// Syncs that nobody has begun yet.
+    syncs: VecDeque<(SyncId, SyncJob)>,
+    syncers: Syncers,
     /// The compaction that is to go on.
     compaction: Option<(CompactionId, CompactionJob)>,
     /// Whether there is a thread that looks for it.
@@ -477,7 +486,7 @@ impl Shared {
                     }
                 }
                 Output::Mute { conn, throttle_ms } => state.mutes.push((conn, throttle_ms)),
-                Output::Sync { id, job } => state.syncs.push((id, job)),
+                Output::Sync { id, job } => state.syncs.push_back((id, job)),
                 Output::Compact { id, job } => state.compaction = Some((id, job)),
                 Output::Warn(text) => {
                     let all = lock(&self.mailboxes).values().cloned().collect();
@@ -507,6 +516,7 @@ impl Shared {
             // It is as good as up: nobody has to wake it again.
             state.sleeps_until = 0;
         }
+        self.call_syncers(&mut state);
         drop(state);
         if wake {
             self.wake.notify_one();
@@ -558,15 +568,8 @@ impl Shared {
             let mut state = self.lock();
             let now_us = now().mono_us;
             if !state.syncs.is_empty() {
-                let syncs = std::mem::take(&mut state.syncs);
                 drop(state);
-                // All that is due at a time; appends that come meanwhile share the next round.
-                let done: Vec<_> = syncs.into_iter().map(|(id, job)| (id, job.run())).collect();
-                let mut state = self.lock();
-                for (id, result) in done {
-                    state.broker.handle_synced(now(), id, result);
-                }
-                self.settle(state, &mut |_, answer| Some(answer));
+                self.sync_one();
                 continue;
             }
             if state.closing {
@@ -623,12 +626,14 @@ impl Open {
                 (Arc::new(storage), Some(lock))
             }
         };
+        let syncs_side_by_side = config.durability == Durability::Fsync;
         let broker = Broker::open(config, storage, now(), entropy()).map_err(OpenError::Broker)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 broker,
                 mutes: Vec::new(),
-                syncs: Vec::new(),
+                syncs: VecDeque::new(),
+                syncers: Syncers::new(),
                 compaction: None,
                 cleans: false,
                 cleaner: None,
@@ -637,6 +642,8 @@ impl Open {
                 waiting: 0,
             }),
             wake: Condvar::new(),
+            syncers_wake: Condvar::new(),
+            syncs_side_by_side,
             back: Condvar::new(),
             codecs: Mutex::new(Vec::new()),
             mailboxes: Mutex::new(HashMap::new()),
@@ -668,6 +675,7 @@ impl Open {
         if let Some(thread) = crate::embedded::lock(&self.thread).take() {
             let _ = thread.join();
         }
+        self.shared.end_syncers();
         let cleaner = crate::embedded::lock(&self.shared.state).cleaner.take();
         if let Some(cleaner) = cleaner {
             let _ = cleaner.join();

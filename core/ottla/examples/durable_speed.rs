@@ -45,15 +45,11 @@ fn resident_bytes() -> usize {
     resident.saturating_sub(of_files) * 4096
 }
 
-/// Makes the partitions.
-fn filler(dir: &Path) -> Outcome<()> {
-    let address = format!("file://{}", dir.join("clean").display());
-    let broker = Broker::open(&address)?;
-    let config = Config::new().with("bootstrap.servers", &address)?;
+fn create(config: &Config, topic: &str, num_partitions: i32) -> Outcome<Admin> {
     let admin = Admin::new(config.clone())?;
     let topic = NewTopic {
-        name: "many".into(),
-        num_partitions: PARTITIONS,
+        name: topic.into(),
+        num_partitions,
         replication_factor: -1,
         config: Vec::new(),
         replica_assignments: Vec::new(),
@@ -61,6 +57,15 @@ fn filler(dir: &Path) -> Outcome<()> {
     for result in admin.create_topics(&[topic], false, WAIT)? {
         result?;
     }
+    Ok(admin)
+}
+
+/// Makes the partitions.
+fn filler(dir: &Path) -> Outcome<()> {
+    let address = format!("file://{}", dir.join("clean").display());
+    let broker = Broker::open(&address)?;
+    let config = Config::new().with("bootstrap.servers", &address)?;
+    let admin = create(&config, "many", PARTITIONS)?;
     let producer = Producer::new(config)?;
     for partition in 0..PARTITIONS {
         for _ in 0..10 {
@@ -157,7 +162,12 @@ fn unclean_open(dir: &Path) -> Outcome<(f64, f64)> {
     Ok((times[1], times[2]))
 }
 
-fn acknowledged_per_second(address: &str, producers: usize) -> Outcome<f64> {
+fn acknowledged_per_second(
+    address: &str,
+    topic: &str,
+    producers: usize,
+    partitions: usize,
+) -> Outcome<f64> {
     let config = Config::new()
         .with("bootstrap.servers", address)?
         .with("linger.ms", "0")?;
@@ -165,14 +175,17 @@ fn acknowledged_per_second(address: &str, producers: usize) -> Outcome<f64> {
     let start = Instant::now();
     let until = start + Duration::from_secs(3);
     std::thread::scope(|scope| {
-        for _ in 0..producers {
+        for number in 0..producers {
             let (config, done) = (config.clone(), &done);
+            let partition = (number % partitions) as i32;
             scope.spawn(move || {
                 let producer = Producer::new(config).expect("a producer");
                 while Instant::now() < until {
                     producer
                         .send_and_wait(
-                            NewRecord::to("shared").partition(0).value(&[b'v'; 100]),
+                            NewRecord::to(topic)
+                                .partition(partition)
+                                .value(&[b'v'; 100]),
                             WAIT,
                         )
                         .expect("acknowledged");
@@ -184,17 +197,27 @@ fn acknowledged_per_second(address: &str, producers: usize) -> Outcome<f64> {
     Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Acknowledged per second, of one producer and of sixteen; the same of a plain file.
-fn shared_syncs(dir: &Path) -> Outcome<[f64; 4]> {
+/// Acknowledged per second, of one producer, of sixteen, and of sixteen on twelve partitions; and of one and sixteen threads with a plain
+/// file.
+fn shared_syncs(dir: &Path) -> Outcome<[f64; 5]> {
     let address = format!("file://{}", dir.join("shared").display());
     let _broker = Broker::open(&address)?;
-    let one = acknowledged_per_second(&address, 1)?;
-    let sixteen = acknowledged_per_second(&address, 16)?;
+    create(
+        &Config::new().with("bootstrap.servers", &address)?,
+        "twelve",
+        12,
+    )?;
+    let one = acknowledged_per_second(&address, "one", 1, 1)?;
+    let sixteen = acknowledged_per_second(&address, "sixteen", 16, 1)?;
+    let twelve = acknowledged_per_second(&address, "twelve", 16, 12)?;
     println!("acknowledged, one producer         {one:8.0} /s");
-    println!(
-        "acknowledged, sixteen producers    {sixteen:8.0} /s, {:.1} times",
-        sixteen / one
-    );
+    for (what, rate) in [
+        ("sixteen producers    ", sixteen),
+        ("16, twelve partitions", twelve),
+    ] {
+        let times = rate / one;
+        println!("acknowledged, {what}{rate:8.0} /s, {times:.1} times");
+    }
     let plain = dir.join("plain");
     let (plain_one, plain_sixteen) = (plain_per_second(&plain, 1)?, plain_per_second(&plain, 16)?);
     println!("durable, one thread, a file        {plain_one:8.0} /s");
@@ -202,7 +225,7 @@ fn shared_syncs(dir: &Path) -> Outcome<[f64; 4]> {
         "durable, sixteen threads, a file   {plain_sixteen:8.0} /s, {:.1} times",
         plain_sixteen / plain_one
     );
-    Ok([one, sixteen, plain_one, plain_sixteen])
+    Ok([one, sixteen, twelve, plain_one, plain_sixteen])
 }
 
 /// What a plain file has to say about it: threads append to it, and whoever finds no sync under way does one for all.
@@ -273,10 +296,10 @@ fn main() -> Outcome<()> {
 fn measure(dir: &Path) -> Outcome<()> {
     let (bytes, clean_ms, longest_clean_ms) = clean_open(dir)?;
     let (unclean_ms, longest_unclean_ms) = unclean_open(dir)?;
-    let [one, sixteen, plain_one, plain_sixteen] = shared_syncs(dir)?;
+    let [one, sixteen, twelve, plain_one, plain_sixteen] = shared_syncs(dir)?;
     println!(
         "{{\"partitions\":{PARTITIONS},\"partition_bytes\":{bytes},\"clean_ms\":{clean_ms},\"longest_clean_ms\":{longest_clean_ms},\
-         \"unclean_ms\":{unclean_ms},\"longest_unclean_ms\":{longest_unclean_ms},\"one_per_s\":{one},\"sixteen_per_s\":{sixteen},\
+         \"unclean_ms\":{unclean_ms},\"longest_unclean_ms\":{longest_unclean_ms},\"one_per_s\":{one},\"sixteen_per_s\":{sixteen},\"twelve_per_s\":{twelve},\
          \"plain_one_per_s\":{plain_one},\"plain_sixteen_per_s\":{plain_sixteen}}}"
     );
     Ok(())
