@@ -120,9 +120,10 @@ impl Drop for Leave<'_> {
         let mut state = lock(&self.0.state);
         state.syncers.running -= 1;
         state.syncers.ready = state.syncers.ready.saturating_sub(1);
-        drop(state);
-        // Whoever closes the broker waits for the last.
-        self.0.syncers_wake.notify_all();
+        if state.closing {
+            // Whoever closes the broker waits for the last.
+            self.0.syncers_wake.notify_all();
+        }
     }
 }
 
