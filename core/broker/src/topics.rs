@@ -20,6 +20,7 @@ use ottla_record::Now;
 use crate::{
     Broker, BrokerConfig,
     adoption::Adopted,
+    api::check_count,
     broker::BrokerError,
     config::Durability,
     partition::{Partition, PartitionIndex},
@@ -719,7 +720,8 @@ impl Broker {
         ];
         let (config, configs) = effective_config(&self.config.topic_defaults, settings.into_iter())
             .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
-        let partitions = self.config.share.state_partitions;
+        let partitions = check_count(self.config.share.state_partitions)
+            .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
         let name = Str::from_static(SHARE_STATE_TOPIC);
         self.create_topic(now, name, partitions, config, configs)
             .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
@@ -768,6 +770,7 @@ impl Broker {
         let settings = settings.iter().copied();
         let (config, configs) = effective_config(&self.config.topic_defaults, settings)
             .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        check_count(partitions).map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
         let name = Str::from_static(name);
         self.create_topic(now, name, partitions, config, configs)
             .map_err(|_| ErrorCode::COORDINATOR_NOT_AVAILABLE)?;

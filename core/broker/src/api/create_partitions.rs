@@ -16,10 +16,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::{
-    create_topics::{check_assignment, check_count},
-    repeated,
-};
+use super::{check_count, create_topics::check_assignment, repeated};
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -218,7 +215,7 @@ mod tests {
         for (topic, expected) in [
             (to("a", 2), ErrorCode::INVALID_PARTITIONS),
             (to("a", 1), ErrorCode::INVALID_PARTITIONS),
-            (to("a", i32::MAX), ErrorCode::INVALID_PARTITIONS),
+            (to("a", i32::MAX), ErrorCode::POLICY_VIOLATION),
             (to("b", 2), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             (
                 to("__consumer_offsets", 90),

@@ -216,7 +216,7 @@ fn partition_count(broker: &Broker, topic: &CreatableTopic) -> Result<i32, Refus
         }
     }
     match topic.num_partitions {
-        -1 => Ok(broker.config.num_partitions),
+        -1 => check_count(broker.config.num_partitions),
         count => check_count(count),
     }
 }
@@ -230,8 +230,8 @@ pub(crate) fn check_count(count: i32) -> Result<i32, Refusal> {
             "Number of partitions was set to an invalid non-positive value.".into(),
         )),
         _ => Err((
-            ErrorCode::INVALID_PARTITIONS,
-            format!("Number of partitions must not be larger than {MAX_PARTITIONS}."),
+            ErrorCode::POLICY_VIOLATION,
+            format!("Excessively large number of partitions: not more than {MAX_PARTITIONS}."),
         )),
     }
 }
@@ -394,10 +394,10 @@ mod tests {
             ),
             (
                 CreatableTopic {
-                    num_partitions: i32::MAX,
+                    num_partitions: MAX_PARTITIONS + 1,
                     ..topic("a")
                 },
-                ErrorCode::INVALID_PARTITIONS,
+                ErrorCode::POLICY_VIOLATION,
             ),
             (
                 CreatableTopic {

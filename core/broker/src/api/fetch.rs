@@ -16,7 +16,10 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::offset_for_leader_epoch::{UNDEFINED, end_of_epoch};
+use super::{
+    Isolation, isolation,
+    offset_for_leader_epoch::{UNDEFINED, end_of_epoch},
+};
 use crate::{
     Broker,
     context::{Handled, ReplyTo, RequestContext},
@@ -59,6 +62,7 @@ pub(crate) fn handle(
         request.replica_id
     };
 
+    let isolation = isolation(request.isolation_level);
     let mut targets = Vec::with_capacity(request.topics.iter().map(|t| t.partitions.len()).sum());
     for topic in request.topics {
         let name = if uses_topic_ids {
@@ -78,6 +82,11 @@ pub(crate) fn handle(
                 .map(|p| target(name.clone(), topic_id, &p)),
         );
     }
+    // Before topics had ids the answer to what can't be served names each partition that was asked for.
+    let refused = match (isolation, uses_topic_ids) {
+        (None, false) => targets.clone(),
+        _ => Vec::new(),
+    };
     let mut forgotten = Vec::new();
     for topic in request.forgotten_topics_data {
         forgotten.extend(topic.partitions.iter().map(|partition| FetchKey {
@@ -111,6 +120,14 @@ pub(crate) fn handle(
             }));
         }
     };
+    let Some(isolation) = isolation.or_else(|| {
+        // Kafka sees the level when it comes to read: not when there is nothing.
+        let reads = |target: &FetchTarget| resolve(broker, &target.key).is_ok();
+        (!targets.iter().any(reads)).then_some(Isolation::ReadUncommitted)
+    }) else {
+        broker.counters.failed_fetches += 1;
+        return Handled::Respond(refuse(request.session_id, refused));
+    };
     let mut max_bytes = request.max_bytes.min(broker.config.fetch_max_bytes).max(0);
     let client_id = client_of(broker, context);
     if let Some(client_id) = &client_id {
@@ -121,7 +138,7 @@ pub(crate) fn handle(
         kind,
         uses_topic_ids,
         follower: replica_id >= 0,
-        read_committed: request.isolation_level == 1,
+        read_committed: isolation == Isolation::ReadCommitted,
         max_bytes: max_bytes as usize,
         client_id,
         targets,
@@ -161,6 +178,27 @@ pub(crate) fn complete(broker: &mut Broker, now: Now, plan: FetchPlan) {
     let reply = plan.reply;
     let response = answer(broker, now, plan, read);
     broker.respond(reply, response);
+}
+
+/// The answer to a fetch with an isolation level that isn't one.
+fn refuse(session_id: i32, targets: Vec<FetchTarget>) -> Response {
+    let error_code = ErrorCode::UNKNOWN_SERVER_ERROR;
+    let mut responses = Vec::new();
+    for target in targets {
+        let data = PartitionData {
+            partition_index: target.key.partition,
+            error_code,
+            high_watermark: -1,
+            ..Default::default()
+        };
+        tell(&mut responses, target.key, data);
+    }
+    Response::Fetch(FetchResponse {
+        error_code,
+        session_id,
+        responses,
+        ..Default::default()
+    })
 }
 
 fn target(topic: Str, topic_id: Uuid, asked: &FetchPartition) -> FetchTarget {
@@ -822,6 +860,41 @@ mod tests {
         let closed = ask(&mut h, in_session(id, 4, &[], &[0, 1]));
         assert_eq!((closed.error_code, closed.session_id), (ErrorCode::NONE, 0));
         assert_eq!(code(&mut h, id, 5), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+    }
+
+    #[test]
+    fn an_isolation_level_that_is_none() {
+        let mut h = os();
+        h.produce("t", 0, batch(&["a"]));
+        let mut read = |version, isolation_level, partition| {
+            let Request::Fetch(mut request) = fetch_request("t", partition, 0, 0) else {
+                panic!()
+            };
+            request.isolation_level = isolation_level;
+            request.session_id = 7;
+            request.session_epoch = -1;
+            if version >= WITH_TOPIC_IDS {
+                request.topics[0].topic = Str::new();
+                request.topics[0].topic_id = h.broker.topics.by_name("t").unwrap().id;
+            }
+            let Response::Fetch(answer) = h.ask(version, Request::Fetch(request)) else {
+                panic!()
+            };
+            let partitions = answer.responses.iter().flat_map(|t| &t.partitions);
+            let told: Vec<_> = partitions
+                .map(|p| (p.error_code, p.records.is_empty()))
+                .collect();
+            (answer.error_code, answer.session_id, told)
+        };
+        let unknown = ErrorCode::UNKNOWN_SERVER_ERROR;
+        for level in [-1, 2] {
+            assert_eq!(read(12, level, 0), (unknown, 7, vec![(unknown, true)]));
+            assert_eq!(read(13, level, 0), (unknown, 7, vec![]));
+        }
+        let missing = vec![(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, true)];
+        assert_eq!(read(12, 2, 9), (ErrorCode::NONE, 0, missing));
+        let found = vec![(ErrorCode::NONE, false)];
+        assert_eq!(read(12, 1, 0), (ErrorCode::NONE, 0, found));
     }
 
     /// What a JVM Kafka leaves: an aborted transaction, a committed one, one that hangs (and is aborted when the broker opens), and

@@ -12,7 +12,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::repeated;
+use super::{Isolation, isolation, repeated};
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -35,7 +35,10 @@ pub(crate) fn handle(
     context: &RequestContext,
     request: ListOffsetsRequest,
 ) -> Handled {
-    let read_committed = request.isolation_level == 1;
+    let Some(isolation) = isolation(request.isolation_level) else {
+        return Handled::Respond(refuse(request));
+    };
+    let read_committed = isolation == Isolation::ReadCommitted;
     let topics = request
         .topics
         .into_iter()
@@ -86,6 +89,26 @@ pub(crate) fn handle(
         topics,
         ..Default::default()
     }))
+}
+
+/// The answer to a request with an isolation level that isn't one.
+fn refuse(request: ListOffsetsRequest) -> Response {
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter();
+        let partitions = partitions.map(|asked| ListOffsetsPartitionResponse {
+            partition_index: asked.partition_index,
+            error_code: ErrorCode::UNKNOWN_SERVER_ERROR,
+            ..Default::default()
+        });
+        ListOffsetsTopicResponse {
+            partitions: partitions.collect(),
+            name: topic.name,
+        }
+    });
+    Response::ListOffsets(ListOffsetsResponse {
+        topics: topics.collect(),
+        ..Default::default()
+    })
 }
 
 struct Found {
@@ -188,6 +211,38 @@ mod tests {
             panic!()
         };
         response.topics.remove(0).partitions.remove(0)
+    }
+
+    #[test]
+    fn an_isolation_level_that_is_none() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[]);
+        let of = |name: &str, partition_index| ListOffsetsTopic {
+            name: name.into(),
+            partitions: vec![ListOffsetsPartition {
+                partition_index,
+                current_leader_epoch: -1,
+                timestamp: LATEST,
+            }],
+        };
+        for (isolation_level, error) in [
+            (-1, ErrorCode::UNKNOWN_SERVER_ERROR),
+            (0, ErrorCode::NONE),
+            (1, ErrorCode::NONE),
+            (2, ErrorCode::UNKNOWN_SERVER_ERROR),
+        ] {
+            let request = ListOffsetsRequest {
+                isolation_level,
+                topics: vec![of("t", 0)],
+                ..Default::default()
+            };
+            let Response::ListOffsets(answer) = h.ask(5, Request::ListOffsets(request)) else {
+                panic!()
+            };
+            let told = &answer.topics[0].partitions[0];
+            let offset = if error == ErrorCode::NONE { 0 } else { -1 };
+            assert_eq!((told.error_code, told.offset), (error, offset));
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
+use super::check_count;
 use crate::{
     Broker,
     context::{Handled, RequestContext},
@@ -200,7 +201,9 @@ fn begin(
     if broker.topics.colliding(name).is_some() {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
-    let partitions = broker.config.num_partitions;
+    // As in Kafka, which hands it to its controller: that refuses, and there is no such topic.
+    let partitions = check_count(broker.config.num_partitions)
+        .map_err(|_| ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     mutations
         .record(broker, now, usize::try_from(partitions).unwrap_or(0))
         .map_err(|_| ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
@@ -268,8 +271,11 @@ fn describe(broker: &Broker, topic: &Topic, with_operations: bool) -> MetadataRe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BrokerConfig, Durability, testing::Harness};
-    use ottla_protocol::Request;
+    use crate::{BrokerConfig, Durability, api::create_topics::MAX_PARTITIONS, testing::Harness};
+    use ottla_protocol::{
+        Request,
+        messages::{CreateTopicsRequest, create_topics::CreatableTopic},
+    };
 
     fn ask(h: &mut Harness, version: i16, request: MetadataRequest) -> MetadataResponse {
         let Response::Metadata(response) = h.ask(version, Request::Metadata(request)) else {
@@ -366,6 +372,40 @@ mod tests {
             ask(&mut h, 9, of(&["a"], true)).topics[0].error_code,
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         );
+    }
+
+    #[test]
+    fn no_topic_is_created_with_more_partitions_than_one_may_have() {
+        let mut config = BrokerConfig {
+            num_partitions: MAX_PARTITIONS + 1,
+            ..BrokerConfig::default()
+        };
+        config.groups.partitions = MAX_PARTITIONS + 1;
+        let mut h = Harness::with(config);
+        let missing = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        for (name, error) in [
+            ("a", missing),
+            (OFFSETS_TOPIC, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+        ] {
+            let answer = ask(&mut h, 9, of(&[name], true)).topics.remove(0);
+            assert_eq!((answer.error_code, answer.partitions.len()), (error, 0));
+        }
+        assert_eq!(h.broker.topics.iter().count(), 0);
+        let topic = CreatableTopic {
+            name: "a".into(),
+            num_partitions: -1,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest {
+            topics: vec![topic],
+            ..Default::default()
+        };
+        let Response::CreateTopics(answer) = h.ask(5, Request::CreateTopics(request)) else {
+            panic!()
+        };
+        let error = answer.topics[0].error_code;
+        assert_eq!(error, ErrorCode::POLICY_VIOLATION);
     }
 
     #[test]

@@ -78,6 +78,8 @@ mod sync_group;
 pub(crate) mod txn_offset_commit;
 mod write_txn_markers;
 
+pub(crate) use create_topics::check_count;
+
 /// The keys that are served, in the order of their numbers; [`is_on`] says which of them need a setting.
 pub(crate) const SERVED: &[ApiKey] = &[
     ApiKey::Produce,
@@ -159,6 +161,24 @@ pub(crate) fn advertised_versions(key: ApiKey) -> RangeInclusive<i16> {
     match key {
         ApiKey::Produce => 0..=*key.broker_versions().end(),
         _ => key.broker_versions(),
+    }
+}
+
+/// How far a consumer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// To the high watermark.
+    ReadUncommitted,
+    /// To the last stable offset.
+    ReadCommitted,
+}
+
+/// The isolation level that a request has; `None` of another number, which Kafka answers with UNKNOWN_SERVER_ERROR.
+pub(crate) fn isolation(level: i8) -> Option<Isolation> {
+    match level {
+        0 => Some(Isolation::ReadUncommitted),
+        1 => Some(Isolation::ReadCommitted),
+        _ => None,
     }
 }
 

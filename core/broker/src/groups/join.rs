@@ -86,7 +86,6 @@ impl GroupCoordinator {
         }
         self.group_or_new(now, &id);
         self.with_group(&id, |group, out| {
-            let mut request = request;
             let refusal = match group.state() {
                 _ if group.consumer.is_none() => None,
                 // Nobody is left of the consumer group: whoever comes makes it what it needs.
@@ -102,13 +101,7 @@ impl GroupCoordinator {
                     consumer::end_empty(group, out);
                     None
                 }
-                _ => match consumer::classic_join(group, out, now, context, &request) {
-                    consumer::Joined::Answered => return,
-                    consumer::Joined::Downgraded(member_id) => {
-                        request.member_id = member_id;
-                        None
-                    }
-                },
+                _ => return consumer::classic_join(group, out, now, context, &request),
             };
             if let Some(error) = refusal {
                 return refuse_join(out, reply, request.member_id, error);

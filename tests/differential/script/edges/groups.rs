@@ -1,6 +1,7 @@
 //! Groups: static members of both protocols, and members of one kind of group that ask for another.
 
 use super::*;
+use ottla_protocol::VersionedMessage;
 
 use crate::script::{
     groups::{self, FIRST, SECOND, consumer_beat, share_beat, subscribed_topic},
@@ -391,6 +392,160 @@ fn ask_for_each_kind(s: &mut Session, kind: Kind, group: &str) {
     for (kinds, what, version, request) in questions {
         if kinds.contains(&kind) {
             s.ask(&format!("{group_is}: {what}"), version, request);
+        }
+    }
+}
+
+/// Members of the newer protocol that go on with the older one.
+pub(super) fn goes_classic(s: &mut Session, v: i16) {
+    make_topic(s, "edges-consumed", 2, &[]);
+    s.topic_id("edges-consumed");
+    let joins = |group: &str, member: &str, instance: Option<&str>, topics: &[&str]| {
+        let subscription = ConsumerProtocolSubscription {
+            topics: topics.iter().map(|t| Str::from(*t)).collect(),
+            ..Default::default()
+        };
+        let mut request = join(group, member, instance.filter(|_| v >= 5));
+        request.protocols[0].metadata = subscription.to_bytes(1).unwrap_or_default();
+        request
+    };
+    let consumed: &[&str] = &["edges-consumed"];
+    let sync = |group: &str, member: &str, generation_id: i32| {
+        Request::SyncGroup(SyncGroupRequest {
+            group_id: group.into(),
+            generation_id,
+            member_id: member.into(),
+            protocol_type: Some("consumer".into()),
+            protocol_name: Some("range".into()),
+            ..Default::default()
+        })
+    };
+    let beat = |group: &str, member: &str, generation_id: i32| {
+        Request::Heartbeat(HeartbeatRequest {
+            group_id: group.into(),
+            generation_id,
+            member_id: member.into(),
+            group_instance_id: None,
+        })
+    };
+    let described = |s: &mut Session, what: &str, group: &str| {
+        let request = ConsumerGroupDescribeRequest {
+            group_ids: vec![group.into()],
+            include_authorized_operations: false,
+        };
+        s.ask(
+            &format!("{what}, described"),
+            1,
+            Request::ConsumerGroupDescribe(request),
+        );
+        let request = DescribeGroupsRequest {
+            groups: vec![group.into()],
+            ..Default::default()
+        };
+        s.ask(
+            &format!("{what}, described as classic"),
+            6,
+            Request::DescribeGroups(request),
+        );
+    };
+
+    let group = format!("edges-goes-classic-{v}");
+    let group = group.as_str();
+    let ready = |s: &mut Session, group: &str| {
+        coordinator(s, group, 0);
+        // A JVM Kafka loads a partition of its groups' topic a moment after that was made.
+        until("a coordinator that has loaded", || {
+            let request = DescribeGroupsRequest {
+                groups: vec![group.into()],
+                ..Default::default()
+            };
+            let Some(Response::DescribeGroups(answer)) =
+                s.prepare(0, Request::DescribeGroups(request))
+            else {
+                return None;
+            };
+            (answer.groups[0].error_code == ErrorCode::NONE).then_some(())
+        });
+    };
+    ready(s, group);
+    s.ask(
+        "joins",
+        1,
+        Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0)),
+    );
+    let joined = s.ask(
+        "goes on as classic",
+        v,
+        Request::JoinGroup(joins(group, FIRST, None, consumed)),
+    );
+    let Some(Response::JoinGroup(joined)) = joined else {
+        return;
+    };
+    let generation = joined.generation_id;
+    described(s, "it is classic", group);
+    s.ask("syncs", 5, sync(group, FIRST, generation));
+    s.ask("is alive", 4, beat(group, FIRST, generation));
+    s.ask(
+        "joins again as classic",
+        v,
+        Request::JoinGroup(joins(group, FIRST, None, consumed)),
+    );
+    let mut other = joins(group, FIRST, None, consumed);
+    other.protocol_type = "connect".into();
+    s.ask("as connect", v, Request::JoinGroup(other));
+    s.ask(
+        "goes back",
+        1,
+        Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0)),
+    );
+    described(s, "it went back", group);
+    s.ask(
+        "is alive as classic no more",
+        4,
+        beat(group, FIRST, generation),
+    );
+    s.ask(
+        "goes on as classic again",
+        v,
+        Request::JoinGroup(joins(group, FIRST, None, consumed)),
+    );
+    let leave = LeaveGroupRequest {
+        group_id: group.into(),
+        members: vec![leave_group::MemberIdentity {
+            member_id: FIRST.into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    s.ask("leaves", 4, Request::LeaveGroup(leave));
+    described(s, "nobody is left", group);
+
+    if v < 5 {
+        return;
+    }
+    for (what, topics) in [("same", consumed), ("other", &["edges-consumed", "x"])] {
+        for returns in [false, true] {
+            let group = format!("edges-goes-classic-{what}-{returns}-{v}");
+            let group = group.as_str();
+            let what = |more: &str| format!("{what} topics, with its id {returns}: {more}");
+            ready(s, group);
+            let mut request = consumer_beat(group, FIRST, 0);
+            request.instance_id = Some("i".into());
+            s.ask(&what("joins"), 1, Request::ConsumerGroupHeartbeat(request));
+            let id = if returns { FIRST } else { "" };
+            let request = joins(group, id, Some("i"), topics);
+            let Some(Response::JoinGroup(joined)) = s.prepare(v, Request::JoinGroup(request))
+            else {
+                continue;
+            };
+            let (member, generation) = (joined.member_id.clone(), joined.generation_id);
+            if !returns {
+                s.call_it(&member, "<member>");
+            }
+            s.keep(&what("comes back as classic"), &Response::JoinGroup(joined));
+            described(s, &what("is back"), group);
+            s.ask(&what("syncs"), 5, sync(group, &member, generation));
+            s.ask(&what("is alive"), 4, beat(group, &member, generation));
         }
     }
 }

@@ -19,6 +19,11 @@ pub const CASES: &[Row] = &[
         topics::topic_settings,
     ),
     (
+        "edges: far too many partitions",
+        CreateTopics,
+        topics::far_too_many,
+    ),
+    (
         "edges: create partitions",
         CreatePartitions,
         topics::partitions,
@@ -51,7 +56,13 @@ pub const CASES: &[Row] = &[
         ConsumerGroupHeartbeat,
         groups::kinds,
     ),
+    (
+        "edges: consumers that go classic",
+        JoinGroup,
+        groups::goes_classic,
+    ),
     ("edges: fetch", Fetch, records::fetch),
+    ("edges: list offsets", ListOffsets, records::list),
     ("edges: produce", Produce, records::produce),
     (
         "edges: transactions of version 2",

@@ -68,6 +68,31 @@ pub(super) fn fetch(s: &mut Session, v: i16) {
         epochs.current_leader_epoch = 0;
         ask(s, "known last epoch", vec![epochs], &|_| {});
     }
+    for level in [2, -1] {
+        let what = |what: &str| format!("isolation {level}{what}");
+        ask(s, &what(""), vec![at(0, 0), at(1, 0)], &|r| {
+            r.isolation_level = level
+        });
+        ask(s, &what(", unknown partition"), vec![at(9, 0)], &|r| {
+            r.isolation_level = level
+        });
+        ask(s, &what(", a topic without partitions"), vec![], &|r| {
+            r.isolation_level = level
+        });
+        ask(s, &what(", nothing"), vec![], &|r| {
+            r.isolation_level = level;
+            r.topics.clear();
+        });
+        ask(s, &what(", a replica"), vec![at(0, 0)], &|r| {
+            r.isolation_level = level;
+            if v >= 15 {
+                r.replica_id = -1;
+                r.replica_state.replica_id = 7;
+            } else {
+                r.replica_id = 7;
+            }
+        });
+    }
     if v >= 7 {
         let opened = ask(s, "not kept", vec![at(0, 2), at(1, 1)], &|r| {
             r.session_id = 5
@@ -113,6 +138,69 @@ pub(super) fn fetch(s: &mut Session, v: i16) {
         ask(s, "old epoch", 3, vec![], &[]);
         ask(s, "forgets all", 4, vec![], &[0, 9]);
         ask(s, "goes on with nothing", 5, vec![], &[]);
+        let mut request = of(vec![at(0, 0), at(1, 0)]);
+        (request.session_id, request.session_epoch) = (session_id, 6);
+        request.isolation_level = 2;
+        s.ask(
+            "isolation 2 in a session",
+            v,
+            Request::Fetch(request.clone()),
+        );
+        (request.session_epoch, request.isolation_level) = (7, 0);
+        request.topics.clear();
+        s.ask("the session after that", v, Request::Fetch(request.clone()));
+        (request.session_epoch, request.isolation_level) = (7, 2);
+        s.ask("isolation 2, wrong epoch", v, Request::Fetch(request));
+    }
+}
+
+pub(super) fn list(s: &mut Session, v: i16) {
+    use list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+    if v < 2 {
+        return;
+    }
+    let name = format!("edges-list-offsets-{v}");
+    make_topic(s, &name, 2, &[]);
+    fill(s, &name, 0, plain(&["a"]));
+    let at = |partition_index, timestamp| ListOffsetsPartition {
+        partition_index,
+        current_leader_epoch: -1,
+        timestamp,
+    };
+    let of = |name: &str, partitions| ListOffsetsTopic {
+        name: name.into(),
+        partitions,
+    };
+    let latest_and_earliest = || of(&name, vec![at(0, -1), at(1, -2)]);
+    for (what, replica_id, topics) in [
+        ("", -1, vec![latest_and_earliest()]),
+        (
+            ", unknown",
+            -1,
+            vec![
+                of("edges-none", vec![at(0, -1)]),
+                of(&name, vec![at(9, -1), at(0, -9)]),
+            ],
+        ),
+        (", twice", -1, vec![of(&name, vec![at(0, -1), at(0, -2)])]),
+        (", no partitions", -1, vec![of(&name, vec![])]),
+        (", nothing", -1, vec![]),
+        (", a replica", 7, vec![latest_and_earliest()]),
+        (", debugging", -2, vec![latest_and_earliest()]),
+    ] {
+        for isolation_level in [2, -1] {
+            let request = ListOffsetsRequest {
+                replica_id,
+                isolation_level,
+                topics: topics.clone(),
+                ..Default::default()
+            };
+            s.ask(
+                &format!("isolation {isolation_level}{what}"),
+                v,
+                Request::ListOffsets(request),
+            );
+        }
     }
 }
 

@@ -266,3 +266,34 @@ pub(super) fn elect(s: &mut Session, v: i16) {
         s.note("all", "results", &text);
     }
 }
+
+/// More partitions than anybody means.
+pub(super) fn far_too_many(s: &mut Session, v: i16) {
+    for (what, count) in [("10 million", 10_000_000), ("all there are", i32::MAX)] {
+        let request = CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: format!("edges-far-too-many-{v}").into(),
+                num_partitions: count,
+                replication_factor: 1,
+                ..Default::default()
+            }],
+            timeout_ms: 10_000,
+            ..Default::default()
+        };
+        s.ask(what, v, Request::CreateTopics(request));
+    }
+    if v != 7 {
+        return;
+    }
+    make_topic(s, "edges-far-too-many", 1, &[]);
+    let request = CreatePartitionsRequest {
+        topics: vec![create_partitions::CreatePartitionsTopic {
+            name: "edges-far-too-many".into(),
+            count: 200_000,
+            assignments: None,
+        }],
+        timeout_ms: 10_000,
+        validate_only: true,
+    };
+    s.ask("of a topic", 3, Request::CreatePartitions(request));
+}

@@ -15,14 +15,17 @@ use ottla_protocol::{
 use ottla_record::Now;
 
 use super::{
-    conversion::{self, encoded_assignment},
+    MigrationPolicy,
+    conversion::{self, Downgrade, encoded_assignment},
     flush,
     heartbeat::{check_room, note_reconciled, replace, settle},
     leaving,
     reconcile::reconcile,
     records::RecordKey,
     respond,
-    state::{ClassicProtocol, ClassicWait, ConsumerGroup, Member, MemberState, Partitions},
+    state::{
+        ClassicProtocol, ClassicWait, ConsumerGroup, JOIN_EPOCH, Member, MemberState, Partitions,
+    },
     topics::Topics,
 };
 use crate::{
@@ -42,40 +45,29 @@ const REBALANCE_TIMEOUT_SINCE: i16 = 1;
 /// The first version that tells the protocol type.
 const PROTOCOL_TYPE_SINCE: i16 = 7;
 
-/// What became of a `JoinGroup`.
-#[derive(Debug)]
-pub(in crate::groups) enum Joined {
-    /// It is answered, or will be.
-    Answered,
-    /// The group is a classic one now, of which this is the member; it joins there.
-    Downgraded(Str),
-}
-
-/// `JoinGroup` to a consumer group with members.
+/// `JoinGroup` to a consumer group with members: a member more of it, or one that goes on with the older protocol. The group stays
+/// a consumer group, also when nobody is left in it who speaks the newer protocol; but a static member that comes back to the last
+/// such place turns it into a classic one.
 pub(in crate::groups) fn join(
     group: &mut Group,
     out: &mut Outbox,
     now: Now,
     context: &RequestContext,
     request: &JoinGroupRequest,
-) -> Joined {
+) {
     let reply = context.reply;
     let mark = out.mark();
     let done = try_join(group, out, now, context, request);
     flush(group, out);
     match done {
         Err((error, id)) => refuse_join(out, reply, id, error),
-        Ok(response) => {
-            if let Some(consumer) = group.consumer.as_deref()
-                && conversion::may_downgrade(consumer, &out.config)
-            {
-                conversion::downgrade(group, out, now);
-                return Joined::Downgraded(response.member_id);
+        Ok((response, after)) => {
+            if let Some(then) = after {
+                conversion::downgrade(group, out, now, then);
             }
             respond(group, out, mark, reply, Response::JoinGroup(response));
         }
     }
-    Joined::Answered
 }
 
 fn try_join(
@@ -84,13 +76,16 @@ fn try_join(
     now: Now,
     context: &RequestContext,
     request: &JoinGroupRequest,
-) -> Result<JoinGroupResponse, (ErrorCode, Str)> {
+) -> Result<(JoinGroupResponse, Option<Downgrade>), (ErrorCode, Str)> {
     let version = context.reply.api_version;
     // Kafka gives the id back in a classic group only.
     let refuse = |error| (error, Str::new());
     let Some(consumer) = group.consumer.as_deref_mut() else {
         return Err(refuse(ErrorCode::UNKNOWN_SERVER_ERROR));
     };
+    if out.config.consumer.migration_policy == MigrationPolicy::Disabled {
+        return Err(refuse(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+    }
     let replaced = request
         .group_instance_id
         .as_ref()
@@ -101,6 +96,7 @@ fn try_join(
     {
         return Err((ErrorCode::GROUP_MAX_SIZE_REACHED, Str::new()));
     }
+    let takes_place_of_newer = replaced.as_ref().is_some_and(|m| m.classic.is_none());
     let subscription = request
         .protocols
         .first()
@@ -180,18 +176,33 @@ fn try_join(
     });
     let protocol_name = request.protocols.first().map(|p| p.name.clone());
     consumer.put(member);
+    let downgrades = takes_place_of_newer && conversion::may_downgrade(consumer, &out.config);
+    let needs_target =
+        resubscribed || consumer.topics_changed || consumer.epoch > consumer.assignment_epoch;
+    let joined = |generation_id| JoinGroupResponse {
+        generation_id,
+        protocol_type: (version >= PROTOCOL_TYPE_SINCE).then(|| Str::from_static(CONSUMER)),
+        protocol_name: protocol_name.clone(),
+        member_id: id.clone(),
+        ..JoinGroupResponse::default()
+    };
+    if downgrades && needs_target {
+        // The classic group's leader assigns. Until then the member has the generation it had, a new one none.
+        let generation = if replaces.is_some() {
+            JOIN_EPOCH
+        } else {
+            before.epoch
+        };
+        return Ok((joined(generation), Some(Downgrade::Rebalances)));
+    }
     settle(consumer, out, now, resubscribed);
     let owned = owned_partitions(&subscription, &out.topics);
     let changed = reconcile(consumer, &out.topics, &id, Some(&owned), resubscribed)
         .map_err(|refusal| refuse(refusal.code))?;
     note_reconciled(consumer, &id, changed, is_new, now);
-    Ok(JoinGroupResponse {
-        generation_id: consumer.member(&id).map_or(-1, |m| m.epoch),
-        protocol_type: (version >= PROTOCOL_TYPE_SINCE).then(|| Str::from_static(CONSUMER)),
-        protocol_name,
-        member_id: id,
-        ..JoinGroupResponse::default()
-    })
+    let after = downgrades.then(|| conversion::after_downgrade(consumer));
+    let generation = consumer.member(&id).map_or(-1, |m| m.epoch);
+    Ok((joined(generation), after))
 }
 
 /// Whether the member has a protocol that all classic members of the group have.

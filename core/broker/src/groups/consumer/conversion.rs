@@ -178,8 +178,28 @@ pub(super) fn may_downgrade(consumer: &ConsumerGroup, config: &GroupConfig) -> b
         && consumer.members().len() <= config.max_size.max(0) as usize
 }
 
-/// A consumer group with members of the classic protocol only becomes a classic group, which rebalances.
-pub(super) fn downgrade(group: &mut Group, out: &mut Outbox, now: Now) {
+/// What the classic group does that a consumer group becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Downgrade {
+    /// It is stable: everybody has what it is to have.
+    Stays,
+    /// It rebalances.
+    Rebalances,
+}
+
+/// What is to become of a group whose members speak the classic protocol only: what they have stays with them if that is all they are
+/// to have. (Kafka rebalances when there has yet to be a target, and else takes the target for what they have.)
+pub(super) fn after_downgrade(consumer: &ConsumerGroup) -> Downgrade {
+    let is_settled = |m: &Member| m.is_reconciled_to(consumer.epoch);
+    if consumer.members().all(is_settled) {
+        Downgrade::Stays
+    } else {
+        Downgrade::Rebalances
+    }
+}
+
+/// A consumer group with members of the classic protocol only becomes a classic group.
+pub(super) fn downgrade(group: &mut Group, out: &mut Outbox, now: Now, then: Downgrade) {
     let Some(consumer) = group.end_consumer() else {
         return;
     };
@@ -210,7 +230,9 @@ pub(super) fn downgrade(group: &mut Group, out: &mut Outbox, now: Now) {
     let assignments: BTreeMap<Str, Bytes> = records::assignments_of(group);
     written.push(records::group_metadata(group, &assignments));
     out.write(group, written, AfterCommit::Nothing);
-    prepare(group, out, now);
+    if then == Downgrade::Rebalances {
+        prepare(group, out, now);
+    }
 }
 
 /// What a member owns, for a client of the classic protocol; in the version of its subscription.
@@ -243,7 +265,7 @@ pub(super) fn encoded_assignment(member: &Member, topics: &Topics) -> Bytes {
 mod tests {
     use super::super::{
         MigrationPolicy,
-        testing::{Client, GROUP, alive, join},
+        testing::{Client, GROUP, alive, join, join_static},
     };
     use super::*;
     use crate::groups::{
@@ -503,6 +525,71 @@ mod tests {
     }
 
     #[test]
+    fn a_consumer_that_goes_on_as_a_classic_member_leaves_the_group_what_it_is() {
+        let mut h = Harness::new(config());
+        h.topic("t", 2);
+        let mut a = Client::new("a", &["t"]);
+        a.go(&mut h);
+        let id: Str = "a".into();
+        let joined = h.join_now(JOIN, classic(&id, &[0, 1]));
+        assert_eq!(joined.error_code, ErrorCode::NONE);
+        assert_eq!((joined.generation_id, &*joined.leader), (a.epoch, ""));
+        let described = |h: &mut Harness| {
+            let group = h.described();
+            let members = group.members.iter().map(|m| m.member_type);
+            (group.error_code, members.collect::<Vec<_>>())
+        };
+        assert_eq!(described(&mut h), (ErrorCode::NONE, alloc::vec![0]));
+        assert_eq!(synced(&mut h, &joined), [0, 1]);
+        h.restart();
+        assert_eq!(described(&mut h), (ErrorCode::NONE, alloc::vec![0]));
+        // Another one of its kind comes, and finds the group as it is.
+        let asked = h.join_now(JOIN, classic(&Str::new(), &[]));
+        let second = h.join_now(JOIN, classic(&asked.member_id, &[]));
+        assert_eq!(second.error_code, ErrorCode::NONE);
+        assert_eq!(described(&mut h), (ErrorCode::NONE, alloc::vec![0, 0]));
+        // With the first that leaves it is a classic group.
+        let leave = h.leave(GROUP, &[(&second.member_id, None)]);
+        assert_eq!(h.left(leave).unwrap().error_code, ErrorCode::NONE);
+        assert_eq!(described(&mut h).0, ErrorCode::GROUP_ID_NOT_FOUND);
+    }
+
+    #[test]
+    fn a_static_consumer_that_comes_back_as_a_classic_member_takes_the_group_along() {
+        for (returns, changes) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut h = Harness::new(config());
+            h.topic("t", 2);
+            h.topic("u", 2);
+            let first = if changes { "u" } else { "t" };
+            let epoch = h.beat_ok(join_static("a", "i", &[first])).member_epoch;
+            let id = if returns { "a".into() } else { Str::new() };
+            let request = JoinGroupRequest {
+                group_instance_id: Some("i".into()),
+                ..classic(&id, &[])
+            };
+            let joined = h.join_now(JOIN, request.clone());
+            assert_eq!(joined.error_code, ErrorCode::NONE);
+            assert_eq!(h.described().error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+            if changes {
+                assert_eq!(h.state(GROUP), GroupState::PreparingRebalance);
+                let member = joined.member_id.clone();
+                let again = JoinGroupRequest {
+                    member_id: member.clone(),
+                    ..request
+                };
+                let again = h.join_now(JOIN, again);
+                assert_eq!((again.error_code, again.leader), (ErrorCode::NONE, member));
+            } else {
+                assert_eq!(joined.generation_id, epoch);
+                assert_eq!(h.state(GROUP), GroupState::Stable);
+                assert_eq!(synced(&mut h, &joined), [0, 1]);
+                let error = h.heartbeat(GROUP, epoch, &joined.member_id);
+                assert_eq!(error, ErrorCode::NONE);
+            }
+        }
+    }
+
+    #[test]
     fn what_forbids_it() {
         let refused = ErrorCode::GROUP_ID_NOT_FOUND;
         for policy in [MigrationPolicy::Disabled, MigrationPolicy::Downgrade] {
@@ -523,6 +610,14 @@ mod tests {
         h.beat_ok(join("a", &["t"]));
         h.beat_ok(alive("a", -1));
         assert_eq!(h.described().members.len(), 1, "there is no way back");
+
+        let mut c = config();
+        c.consumer.migration_policy = MigrationPolicy::Disabled;
+        let mut h = Harness::new(c);
+        h.topic("t", 2);
+        h.beat_ok(join("a", &["t"]));
+        let error = h.join_now(JOIN, classic(&"a".into(), &[])).error_code;
+        assert_eq!(error, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
 
         let mut h = Harness::new(config());
         let connect = JoinGroupRequest {

@@ -10,7 +10,9 @@ use ottla_protocol::{
 use ottla_record::Now;
 
 use super::{
-    Refusal, conversion, flush,
+    Refusal,
+    conversion::{self, Downgrade},
+    flush,
     heartbeat::{fenced_instance, unknown_instance},
     records::RecordKey,
     state::{ConsumerGroup, MemberState, Owned, STATIC_LEAVE_EPOCH},
@@ -94,7 +96,7 @@ pub(super) fn remove(group: &mut Group, out: &mut Outbox, now: Now, ids: &[Str])
     resolve_regexes(consumer, &out.topics, now);
     update_epoch(consumer, &out.topics, true);
     if conversion::may_downgrade(consumer, &out.config) {
-        conversion::downgrade(group, out, now);
+        conversion::downgrade(group, out, now, Downgrade::Rebalances);
     }
 }
 

@@ -40,7 +40,7 @@ use crate::context::ReplyTo;
 
 pub use assignors::ConsumerAssignor;
 pub(in crate::groups) use classic_members::{
-    Joined, heartbeat as classic_heartbeat, join as classic_join, leave as classic_leave,
+    heartbeat as classic_heartbeat, join as classic_join, leave as classic_leave,
     sync as classic_sync,
 };
 pub(in crate::groups) use conversion::end_empty;
