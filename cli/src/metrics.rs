@@ -256,7 +256,7 @@ fn labels_of(client: &ClientMetrics, metric: &ClientMetric) -> Vec<(String, Stri
 type Sum = (&'static str, &'static str, fn(&PartitionMetrics) -> u64);
 
 /// What Kafka's BrokerTopicMetrics have, added up over a topic's partitions.
-const OF_TOPICS: [Sum; 5] = [
+const OF_TOPICS: [Sum; 6] = [
     ("messagesin", "Records appended.", |p| p.messages_in),
     ("bytesin", "Bytes appended.", |p| p.bytes_in),
     (
@@ -266,8 +266,13 @@ const OF_TOPICS: [Sum; 5] = [
     ),
     (
         "totalproducerequests",
-        "Batches that clients produced.",
-        |p| p.produced_batches,
+        "Produces to partitions, also those that failed.",
+        |p| p.produce_requests,
+    ),
+    (
+        "failedproducerequests",
+        "Produces to partitions that failed in a way that Kafka counts.",
+        |p| p.failed_produces,
     ),
     ("totalfetchrequests", "Fetches of partitions.", |p| {
         p.fetches
@@ -287,22 +292,12 @@ fn topics(page: &mut Page, broker: &BrokerMetrics) {
             page.row(&[("topic", topic)], sum as f64);
         }
     }
-    let failed = [
-        (
-            "failedproducerequests",
-            "Batches that were refused.",
-            broker.failed_produces,
-        ),
-        (
-            "failedfetchrequests",
-            "Partitions whose fetch failed.",
-            broker.failed_fetches,
-        ),
-    ];
-    for (name, help, value) in failed {
-        let name = format!("kafka_server_brokertopicmetrics_{name}_total");
-        page.one(&name, "counter", help, value as f64);
-    }
+    page.one(
+        "kafka_server_brokertopicmetrics_failedfetchrequests_total",
+        "counter",
+        "Partitions whose fetch failed.",
+        broker.failed_fetches as f64,
+    );
 }
 
 /// A gauge of every partition.

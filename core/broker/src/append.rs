@@ -77,6 +77,25 @@ impl Refusal {
     pub(crate) fn bare(code: ErrorCode) -> Self {
         Self::early(code, String::new())
     }
+
+    /// Whether the batch came as far as the log, where Kafka counts it (`TotalProduceRequestsPerSec`).
+    pub(crate) fn came_to_the_log(&self) -> bool {
+        !self.is_early || self.code == ErrorCode::KAFKA_STORAGE_ERROR
+    }
+
+    /// Whether Kafka counts it as failed (`FailedProduceRequestsPerSec`): not what its ReplicaManager takes for an error that is known.
+    pub(crate) fn is_failure(&self) -> bool {
+        let is_known = matches!(
+            self.code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                | ErrorCode::NOT_LEADER_OR_FOLLOWER
+                | ErrorCode::MESSAGE_TOO_LARGE
+                | ErrorCode::RECORD_LIST_TOO_LARGE
+                | ErrorCode::CORRUPT_MESSAGE
+                | ErrorCode::KAFKA_STORAGE_ERROR
+        );
+        self.came_to_the_log() && !is_known
+    }
 }
 
 /// What counts for the batches of one produce request.
@@ -377,6 +396,7 @@ impl Broker {
             .partitions
             .get_mut(index)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        partition.produce_requests += 1;
         match partition.append_batch(now, batch, header) {
             Ok(appended) => {
                 self.note_appended(now, index, appended.bytes);

@@ -32,8 +32,12 @@ pub struct PartitionMetrics {
     pub bytes_in: u64,
     /// Bytes of records that went to consumers since then.
     pub bytes_out: u64,
-    /// Batches that clients produced since then, accepted ones.
-    pub produced_batches: u64,
+    /// How often somebody came to append to it since then, also in vain (Kafka's `TotalProduceRequestsPerSec`): clients, and the
+    /// coordinators to their own topics. What is refused before the log is looked at isn't counted, as in Kafka.
+    pub produce_requests: u64,
+    /// How many of those failed since then (Kafka's `FailedProduceRequestsPerSec`): as there, not those that were too large or damaged,
+    /// nor those that found the log out of service.
+    pub failed_produces: u64,
     /// Fetches that read this partition since then.
     pub fetches: u64,
     /// A write or sync failed: nothing is served until the broker is opened again.
@@ -79,9 +83,7 @@ pub struct BrokerMetrics {
     pub waiting_fetches: usize,
     /// Fetches of share groups that wait for records.
     pub waiting_share_fetches: usize,
-    /// Batches that were refused since the broker was opened.
-    pub failed_produces: u64,
-    /// Partitions of fetches that were answered with an error since then.
+    /// Partitions of fetches that were answered with an error since the broker was opened.
     pub failed_fetches: u64,
     /// Incremental fetch sessions.
     pub fetch_sessions: usize,
@@ -96,7 +98,6 @@ pub struct BrokerMetrics {
 /// What is counted besides what the partitions count.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) failed_produces: u64,
     pub(crate) failed_fetches: u64,
 }
 
@@ -118,7 +119,8 @@ impl Broker {
                 messages_in: partition.messages_in(),
                 bytes_in: partition.bytes_in(),
                 bytes_out: partition.bytes_out,
-                produced_batches: partition.produced_batches,
+                produce_requests: partition.produce_requests,
+                failed_produces: partition.failed_produces,
                 fetches: partition.fetches,
                 is_offline: partition.is_failed(),
             })
@@ -140,7 +142,6 @@ impl Broker {
             waiting_produces,
             waiting_fetches,
             waiting_share_fetches,
-            failed_produces: self.counters.failed_produces,
             failed_fetches: self.counters.failed_fetches,
             fetch_sessions: self.sessions.len(),
             telemetry: self
@@ -157,13 +158,17 @@ impl Broker {
 mod tests {
     use crate::{
         Durability,
-        testing::{Harness, batch},
+        testing::{Harness, batch, keyed_batch},
     };
     use ottla_protocol::{
-        Request, Str,
-        messages::{JoinGroupRequest, ShareGroupHeartbeatRequest, join_group},
+        Records, Request, Str,
+        messages::{
+            JoinGroupRequest, OffsetCommitRequest, ShareGroupHeartbeatRequest, join_group,
+            offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        },
     };
-    use std::vec;
+    use ottla_record::FinishOptions;
+    use std::{vec, vec::Vec};
 
     #[test]
     fn groups_of_every_type_are_counted() {
@@ -194,6 +199,68 @@ mod tests {
         assert_eq!(groups[&of("classic", "CompletingRebalance")], 1);
     }
 
+    /// As Kafka's ReplicaManager counts them.
+    #[test]
+    fn produces_are_counted_also_when_they_fail() {
+        let mut h = Harness::new(Durability::Os);
+        h.create_topic("t", 1, &[("max.message.bytes", "200")]);
+        let sequence = |base_sequence| FinishOptions {
+            producer_id: 7,
+            producer_epoch: 0,
+            base_sequence,
+            ..FinishOptions::default()
+        };
+        let large = "x".repeat(300);
+        let mut counted = Vec::new();
+        for (partition, records) in [
+            (0, batch(&["a"])),
+            // No such partition, nothing in it: neither comes as far as the log.
+            (9, batch(&["a"])),
+            (0, Records::new()),
+            (0, batch(&[&large])),
+            (0, keyed_batch(None, &["a"], sequence(0))),
+            // A repetition.
+            (0, keyed_batch(None, &["a"], sequence(0))),
+            (0, keyed_batch(None, &["a"], sequence(5))),
+        ] {
+            h.produce("t", partition, records);
+            let metrics = h.broker.metrics();
+            let one = metrics
+                .partitions
+                .iter()
+                .find(|p| &*p.topic == "t")
+                .unwrap();
+            counted.push((one.produce_requests, one.failed_produces));
+        }
+        assert_eq!(
+            counted,
+            [(1, 0), (1, 0), (1, 0), (2, 0), (3, 0), (4, 0), (5, 1)]
+        );
+        // Nobody but the broker may write to its topics, and that it does counts.
+        h.broker.ensure_offsets_topic(h.now).unwrap();
+        h.produce("__consumer_offsets", 0, batch(&["a"]));
+        let of = |h: &Harness| {
+            let all = h.broker.metrics().partitions.into_iter();
+            let of_it = all.filter(|p| &*p.topic == "__consumer_offsets");
+            of_it.fold((0, 0), |(total, failed), p| {
+                (total + p.produce_requests, failed + p.failed_produces)
+            })
+        };
+        assert_eq!(of(&h), (1, 0));
+        let commit = OffsetCommitRequest {
+            group_id: "g".into(),
+            generation_id_or_member_epoch: -1,
+            topics: vec![OffsetCommitRequestTopic {
+                name: "t".into(),
+                partitions: vec![OffsetCommitRequestPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        h.ask(8, Request::OffsetCommit(commit));
+        assert_eq!(of(&h), (2, 0));
+    }
+
     #[test]
     fn records_and_bytes_are_counted_both_ways() {
         let mut h = Harness::new(Durability::Os);
@@ -206,7 +273,7 @@ mod tests {
         let metrics = h.broker.metrics();
         let one = &metrics.partitions[0];
         assert_eq!(
-            (one.messages_in, one.produced_batches, one.fetches),
+            (one.messages_in, one.produce_requests, one.fetches),
             (3, 2, 1)
         );
         assert_eq!(
@@ -214,7 +281,7 @@ mod tests {
             (one.size_bytes, one.size_bytes)
         );
         assert_eq!(metrics.partitions[1].messages_in, 0);
-        assert_eq!((metrics.failed_produces, metrics.failed_fetches), (1, 1));
+        assert_eq!((one.failed_produces, metrics.failed_fetches), (0, 1));
 
         let h = h.restart(false);
         let again = &h.broker.metrics().partitions[0];

@@ -100,8 +100,10 @@ pub(crate) struct Partition {
     pub(crate) bytes_out: u64,
     /// Fetches that read it.
     pub(crate) fetches: u64,
-    /// Batches that clients produced.
-    pub(crate) produced_batches: u64,
+    /// How often somebody came to append to it, also in vain.
+    pub(crate) produce_requests: u64,
+    /// How many of those failed in a way that Kafka counts.
+    pub(crate) failed_produces: u64,
     /// It has a batch that compaction can't read.
     pub(crate) uncleanable: bool,
     /// What kept the last compaction from being done.
@@ -143,7 +145,8 @@ impl Partition {
             unsynced_since_us: None,
             bytes_out: 0,
             fetches: 0,
-            produced_batches: 0,
+            produce_requests: 0,
+            failed_produces: 0,
             uncleanable: false,
             cleaner_problem: None,
         };

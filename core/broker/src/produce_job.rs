@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(values(&h.fetch("t", 0, 0).records), ["a"]);
         assert_eq!(values(&h.fetch("t", 1, 0).records), ["b", "c"]);
         let metrics = h.broker.metrics();
-        let batches = metrics.partitions.iter().map(|p| p.produced_batches);
+        let batches = metrics.partitions.iter().map(|p| p.produce_requests);
         assert_eq!(batches.sum::<u64>(), 2);
     }
 

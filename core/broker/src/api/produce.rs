@@ -270,7 +270,13 @@ pub(crate) fn begin(
                         let config = config.clone();
                         Appending::Wanted(Target { index, config }, data.records)
                     }
-                    Err(refusal) => Appending::Refused(refusal),
+                    Err(refusal) => {
+                        if refusal.code == ErrorCode::INVALID_TOPIC_EXCEPTION {
+                            let (name, id) = (&topic.name, topic.topic_id);
+                            note_forbidden(broker, version, name, id, data.index);
+                        }
+                        Appending::Refused(refusal)
+                    }
                 },
             });
         }
@@ -306,7 +312,7 @@ pub(crate) fn end(broker: &mut Broker, now: Now, job: ProduceJob) -> Handled {
                     }
                     let partition = broker.partitions.get_mut(index);
                     let committed = partition.is_some_and(|partition| {
-                        partition.produced_batches += 1;
+                        partition.produce_requests += 1;
                         partition.high_watermark() >= appended.end
                     });
                     if acks != 0 && !committed {
@@ -321,6 +327,7 @@ pub(crate) fn end(broker: &mut Broker, now: Now, job: ProduceJob) -> Handled {
                     continue;
                 }
                 Appending::Failed(index, refusal) => {
+                    note_refused(broker, index, &refusal);
                     if refusal.fails_partition {
                         broker.fail_partition(index);
                     }
@@ -328,13 +335,14 @@ pub(crate) fn end(broker: &mut Broker, now: Now, job: ProduceJob) -> Handled {
                 }
                 // Whoever was to append it panicked: what is in that log isn't known.
                 Appending::Wanted(target, _) => {
+                    let refusal = Refusal::bare(ErrorCode::KAFKA_STORAGE_ERROR);
+                    note_refused(broker, target.index, &refusal);
                     broker.fail_partition(target.index);
-                    Refusal::bare(ErrorCode::KAFKA_STORAGE_ERROR)
+                    refusal
                 }
                 Appending::Refused(refusal) => refusal,
             };
             any_error = true;
-            broker.counters.failed_produces += 1;
             partition_responses.push(refused(append.number, refusal));
         }
         responses.push(TopicProduceResponse {
@@ -377,6 +385,24 @@ pub(crate) fn end(broker: &mut Broker, now: Now, job: ProduceJob) -> Handled {
         broker.wait_for_commit(pending.partition, end, CommitWaiter::Produce(id));
     }
     Handled::Deferred
+}
+
+/// Somebody produces to a topic of the broker's own, which Kafka counts before it sees that nobody may.
+fn note_forbidden(broker: &mut Broker, version: i16, name: &Str, topic_id: Uuid, number: i32) {
+    if let Ok(topic) = named(broker, version, name, topic_id)
+        && let Some(index) = topic.partition(number)
+        && let Some(partition) = broker.partitions.get_mut(index)
+    {
+        partition.produce_requests += 1;
+    }
+}
+
+/// A batch was refused that was on its way to this partition.
+fn note_refused(broker: &mut Broker, index: PartitionIndex, refusal: &Refusal) {
+    if let Some(partition) = broker.partitions.get_mut(index) {
+        partition.produce_requests += u64::from(refusal.came_to_the_log());
+        partition.failed_produces += u64::from(refusal.is_failure());
+    }
 }
 
 /// Where a batch goes, and the topic's settings.
