@@ -31,6 +31,7 @@ mod producer_ids;
 mod purgatory;
 mod quotas;
 mod random;
+mod removal;
 mod share_groups;
 mod share_partitions;
 mod state_files;
@@ -52,6 +53,7 @@ pub use kraft::{PromoteError, Promoted, Promotion, promote};
 pub use metrics::{BrokerMetrics, PartitionMetrics, QuotaMetrics, QuotaOf};
 pub use output::{Output, RequestEnvelope, SyncId, throttle_ms};
 pub use produce_job::ProduceJob;
+pub use removal::{RemovalJob, Removed};
 pub use share_partitions::{
     SHARE_GROUP_CONFIGS, ShareConfig, ShareGroupSettings, ShareOffsetReset,
 };

@@ -9,6 +9,7 @@ use ottla_protocol::{Request, Response, Str};
 use crate::{
     cleaner::{CompactionId, CompactionJob},
     context::ConnId,
+    removal::RemovalJob,
 };
 
 /// A request as it reaches the broker: header fields and the typed body.
@@ -73,6 +74,12 @@ pub enum Output {
         /// What to do.
         job: CompactionJob,
     },
+    /// Remove what deleted topics have left, on whatever thread, and hand what comes of it to [`crate::Broker::handle_removed`]. Takes
+    /// long where that is much. Dropping it is allowed: then it is removed when the broker is opened again.
+    Remove {
+        /// What to do.
+        job: RemovalJob,
+    },
     /// Something that whoever is responsible for this broker should know: a line for a log.
     Warn(String),
     /// Close the connection: it sent what can't be answered. `handle_disconnect` need not be called for it.
@@ -108,6 +115,7 @@ impl fmt::Debug for Output {
                 .field("id", id)
                 .field("job", job)
                 .finish(),
+            Self::Remove { job } => f.debug_struct("Remove").field("job", job).finish(),
             Self::Warn(text) => f.debug_tuple("Warn").field(text).finish(),
             Self::Disconnect(conn) => f.debug_tuple("Disconnect").field(conn).finish(),
         }

@@ -19,7 +19,8 @@ use ottla_protocol::{
 use ottla_record::{BatchBuilder, Batches, Compression, FinishOptions, Limits, Now};
 
 use crate::{
-    Broker, BrokerConfig, ConnId, Durability, Output, ProduceJob, RequestEnvelope, SyncId,
+    Broker, BrokerConfig, ConnId, Durability, Output, ProduceJob, RemovalJob, RequestEnvelope,
+    SyncId,
 };
 
 /// Wall clock at the start of every test.
@@ -38,6 +39,9 @@ pub(crate) struct Harness {
     /// Connections that are to be left alone, and for how many milliseconds.
     pub(crate) muted: Vec<(ConnId, u32)>,
     pub(crate) warnings: Vec<alloc::string::String>,
+    /// Whether what is to be removed waits in `removals`; else it goes at once.
+    pub(crate) holds_removals: bool,
+    pub(crate) removals: Vec<RemovalJob>,
 }
 
 pub(crate) const CONN: ConnId = ConnId(1);
@@ -71,6 +75,8 @@ impl Harness {
             disconnected: Vec::new(),
             muted: Vec::new(),
             warnings: Vec::new(),
+            holds_removals: false,
+            removals: Vec::new(),
         };
         harness.broker.handle_connect(now, CONN, "127.0.0.1");
         harness.drain();
@@ -110,6 +116,8 @@ impl Harness {
                 Output::Compact { id, job } => {
                     self.broker.handle_compacted(self.now, id, job.run());
                 }
+                Output::Remove { job } if self.holds_removals => self.removals.push(job),
+                Output::Remove { job } => self.broker.handle_removed(job.run()),
                 Output::Warn(text) => self.warnings.push(text),
                 Output::Mute { conn, throttle_ms } => self.muted.push((conn, throttle_ms)),
                 Output::Disconnect(conn) => self.disconnected.push(conn),

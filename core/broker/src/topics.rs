@@ -8,7 +8,7 @@ use alloc::{
     vec::Vec,
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ottla_log::{
     LogConfig, LogError, OpenOptions, PartitionLog, StorageError,
     data_dir::{self, Offsets, partition_dir},
@@ -94,6 +94,8 @@ pub(crate) struct Topics {
     by_collision: HashMap<String, TopicIndex>,
     /// Deleted, but not all their directories are gone yet.
     deleting: Vec<StoredTopic>,
+    /// Those of them whose directories somebody is removing.
+    removing: HashSet<Uuid>,
 }
 
 impl Topics {
@@ -174,6 +176,25 @@ impl Topics {
         self.by_id.remove(&topic.id);
         self.by_collision.remove(&collision_name(&topic.name));
         Some(topic)
+    }
+
+    /// Hands on each deleted topic whose directories nobody is removing yet; `take` says whether somebody is from then on.
+    pub(crate) fn each_to_remove(&mut self, mut take: impl FnMut(&StoredTopic) -> bool) {
+        for topic in &self.deleting {
+            if !self.removing.contains(&topic.id) && take(topic) {
+                self.removing.insert(topic.id);
+            }
+        }
+    }
+
+    /// Nothing is left of these. Whether one of them was known to be under deletion.
+    pub(crate) fn forget_deleted(&mut self, gone: &[Uuid]) -> bool {
+        let before = self.deleting.len();
+        self.deleting.retain(|topic| !gone.contains(&topic.id));
+        gone.iter().for_each(|id| {
+            self.removing.remove(id);
+        });
+        self.deleting.len() < before
     }
 
     fn stored(&self) -> Vec<StoredTopic> {
@@ -303,7 +324,7 @@ impl Broker {
             });
         self.replace_stale_checkpoints()?;
         if !self.topics.deleting.is_empty() {
-            self.remove_deleted_directories();
+            self.remove_deleted_directories_now();
             self.write_registry()?;
         } else if adopted.is_new {
             self.write_registry()?;
@@ -637,8 +658,8 @@ impl Broker {
         results
     }
 
-    /// Deletes topics: from now on nobody sees them, and their directories go at once. However many there are, the registry is
-    /// written twice.
+    /// Deletes topics: from now on nobody sees them. Their directories get another name, and go beside the requests. However many
+    /// there are, the registry is written once, and once more when the directories are gone.
     pub(crate) fn delete_topics(
         &mut self,
         now: Now,
@@ -654,7 +675,7 @@ impl Broker {
         }
         self.write_registry()?;
         self.remove_deleted_directories();
-        self.write_registry()
+        Ok(())
     }
 
     /// Takes a topic out of memory and answers who waits for it.
@@ -670,24 +691,7 @@ impl Broker {
         Some(topic)
     }
 
-    /// Removes what it can of the deleted topics' directories; what fails is tried again at the next open.
-    fn remove_deleted_directories(&mut self) {
-        let storage = self.storage.clone();
-        let removed = |topic: &StoredTopic| -> Result<(), StorageError> {
-            for number in 0..topic.partitions {
-                let dir = partition_dir(&topic.name, number);
-                // The name may have been taken again by a younger topic.
-                let id = data_dir::read_topic_id(&*storage, &dir).ok().flatten();
-                if id.is_none_or(|id| id == topic.id.to_string()) && storage.exists(&dir)? {
-                    storage.remove_dir(&dir)?;
-                }
-            }
-            Ok(())
-        };
-        self.topics.deleting.retain(|topic| removed(topic).is_err());
-    }
-
-    fn write_registry(&self) -> Result<(), BrokerError> {
+    pub(crate) fn write_registry(&self) -> Result<(), BrokerError> {
         self.write_stored(&self.topics.stored())
     }
 

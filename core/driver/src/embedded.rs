@@ -18,7 +18,7 @@ use crate::{
 };
 use ottla_broker::{
     Broker, BrokerConfig, BrokerError, BrokerMetrics, CompactionId, CompactionJob, ConnId,
-    Durability, Endpoint, Output, RequestEnvelope, SyncId,
+    Durability, Endpoint, Output, RemovalJob, RequestEnvelope, SyncId,
 };
 use ottla_log::{MemoryStorage, Storage, StorageError, StorageErrorKind, SyncJob};
 use ottla_protocol::{Request, Response};
@@ -164,7 +164,9 @@ struct State {
     syncers: Syncers,
     /// The compaction that is to go on.
     compaction: Option<(CompactionId, CompactionJob)>,
-    /// Whether there is a thread that looks for it.
+    /// What deleted topics have left, for the same thread.
+    removals: Vec<RemovalJob>,
+    /// Whether there is a thread that looks for them.
     cleans: bool,
     cleaner: Option<JoinHandle<()>>,
     /// Until when the thread sleeps at most, in monotonic microseconds.
@@ -488,6 +490,7 @@ impl Shared {
                 Output::Mute { conn, throttle_ms } => state.mutes.push((conn, throttle_ms)),
                 Output::Sync { id, job } => state.syncs.push_back((id, job)),
                 Output::Compact { id, job } => state.compaction = Some((id, job)),
+                Output::Remove { job } => state.removals.push(job),
                 Output::Warn(text) => {
                     let all = lock(&self.mailboxes).values().cloned().collect();
                     later.push(Later::Warn(all, text));
@@ -506,7 +509,8 @@ impl Shared {
             let mailbox = lock(&self.mailboxes).get(&conn).cloned();
             later.extend(mailbox.map(|mailbox| Later::Mute(mailbox, throttle_ms)));
         }
-        if state.compaction.is_some() && !state.cleans && !state.closing {
+        let has_work = state.compaction.is_some() || !state.removals.is_empty();
+        if has_work && !state.cleans && !state.closing {
             self.start_cleaner(&mut state);
         }
         let due = state.broker.poll_timeout().unwrap_or(u64::MAX);
@@ -533,7 +537,7 @@ impl Shared {
         }
     }
 
-    /// Starts a thread for the compaction that waits.
+    /// Starts a thread for the compaction, or the removal, that waits.
     fn start_cleaner(self: &Arc<Self>, state: &mut State) {
         let of_thread = self.clone();
         let thread = thread::Builder::new()
@@ -546,10 +550,21 @@ impl Shared {
         }
     }
 
-    /// The cleaner's thread: compacts until there is nothing to do at once.
+    /// The cleaner's thread: removes and compacts until there is nothing to do at once.
     fn run_cleaner(self: &Arc<Self>) {
         loop {
             let mut state = self.lock();
+            let removals = std::mem::take(&mut state.removals);
+            if !removals.is_empty() {
+                drop(state);
+                let removed: Vec<_> = removals.into_iter().map(RemovalJob::run).collect();
+                let mut state = self.lock();
+                for one in removed {
+                    state.broker.handle_removed(one);
+                }
+                self.settle(state, &mut |_, answer| Some(answer));
+                continue;
+            }
             let Some((id, job)) = state.compaction.take().filter(|_| !state.closing) else {
                 state.cleans = false;
                 return;
@@ -635,6 +650,7 @@ impl Open {
                 syncs: VecDeque::new(),
                 syncers: Syncers::new(),
                 compaction: None,
+                removals: Vec::new(),
                 cleans: false,
                 cleaner: None,
                 sleeps_until: 0,
@@ -681,6 +697,9 @@ impl Open {
             let _ = cleaner.join();
         }
         let mut state = self.shared.lock();
+        for job in std::mem::take(&mut state.removals) {
+            state.broker.handle_removed(job.run());
+        }
         let closed = state.broker.close(now());
         drop(state);
         drop(crate::embedded::lock(&self.lock).take());

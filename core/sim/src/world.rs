@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ottla_broker::{
     Broker, BrokerConfig, CompactionId, CompactionJob, ConnId as BrokerConn, Durability,
-    Output as BrokerOutput, ProduceJob, RequestEnvelope, ShareOffsetReset, SyncId,
+    Output as BrokerOutput, ProduceJob, RemovalJob, RequestEnvelope, ShareOffsetReset, SyncId,
 };
 use ottla_client::{
     Client, ConnId, ErrCode, Event, KafkaError, Output,
@@ -83,6 +83,7 @@ enum What {
     Gone(usize, u64, ConnId),
     Synced(u64, SyncId, SyncJob, Option<Result<(), StorageError>>),
     Compacted(u64, CompactionId, CompactionJob),
+    Removed(u64, RemovalJob),
     /// What is lent comes back, if it isn't back yet.
     BroughtBack,
     Stop(Stop),
@@ -518,6 +519,18 @@ impl World {
                     trace!(self, "compacted {}: {:?}", id.0, step);
                     if let Some(broker) = self.whole_broker() {
                         broker.handle_compacted(now, id, step);
+                    }
+                }
+                self.drain_broker();
+            }
+            What::Removed(opening, job) => {
+                if opening != self.opening {
+                    return;
+                }
+                if self.broker.is_some() {
+                    let removed = job.run();
+                    if let Some(broker) = self.whole_broker() {
+                        broker.handle_removed(removed);
                     }
                 }
                 self.drain_broker();

@@ -79,6 +79,7 @@ impl Direct {
                     let result = SyncJob::run(&job);
                     self.broker.handle_synced(self.now, id, result);
                 }
+                Output::Remove { job } => self.broker.handle_removed(job.run()),
                 _ => {}
             }
         }

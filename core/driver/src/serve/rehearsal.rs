@@ -167,7 +167,10 @@ impl Rehearsal {
                     mute_ms: 0,
                 }),
                 Output::Sync { id, job } => self.syncs.push((id, job)),
-                Output::Compact { .. } | Output::Warn(_) | Output::Mute { .. } => {}
+                Output::Compact { .. }
+                | Output::Remove { .. }
+                | Output::Warn(_)
+                | Output::Mute { .. } => {}
                 Output::Disconnect(_) => self.heard.closed = true,
             }
         }

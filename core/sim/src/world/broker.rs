@@ -87,6 +87,10 @@ impl World {
                     let delay = self.random.below(self.slowest_sync_us) + 50;
                     self.after(delay, What::Compacted(self.opening, id, job));
                 }
+                BrokerOutput::Remove { job } => {
+                    let delay = self.random.below(self.slowest_sync_us) + 50;
+                    self.after(delay, What::Removed(self.opening, job));
+                }
                 // No connection of the simulator is slowed down: nobody has a quota.
                 BrokerOutput::Mute { .. } => {}
                 BrokerOutput::Warn(text) => trace!(self, "broker warns: {text}"),
