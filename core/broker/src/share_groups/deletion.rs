@@ -8,7 +8,11 @@ use ottla_protocol::{
 };
 use ottla_record::Now;
 
-use super::{ShareGroups, Then, group::ShareGroupState, records};
+use super::{
+    ShareGroups, Then,
+    group::{ShareGroup, ShareGroupState},
+    records,
+};
 use crate::{
     context::ReplyTo,
     share_partitions::{SharePartitions, Ticket},
@@ -20,6 +24,8 @@ pub(super) struct DeletionsUnderWay {
     /// The state of this group's partitions is being deleted, for this request.
     states: BTreeMap<Ticket, (u64, Str)>,
     requests: BTreeMap<u64, Deletion>,
+    /// The groups as they were: what can't be written is taken back.
+    removed: BTreeMap<Str, ShareGroup>,
 }
 
 /// A `DeleteGroups` with share groups among its groups.
@@ -57,10 +63,12 @@ impl ShareGroups {
                 None => ErrorCode::GROUP_ID_NOT_FOUND,
                 Some(ShareGroupState::Stable) => ErrorCode::NON_EMPTY_GROUP,
                 Some(ShareGroupState::Empty) => {
-                    self.groups.remove(&id);
+                    let owned = Str::from(id.as_str());
+                    if let Some(group) = self.groups.remove(&id) {
+                        self.deletions.removed.insert(owned.clone(), group);
+                    }
                     let ticket = partitions.open_ticket();
                     partitions.delete(now, Some(&id), None, Some(ticket));
-                    let owned = Str::from(id.as_str());
                     self.deletions.states.insert(ticket, (number, owned));
                     tickets.push(ticket);
                     deletion.groups_left += 1;
@@ -86,6 +94,9 @@ impl ShareGroups {
         };
         match result {
             Ok(()) => {
+                if let Some(removed) = self.deletions.removed.get_mut(&group) {
+                    removed.known.clear();
+                }
                 let tombstones = records::group_tombstones(&group).into();
                 self.write(&group.clone(), tombstones, Then::Deleted(number, group));
             }
@@ -93,12 +104,21 @@ impl ShareGroups {
         }
     }
 
+    /// The group is gone, or it is still there: a deletion that could not be written is taken back, as Kafka's coordinator does, and the
+    /// administrator may try again. State of partitions that was deleted before that stays deleted.
     pub(super) fn deletion_written(
         &mut self,
         number: u64,
         group: &Str,
         result: Result<(), ErrorCode>,
     ) {
+        let removed = self.deletions.removed.remove(group);
+        if result.is_err()
+            && let Some(removed) = removed
+        {
+            // Somebody may have joined it meanwhile: then it is another one.
+            self.groups.entry(group.clone()).or_insert(removed);
+        }
         if let Some(deletion) = self.deletions.requests.get_mut(&number) {
             deletion.groups_left -= 1;
             if let Err(error) = result
@@ -157,5 +177,90 @@ impl ShareGroups {
         for (group, record) in changed {
             self.write(&group, alloc::vec![record], Then::Nothing);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        context::ConnId,
+        share_groups::{ShareGroupOutput, group::Known},
+        share_partitions::{ShareConfig, ShareOutput},
+    };
+
+    fn delete(
+        groups: &mut ShareGroups,
+        state: Result<(), ErrorCode>,
+        group: Result<(), ErrorCode>,
+    ) -> ErrorCode {
+        let mut partitions = SharePartitions::<()>::new(&ShareConfig::default());
+        let reply = ReplyTo {
+            conn: ConnId(1),
+            correlation_id: 1,
+            api_version: 2,
+        };
+        let ids = alloc::vec!["g".into()];
+        groups.delete(Now::new(0, 0), reply, ids, false, &mut partitions);
+        while let Some(output) = partitions.poll_output() {
+            if let ShareOutput::Done(ticket, _) = output {
+                groups.state_written(ticket, state);
+            }
+        }
+        let mut told = None;
+        while let Some(output) = groups.poll_output() {
+            match output {
+                ShareGroupOutput::Append { token, .. } => groups.handle_appended(token, group),
+                ShareGroupOutput::Respond {
+                    response: Response::DeleteGroups(answer),
+                    ..
+                } => told = Some(answer.results[0].error_code),
+                _ => {}
+            }
+        }
+        told.expect("an answer")
+    }
+
+    #[test]
+    fn a_deletion_that_can_not_be_written_leaves_the_group_there() {
+        let mut groups = ShareGroups::default();
+        let id = Str::from("g");
+        let mut group = ShareGroup::new(id.clone());
+        group.epoch = 5;
+        let known = Known {
+            name: "t".into(),
+            partitions: [0].into(),
+        };
+        group.known.insert(Uuid([7; 16]), known);
+        groups.groups.insert(id.clone(), group);
+        let failed = Err(ErrorCode::NOT_ENOUGH_REPLICAS);
+        // Nothing came of it: all is as it was.
+        assert_eq!(
+            delete(
+                &mut groups,
+                Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+                Ok(())
+            ),
+            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        );
+        assert_eq!(
+            (groups.groups[&id].epoch, groups.groups[&id].known.len()),
+            (5, 1)
+        );
+        // The state is gone, the group isn't.
+        assert_eq!(
+            delete(&mut groups, Ok(()), failed),
+            ErrorCode::COORDINATOR_NOT_AVAILABLE
+        );
+        assert_eq!(
+            (groups.groups[&id].epoch, groups.groups[&id].known.len()),
+            (5, 0)
+        );
+        assert_eq!(delete(&mut groups, Ok(()), Ok(())), ErrorCode::NONE);
+        assert!(!groups.contains(&id));
+        assert_eq!(
+            delete(&mut groups, Ok(()), Ok(())),
+            ErrorCode::GROUP_ID_NOT_FOUND
+        );
     }
 }
