@@ -80,7 +80,13 @@ impl Refusal {
 
     /// Whether the batch came as far as the log, where Kafka counts it (`TotalProduceRequestsPerSec`).
     pub(crate) fn came_to_the_log(&self) -> bool {
-        !self.is_early || self.code == ErrorCode::KAFKA_STORAGE_ERROR
+        let is_the_logs = matches!(
+            self.code,
+            ErrorCode::KAFKA_STORAGE_ERROR
+                | ErrorCode::MESSAGE_TOO_LARGE
+                | ErrorCode::RECORD_LIST_TOO_LARGE
+        );
+        !self.is_early || is_the_logs
     }
 
     /// Whether Kafka counts it as failed (`FailedProduceRequestsPerSec`): not what its ReplicaManager takes for an error that is known.

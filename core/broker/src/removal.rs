@@ -1,7 +1,12 @@
 //! What deleted topics leave: their directories get another name at once, and are removed beside the requests, however much is in
 //! them: see [`crate::Output::Remove`].
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use core::fmt;
 
 use ottla_log::{

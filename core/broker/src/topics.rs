@@ -10,7 +10,7 @@ use alloc::{
 
 use hashbrown::{HashMap, HashSet};
 use ottla_log::{
-    LogConfig, LogError, OpenOptions, PartitionLog, StorageError,
+    LogConfig, LogError, OpenOptions, PartitionLog,
     data_dir::{self, Offsets, partition_dir},
     join, names,
 };
