@@ -9,8 +9,13 @@ use bytes::Bytes;
 use ottla_protocol::{ApiKey, Request, RequestHeader, frame::encode_request, messages};
 use std::{net::TcpStream, time::Duration};
 
-/// A peer that hasn't answered by then says nothing.
+/// A peer that hasn't answered by then says nothing, if the other one does neither.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// Where they differ, one that says nothing may only be slow.
+const MORE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What it is called that a peer says nothing and leaves the connection open.
+const WAITS: &str = "waits";
 
 /// How many were sent, and where the peers differ.
 pub fn compare(theirs: &Peer, ours: &Peer) -> Outcome<(usize, Vec<Difference>)> {
@@ -18,8 +23,17 @@ pub fn compare(theirs: &Peer, ours: &Peer) -> Outcome<(usize, Vec<Difference>)> 
     let frames = frames();
     let count = frames.len();
     for (name, bytes) in frames {
-        let [theirs, ours] = [theirs, ours].map(|peer| outcome(peer, &bytes));
-        let [theirs, ours] = [theirs?, ours?];
+        let both = |patience| -> Outcome<[String; 2]> {
+            Ok([
+                outcome(theirs, &bytes, patience)?,
+                outcome(ours, &bytes, patience)?,
+            ])
+        };
+        let mut outcomes = both(PATIENCE)?;
+        if outcomes[0] != outcomes[1] && outcomes.iter().any(|outcome| outcome == WAITS) {
+            outcomes = both(MORE_PATIENCE)?;
+        }
+        let [theirs, ours] = outcomes;
         if theirs != ours {
             differences.push(Difference {
                 case: format!("hostile {name}"),
@@ -35,14 +49,14 @@ pub fn compare(theirs: &Peer, ours: &Peer) -> Outcome<(usize, Vec<Difference>)> 
 }
 
 /// What a peer does with the bytes: answers (with its first bytes after the correlation id), closes, or waits.
-fn outcome(peer: &Peer, bytes: &[u8]) -> Outcome<String> {
+fn outcome(peer: &Peer, bytes: &[u8], patience: Duration) -> Outcome<String> {
     let failed = |error: std::io::Error| format!("{} at {}: {error}", peer.name, peer.address);
     let mut stream = TcpStream::connect(peer.address).map_err(failed)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream.set_read_timeout(Some(patience)).map_err(failed)?;
     Ok(match exchange(&mut stream, bytes) {
         Ok(frame) => format!("answers {:?}", frame.get(4..6).unwrap_or_default()),
         Err(Answer::Closed) => "closes".into(),
-        Err(_) => "waits".into(),
+        Err(_) => WAITS.into(),
     })
 }
 

@@ -139,7 +139,7 @@ fn incremental(s: &mut Session, v: i16) {
         &name,
         &[("cleanup.policy", 2, Some("compact"))],
     );
-    moment();
+    settle(s);
     let list = Some(&["cleanup.policy"][..]);
     ask_describe(s, 4, "after append", TOPIC, &name, list);
     ask_change(
@@ -213,7 +213,7 @@ fn incremental(s: &mut Session, v: i16) {
         &[("log.retention.ms", 0, Some("1"))],
     );
     ask_change(s, v, "no such type", 99, "x", &[("a", 0, Some("1"))]);
-    moment();
+    settle(s);
     ask_describe(
         s,
         4,
@@ -223,7 +223,7 @@ fn incremental(s: &mut Session, v: i16) {
         Some(&["retention.ms", "cleanup.policy"]),
     );
     ask_change(s, v, "delete", TOPIC, &name, &[("retention.ms", 1, None)]);
-    moment();
+    settle(s);
     ask_describe(
         s,
         4,
@@ -272,7 +272,7 @@ fn alter(s: &mut Session, v: i16) {
         &[("segment.bytes", Some("2000000"))],
     );
     ask("set", &name, &[("segment.bytes", Some("2000000"))]);
-    moment();
+    settle(s);
     ask_describe(
         s,
         4,

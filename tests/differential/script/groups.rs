@@ -419,9 +419,8 @@ fn consumer(s: &mut Session, v: i16) {
             validate_only: false,
         })
     };
-    let moment = std::time::Duration::from_millis(300);
     s.prepare(1, own(Some("7000")));
-    std::thread::sleep(moment);
+    settle(s);
     let joined = s.prepare(v, Request::ConsumerGroupHeartbeat(joining));
     let Some(Response::ConsumerGroupHeartbeat(joined)) = joined else {
         return s.note("its own interval", "answer", "none");
@@ -436,7 +435,7 @@ fn consumer(s: &mut Session, v: i16) {
         &Response::ConsumerGroupHeartbeat(joined),
     );
     s.prepare(1, own(None));
-    std::thread::sleep(moment);
+    settle(s);
     let goes_on = Request::ConsumerGroupHeartbeat(consumer_beat(&group, &chosen, epoch, v));
     s.ask("and that of all again", v, goes_on);
 }

@@ -165,7 +165,7 @@ fn init_producer(s: &mut Session) -> (i64, i16) {
         transaction_timeout_ms: 60_000,
         ..Default::default()
     };
-    id_of_producer(s, &request)
+    id_of_producer(s, 4, &request)
 }
 
 fn idempotent(s: &mut Session, v: i16) {

@@ -4,7 +4,6 @@ use super::*;
 use ApiKey::*;
 use share_acknowledge::{AcknowledgePartition, AcknowledgeTopic};
 use share_fetch::{FetchPartition, FetchTopic};
-use std::{thread::sleep, time::Duration};
 
 pub const CASES: &[Row] = &[
     ("share fetch", ShareFetch, fetch_each),
@@ -32,7 +31,7 @@ fn set_group(s: &mut Session, group: &str, settings: &[(&str, &str)]) {
         validate_only: false,
     };
     s.prepare(1, Request::IncrementalAlterConfigs(request));
-    sleep(Duration::from_millis(300));
+    settle(s);
 }
 
 fn beat(group: &str, topic: &str, member_epoch: i32) -> Request {
@@ -50,20 +49,15 @@ fn join(s: &mut Session, group: &str, topic: &str) {
     coordinator(s, group, 0);
     set_group(s, group, &[("share.auto.offset.reset", "earliest")]);
     let mut epoch = 0;
-    for _ in 0..100 {
+    until(&format!("partitions for the member of {group}"), || {
         let answer = s.prepare(1, beat(group, topic, epoch));
         let Some(Response::ShareGroupHeartbeat(answer)) = answer else {
-            return;
+            return None;
         };
         epoch = answer.member_epoch;
-        if answer
-            .assignment
-            .is_some_and(|a| !a.topic_partitions.is_empty())
-        {
-            return;
-        }
-        sleep(Duration::from_millis(100));
-    }
+        let assigned = answer.assignment?;
+        (!assigned.topic_partitions.is_empty()).then_some(())
+    });
 }
 
 /// First, last, and how they are acknowledged.
@@ -139,25 +133,22 @@ fn make(s: &mut Session, name: &str) -> Uuid {
 
 /// Opens a session and fetches until the first record comes: the epoch that the next request must have.
 fn open(s: &mut Session, v: i16, group: &str, id: Uuid, what: &str) -> i32 {
-    for epoch in 0..50 {
+    let mut epoch = 0;
+    let answer = until(&format!("the first records of {group}"), || {
         let request = Request::ShareFetch(fetch(group, id, epoch, 0, &[]));
         let Some(Response::ShareFetch(answer)) = s.prepare(v, request) else {
-            s.note(what, "answer", "none");
-            return epoch;
+            return Some(None);
         };
-        let any = answer
-            .responses
-            .iter()
-            .flat_map(|t| &t.partitions)
-            .any(|p| !p.acquired_records.is_empty());
-        if any || answer.error_code.0 != 0 {
-            s.keep(what, &Response::ShareFetch(answer));
-            return epoch + 1;
-        }
-        sleep(Duration::from_millis(50));
+        epoch += 1;
+        let mut partitions = answer.responses.iter().flat_map(|t| &t.partitions);
+        let any = partitions.any(|p| !p.acquired_records.is_empty());
+        (any || answer.error_code.0 != 0).then_some(Some(answer))
+    });
+    match answer {
+        Some(answer) => s.keep(what, &Response::ShareFetch(answer)),
+        None => s.note(what, "answer", "none"),
     }
-    s.note(what, "answer", "never");
-    50
+    epoch
 }
 
 fn fetch_each(s: &mut Session, v: i16) {

@@ -25,13 +25,13 @@ fn init(s: &mut Session, id: &str) -> (i64, i16) {
         transaction_timeout_ms: 60_000,
         ..Default::default()
     };
-    let (id, epoch) = id_of_producer(s, &request);
+    let (id, epoch) = id_of_producer(s, 4, &request);
     s.call_it(&format!("producer_id: {id},"), "producer_id: <producer>,");
     (id, epoch)
 }
 
 /// Until what was decided of a transaction is done.
-fn decided(s: &mut Session, id: &str) {
+pub(super) fn decided(s: &mut Session, id: &str) {
     let request = DescribeTransactionsRequest {
         transactional_ids: vec![id.into()],
     };

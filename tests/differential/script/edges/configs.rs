@@ -242,7 +242,7 @@ pub(super) fn described(s: &mut Session, v: i16) {
         };
         s.prepare(1, Request::IncrementalAlterConfigs(request));
     }
-    moment();
+    settle(s);
     let ask = |s: &mut Session, what: &str, kind: i8, name: &str, show_value: bool| {
         let request = DescribeConfigsRequest {
             resources: vec![DescribeConfigsResource {
@@ -386,7 +386,7 @@ pub(super) fn quotas(s: &mut Session, v: i16) {
         vec![entry(&[("user", None), ("client-id", None)], &[rate])],
         true,
     );
-    moment();
+    settle(s);
     let describe = |components: &[(&str, i8, Option<&str>)], strict| {
         Request::DescribeClientQuotas(DescribeClientQuotasRequest {
             components: components

@@ -1,6 +1,6 @@
 //! Transactions of both versions, and producers that take over from themselves.
 
-use super::*;
+use super::{super::transactions::decided, *};
 
 /// A new producer of a transactional id.
 fn init(s: &mut Session, v: i16, id: &str) -> (i64, i16) {
@@ -10,18 +10,12 @@ fn init(s: &mut Session, v: i16, id: &str) -> (i64, i16) {
         transaction_timeout_ms: 60_000,
         ..Default::default()
     };
-    for _ in 0..100 {
-        let answer = s.prepare(v, Request::InitProducerId(request.clone()));
-        if let Some(Response::InitProducerId(answer)) = answer
-            && answer.error_code.0 == 0
-        {
-            let id = answer.producer_id;
-            s.call_it(&format!("producer_id: {id},"), "producer_id: <producer>,");
-            return (id, answer.producer_epoch);
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    (-1, -1)
+    let producer = id_of_producer(s, v, &request);
+    s.call_it(
+        &format!("producer_id: {},", producer.0),
+        "producer_id: <producer>,",
+    );
+    producer
 }
 
 fn in_transaction((producer_id, producer_epoch): (i64, i16), base_sequence: i32) -> Records {
@@ -69,17 +63,17 @@ pub(super) fn second_version(s: &mut Session, v: i16) {
     s.ask("a gap", 12, produce(producer, 9, 0));
     s.ask("other partition", 12, produce(producer, 0, 1));
     s.ask("committed", v, end(producer, true));
-    moment();
+    decided(s, id);
     s.ask("committed again", v, end(producer, true));
     s.ask("then aborted", v, end(producer, false));
     s.ask("produced with the old epoch", 12, produce(producer, 2, 0));
     let producer = (producer.0, producer.1 + 1);
     s.ask("nothing aborted", v, end(producer, false));
-    moment();
+    decided(s, id);
     let producer = (producer.0, producer.1 + 1);
     s.ask("after it", 12, produce(producer, 0, 0));
     s.ask("aborted", v, end(producer, false));
-    moment();
+    decided(s, id);
     s.ask("aborted again", v, end(producer, false));
     s.ask("then committed", v, end(producer, true));
     s.ask("two ahead", v, end((producer.0, producer.1 + 2), false));
@@ -190,7 +184,7 @@ pub(super) fn taken_over(s: &mut Session, v: i16) {
             })
         };
         s.ask("the second one begins again", v, known(second));
-        moment();
+        decided(s, &id);
         s.ask("once it is aborted", v, known(second));
         s.ask("of an id that is not known", v, {
             let mut request = InitProducerIdRequest {
