@@ -12,7 +12,7 @@ static int opaque;
 static rd_kafka_event_t *expect(rd_kafka_event_type_t type, rd_kafka_resp_err_t error) {
         if (event)
                 rd_kafka_event_destroy(event);
-        event = rd_kafka_queue_poll(queue, 10000);
+        event = rd_kafka_queue_poll(queue, 60000);
         CHECK(event && rd_kafka_event_type(event) == type, "%s", event ? rd_kafka_event_name(event) : "nothing");
         CHECK(rd_kafka_event_error(event) == error, "%s: %s", rd_kafka_event_name(event), rd_kafka_event_error_string(event));
         return event;
@@ -46,7 +46,7 @@ static void options(void) {
 }
 
 static void topics(void) {
-        int32_t brokers[] = {rd_kafka_controllerid(rk, 10000)};
+        int32_t brokers[] = {rd_kafka_controllerid(rk, 60000)};
         CHECK(!rd_kafka_NewTopic_new(NULL, 1, 1, reason, sizeof reason) && !strcmp(reason, "Invalid topic name"));
         CHECK(!rd_kafka_NewTopic_new("t", 0, 1, reason, sizeof reason) && strstr(reason, "1..100000 or -1"));
         CHECK(!rd_kafka_NewTopic_new("t", 1, -2, reason, sizeof reason) && strstr(reason, "replication_factor"));
@@ -246,13 +246,13 @@ static void alterations(void) {
 static void groups(void) {
         for (int i = 0; i < 10; i++)
                 produce_text(rk, "a", "k", "v");
-        CHECK(!rd_kafka_flush(rk, 10000));
+        CHECK(!rd_kafka_flush(rk, 60000));
         rd_kafka_t *member = handle(RD_KAFKA_CONSUMER, CONF("bootstrap.servers", "memory:admin", "group.id", "g", "auto.offset.reset", "earliest",
                                                             "client.id", "reader", "enable.auto.commit", "false"));
         rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
         rd_kafka_topic_partition_list_add(one, "a", 0)->offset = 4;
         CHECK(!rd_kafka_subscribe(member, one));
-        rd_kafka_message_t *message = rd_kafka_consumer_poll(member, 10000);
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(member, 60000);
         CHECK(message && !message->err);
         rd_kafka_message_destroy(message);
         CHECK(!rd_kafka_commit(member, one, 0));
@@ -372,7 +372,7 @@ static void offsets(void) {
         refused(RD_KAFKA_EVENT_DELETERECORDS_RESULT, "Exactly one DeleteRecords must be passed");
         rd_kafka_DeleteRecords_destroy_array(&before, 1);
         int64_t low, high;
-        CHECK(!rd_kafka_query_watermark_offsets(rk, "a", 0, &low, &high, 10000) && low == 6 && high == 10);
+        CHECK(!rd_kafka_query_watermark_offsets(rk, "a", 0, &low, &high, 60000) && low == 6 && high == 10);
         rd_kafka_topic_partition_list_destroy(list);
 
         rd_kafka_DeleteTopic_t *gone[] = {rd_kafka_DeleteTopic_new("a"), rd_kafka_DeleteTopic_new("none")};
@@ -414,7 +414,7 @@ int main(void) {
         rd_kafka_event_destroy(event);
         rd_kafka_queue_destroy(queue);
         rd_kafka_destroy(rk);
-        CHECK(!rd_kafka_wait_destroyed(10000));
+        CHECK(!rd_kafka_wait_destroyed(60000));
 
         rd_kafka_CreateTopics(NULL, NULL, 0, NULL, NULL);
         CHECK(!rd_kafka_event_CreateTopics_result(NULL) && !rd_kafka_topic_result_name(NULL) && !rd_kafka_DescribeCluster_result_nodes(NULL, NULL));

@@ -80,7 +80,7 @@ int main(void) {
         rk = handle(RD_KAFKA_PRODUCER, rd_kafka_conf_new());
         CHECK(rd_kafka_brokers_add(rk, "memory:later") == 1);
         produce_text(rk, "later", "k", "v");
-        CHECK(rd_kafka_flush(rk, 5000) == RD_KAFKA_RESP_ERR_NO_ERROR);
+        CHECK(rd_kafka_flush(rk, 60000) == RD_KAFKA_RESP_ERR_NO_ERROR);
         rd_kafka_destroy(rk);
         CHECK(rd_kafka_wait_destroyed(1000) == 0);
 

@@ -37,7 +37,7 @@ int main(void) {
         rd_kafka_queue_destroy(main_queue);
         CHECK(!rd_kafka_set_log_queue(producer, log));
         produce_text(producer, "t", "k", "v");
-        CHECK(!rd_kafka_flush(producer, 5000));
+        CHECK(!rd_kafka_flush(producer, 60000));
         look(log);
         rd_kafka_queue_destroy(log);
 
@@ -49,7 +49,7 @@ int main(void) {
         rd_kafka_topic_partition_list_add(topics, "t", RD_KAFKA_PARTITION_UA);
         CHECK(!rd_kafka_subscribe(consumer, topics));
         rd_kafka_topic_partition_list_destroy(topics);
-        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 10000);
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 60000);
         CHECK(message && !message->err);
         rd_kafka_message_destroy(message);
         look(log);
@@ -64,7 +64,7 @@ int main(void) {
                 called = 0;
                 rd_kafka_t *rk = handle(RD_KAFKA_PRODUCER, conf);
                 produce_text(rk, "t", "k", "v");
-                CHECK(!rd_kafka_flush(rk, 5000));
+                CHECK(!rd_kafka_flush(rk, 60000));
                 rd_kafka_destroy(rk);
                 CHECK(i ? !called : called, "%d: %d", i, called);
         }

@@ -27,7 +27,7 @@ int main(void) {
                 produce_text(producer, "t", "k", "v");
         int reports = 0, statistics = 0;
         while (reports < 10 || !statistics) {
-                rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 5000);
+                rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 60000);
                 CHECK(event, "no event");
                 if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
                         size_t count = rd_kafka_event_message_count(event);
@@ -47,7 +47,7 @@ int main(void) {
         CHECK(read(ends[0], &byte, 1) == 1 && byte == '!');
         rd_kafka_queue_io_event_enable(queue, -1, NULL, 0);
         rd_kafka_queue_destroy(queue);
-        CHECK(!rd_kafka_flush(producer, 1000));
+        CHECK(!rd_kafka_flush(producer, 60000));
 
         conf = CONF("bootstrap.servers", "memory:events", "group.id", "g", "auto.offset.reset", "earliest", "enable.partition.eof", "true",
                     "enable.auto.commit", "false");
@@ -62,7 +62,7 @@ int main(void) {
         CHECK(!rd_kafka_subscribe(consumer, topics));
         int messages = 0, ends_seen = 0, rebalances = 0, commits = 0;
         while (messages < 10 || !ends_seen || !commits) {
-                rd_kafka_event_t *event = rd_kafka_queue_poll(own, 5000);
+                rd_kafka_event_t *event = rd_kafka_queue_poll(own, 60000);
                 CHECK(event, "no event: %d %d %d", messages, ends_seen, rebalances);
                 switch (rd_kafka_event_type(event)) {
                 case RD_KAFKA_EVENT_REBALANCE:
@@ -94,7 +94,7 @@ int main(void) {
         }
         CHECK(rebalances == 1 && rung > 0);
         rd_kafka_queue_yield(own);
-        CHECK(!rd_kafka_queue_poll(own, 10000)); /* returns at once */
+        CHECK(!rd_kafka_queue_poll(own, 60000)); /* returns at once */
 
         rd_kafka_queue_cb_event_enable(own, NULL, NULL);
         rd_kafka_queue_t *behind = rd_kafka_queue_get_background(consumer);
@@ -102,7 +102,7 @@ int main(void) {
         rd_kafka_queue_forward(from, behind);
         produce_text(producer, "t", "k", "v");
         CHECK(!rd_kafka_event_type(NULL));
-        for (int i = 0; i < 500 && !background; i++)
+        for (int i = 0; i < 6000 && !background; i++)
                 usleep(10000);
         CHECK(background);
         rd_kafka_queue_forward(from, NULL);

@@ -48,7 +48,7 @@ int main(void) {
         CHECK(!rd_kafka_subscribe(rk, topics));
         rd_kafka_topic_partition_list_destroy(topics);
         int32_t generation = -1;
-        for (int i = 0; i < 500 && generation < 1; i++) {
+        for (int i = 0; i < 6000 && generation < 1; i++) {
                 rd_kafka_message_t *message = rd_kafka_consumer_poll(rk, 10);
                 if (message)
                         rd_kafka_message_destroy(message);

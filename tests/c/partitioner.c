@@ -26,9 +26,9 @@ int main(void) {
         rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, "t", topic_conf);
         for (int i = 0; i < 50; i++)
                 CHECK(!rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, "v", 1, "k", 1, &asked));
-        CHECK(!rd_kafka_flush(rk, 5000) && asked == 50);
+        CHECK(!rd_kafka_flush(rk, 60000) && asked == 50);
         int64_t low, high;
-        CHECK(!rd_kafka_query_watermark_offsets(rk, "t", 4, &low, &high, 5000) && high == 50);
+        CHECK(!rd_kafka_query_watermark_offsets(rk, "t", 4, &low, &high, 60000) && high == 50);
 
         /* Values of Kafka's and librdkafka's own hash functions. */
         CHECK(rd_kafka_msg_partitioner_murmur2(topic, "kafka", 5, 1000, NULL, NULL) == (int)(0xd067cf64 & 0x7fffffff) % 1000);

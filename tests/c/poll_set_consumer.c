@@ -33,7 +33,7 @@ int main(void) {
                 snprintf(text, sizeof text, "%d", i);
                 produce_text(producer, "t", NULL, text);
         }
-        CHECK(!rd_kafka_flush(producer, 10000));
+        CHECK(!rd_kafka_flush(producer, 60000));
 
         /* The old property makes a log line, which waits in the main queue. */
         rd_kafka_conf_t *conf = CONF("bootstrap.servers", "memory:poll_set_consumer", "group.id", "g", "statistics.interval.ms", "20",
@@ -45,11 +45,11 @@ int main(void) {
         CHECK(!rd_kafka_set_log_queue(consumer, NULL));
 
         /* Nothing to consume: polls still serve. */
-        for (int i = 0; i < 500 && (!statistics || !logs); i++)
+        for (int i = 0; i < 6000 && (!statistics || !logs); i++)
                 CHECK(!rd_kafka_consumer_poll(consumer, 10));
         CHECK(statistics && logs, "%d %d", statistics, logs);
         statistics = 0;
-        for (int i = 0; i < 500 && !statistics; i++)
+        for (int i = 0; i < 6000 && !statistics; i++)
                 CHECK(rd_kafka_poll(consumer, 10) >= 0);
         CHECK(statistics, "rd_kafka_poll serves nothing");
 
@@ -58,7 +58,7 @@ int main(void) {
         CHECK(!pthread_create(&thread, NULL, serve, consumer));
         assign_one(consumer, "t", RD_KAFKA_OFFSET_BEGINNING);
         for (int i = 0; i < MESSAGES; i++) {
-                rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 5000);
+                rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 60000);
                 CHECK(message && !message->err && message->offset == i, "%d", i);
                 rd_kafka_message_destroy(message);
         }

@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
         rd_kafka_message_t batch[3] = {{.payload = "b0", .len = 2}, {.payload = "b1", .len = 2, .partition = 7777}, {.payload = "b2", .len = 2}};
         CHECK(rd_kafka_produce_batch(topic, 0, RD_KAFKA_MSG_F_COPY, batch, 3) == 3);
         CHECK(rd_kafka_outq_len(producer) > 0);
-        CHECK(rd_kafka_flush(producer, 10000) == RD_KAFKA_RESP_ERR_NO_ERROR);
+        CHECK(rd_kafka_flush(producer, 60000) == RD_KAFKA_RESP_ERR_NO_ERROR);
         CHECK(delivered == 7 && freed == 1, "%d %d", delivered, freed);
         CHECK(rd_kafka_outq_len(producer) == 0);
 
@@ -65,7 +65,7 @@ int main(int argc, char **argv) {
         const char *values[] = {"value", NULL, "mine", "theirs", "b0", "b1", "b2"};
         rd_kafka_message_t *kept = NULL;
         for (int i = 0; i < 7; i++) {
-                rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 5000);
+                rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 60000);
                 CHECK(message && !message->err && message->offset == i && message->partition == 0);
                 CHECK(!strcmp(rd_kafka_topic_name(message->rkt), "parts"));
                 if (values[i])
@@ -93,7 +93,7 @@ int main(int argc, char **argv) {
                 CHECK(i == 3 ? message->key && !message->key_len : !message->key);
                 rd_kafka_message_destroy(message);
         }
-        rd_kafka_message_t *end = rd_kafka_consumer_poll(consumer, 5000);
+        rd_kafka_message_t *end = rd_kafka_consumer_poll(consumer, 60000);
         CHECK(end && end->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && end->offset == 7 && rd_kafka_message_errstr(end));
         rd_kafka_message_destroy(end);
         CHECK(!memcmp(kept->payload, "value", 5));
@@ -109,18 +109,18 @@ int main(int argc, char **argv) {
         rd_kafka_resp_err_t err = rd_kafka_commit(consumer, list, 0);
         CHECK(!err, "%s", rd_kafka_err2str(err));
         one->offset = 0;
-        CHECK(!rd_kafka_committed(consumer, list, 5000) && one->offset == 4);
+        CHECK(!rd_kafka_committed(consumer, list, 60000) && one->offset == 4);
         CHECK(one->metadata_size == 4 && !memcmp(one->metadata, "note", 4));
         one->offset = 2;
-        rd_kafka_error_t *error = rd_kafka_seek_partitions(consumer, list, 1000);
+        rd_kafka_error_t *error = rd_kafka_seek_partitions(consumer, list, 60000);
         CHECK(!error && !one->err);
-        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 5000);
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 60000);
         CHECK(message && message->offset == 2);
         rd_kafka_message_destroy(message);
         one->offset = 1234567890123;
-        CHECK(!rd_kafka_offsets_for_times(consumer, list, 5000) && one->offset == 0, "%d", (int)one->offset);
+        CHECK(!rd_kafka_offsets_for_times(consumer, list, 60000) && one->offset == 0, "%d", (int)one->offset);
         int64_t low, high;
-        CHECK(!rd_kafka_query_watermark_offsets(consumer, "parts", 0, &low, &high, 5000) && low == 0 && high == 7);
+        CHECK(!rd_kafka_query_watermark_offsets(consumer, "parts", 0, &low, &high, 60000) && low == 0 && high == 7);
         CHECK(!rd_kafka_get_watermark_offsets(consumer, "parts", 0, &low, &high) && high == 7);
         /* What isn't there is told at once. */
         CHECK(rd_kafka_query_watermark_offsets(consumer, "parts", 99, &low, &high, -1) == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION);
@@ -132,18 +132,18 @@ int main(int argc, char **argv) {
         rd_kafka_topic_partition_list_destroy(list);
 
         const struct rd_kafka_metadata *metadata;
-        CHECK(!rd_kafka_metadata(consumer, 1, NULL, &metadata, 5000));
+        CHECK(!rd_kafka_metadata(consumer, 1, NULL, &metadata, 60000));
         CHECK(metadata->broker_cnt == 1 && metadata->topic_cnt >= 1 && metadata->topics[0].partition_cnt >= 1);
         CHECK(metadata->topics[0].partitions[0].replica_cnt == 1 && metadata->topics[0].partitions[0].replicas[0] == metadata->brokers[0].id);
         rd_kafka_metadata_destroy(metadata);
-        char *cluster = rd_kafka_clusterid(consumer, 1000);
-        CHECK(cluster && rd_kafka_controllerid(consumer, 1000) >= 0);
+        char *cluster = rd_kafka_clusterid(consumer, 60000);
+        CHECK(cluster && rd_kafka_controllerid(consumer, 60000) >= 0);
         rd_kafka_mem_free(consumer, cluster);
 
         CHECK(!rd_kafka_consumer_close(consumer));
         rd_kafka_destroy(consumer);
         rd_kafka_topic_destroy(topic);
         rd_kafka_destroy(producer);
-        CHECK(rd_kafka_wait_destroyed(2000) == 0);
+        CHECK(rd_kafka_wait_destroyed(60000) == 0);
         return 0;
 }

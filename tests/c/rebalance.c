@@ -42,12 +42,12 @@ int main(void) {
         for (int i = 0; i < 400; i++)
                 CHECK(!rd_kafka_produce(topic, i % 4, RD_KAFKA_MSG_F_COPY, "x", 1, NULL, 0, NULL), "%s",
                       rd_kafka_err2str(rd_kafka_last_error()));
-        CHECK(!rd_kafka_flush(producer, 5000));
+        CHECK(!rd_kafka_flush(producer, 60000));
 
         rd_kafka_t *first = member();
         int seen = 0;
         while (seen < 200) {
-                rd_kafka_message_t *message = rd_kafka_consumer_poll(first, 5000);
+                rd_kafka_message_t *message = rd_kafka_consumer_poll(first, 60000);
                 CHECK(message && !message->err);
                 seen++;
                 rd_kafka_message_destroy(message);
@@ -57,12 +57,12 @@ int main(void) {
         CHECK(id && *id);
         rd_kafka_mem_free(first, id);
         const struct rd_kafka_group_list *groups;
-        CHECK(!rd_kafka_list_groups(first, "g", &groups, 5000));
+        CHECK(!rd_kafka_list_groups(first, "g", &groups, 60000));
         CHECK(groups->group_cnt == 1 && groups->groups[0].member_cnt == 1 && !strcmp(groups->groups[0].state, "Stable"));
         rd_kafka_group_list_destroy(groups);
 
         rd_kafka_t *second = member();
-        for (int i = 0; i < 2000 && partitions_of(first) + 2 != 4; i++)
+        for (int i = 0; i < 6000 && partitions_of(first) + 2 != 4; i++)
                 for (int j = 0; j < 2; j++) {
                         rd_kafka_message_t *message = rd_kafka_consumer_poll(j ? first : second, 5);
                         seen += message && !message->err;
@@ -75,7 +75,8 @@ int main(void) {
         }
         CHECK(revoked >= 1 && assigned >= 3 && partitions_of(first) == 2);
         rd_kafka_t *members[] = {first, second};
-        for (int idle = 0, turn = 0; idle < 40; turn ^= 1) {
+        /* Until all have come, and then a while for what comes twice. */
+        for (int idle = 0, turn = 0; idle < (seen < 400 ? 6000 : 40); turn ^= 1) {
                 rd_kafka_message_t *message = rd_kafka_consumer_poll(members[turn], 10);
                 idle = message ? 0 : idle + 1;
                 seen += message && !message->err;

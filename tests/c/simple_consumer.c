@@ -18,13 +18,13 @@ int main(void) {
         rd_kafka_t *producer = handle(RD_KAFKA_PRODUCER, CONF("bootstrap.servers", "memory:simple"));
         for (int i = 0; i < 100; i++)
                 produce_text(producer, "t", NULL, "v");
-        CHECK(!rd_kafka_flush(producer, 5000));
+        CHECK(!rd_kafka_flush(producer, 60000));
         rd_kafka_t *rk = handle(RD_KAFKA_CONSUMER, CONF("bootstrap.servers", "memory:simple", "group.id", "g", "enable.auto.offset.store", "false",
                                                       "consume.callback.max.messages", "30"));
         rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, "t", NULL);
 
         CHECK(!rd_kafka_consume_start(topic, 0, RD_KAFKA_OFFSET_BEGINNING));
-        rd_kafka_message_t *message = rd_kafka_consume(topic, 0, 5000), *batch[20];
+        rd_kafka_message_t *message = rd_kafka_consume(topic, 0, 60000), *batch[20];
         CHECK(message && message->offset == 0 && message->rkt == topic);
         rd_kafka_message_destroy(message);
         CHECK(rd_kafka_consume_batch(topic, 0, 5000, batch, 20) == 20);
@@ -38,8 +38,8 @@ int main(void) {
                 CHECK(count == called && count == (left < 30 ? left : 30), "%d of %d", count, left);
         }
         CHECK(!rd_kafka_consume(topic, 0, 0) && rd_kafka_last_error() == RD_KAFKA_RESP_ERR__TIMED_OUT);
-        CHECK(!rd_kafka_seek(topic, 0, 50, 1000));
-        message = rd_kafka_consume(topic, 0, 5000);
+        CHECK(!rd_kafka_seek(topic, 0, 50, 60000));
+        message = rd_kafka_consume(topic, 0, 60000);
         CHECK(message && message->offset == 50);
         rd_kafka_message_destroy(message);
         rd_kafka_resp_err_t err = rd_kafka_offset_store(topic, 0, 49);
@@ -49,7 +49,7 @@ int main(void) {
 
         rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
         CHECK(!rd_kafka_consume_start_queue(topic, 0, RD_KAFKA_OFFSET_TAIL(10), queue));
-        message = rd_kafka_consume_queue(queue, 5000);
+        message = rd_kafka_consume_queue(queue, 60000);
         CHECK(message && message->offset == 90);
         rd_kafka_message_destroy(message);
         called = 0;
@@ -59,7 +59,7 @@ int main(void) {
                 rd_kafka_message_destroy(batch[i]);
         CHECK(!rd_kafka_consume_stop(topic, 0));
         CHECK(!rd_kafka_consume_start_queue(topic, 0, RD_KAFKA_OFFSET_STORED, queue));
-        message = rd_kafka_consume_queue(queue, 5000);
+        message = rd_kafka_consume_queue(queue, 60000);
         CHECK(message && message->offset == 50);
         rd_kafka_message_destroy(message);
         CHECK(!rd_kafka_consume_stop(topic, 0));
