@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { KafkaJSNonRetriableError } from 'ottla'
-import { collect, directory, kafkaAt, memory, send, until } from './helpers.mjs'
+import { collect, directory, kafkaAt, memory, send, onceInTen, until } from './helpers.mjs'
 
 /** Notes what a client tells, in order. */
 function listen (client) {
@@ -106,11 +106,17 @@ test('producers and admins tell when they connect and disconnect; a listener can
 test('an idle member tells of a heartbeat each heartbeatInterval', async () => {
   const kafka = await memory()
   await send(kafka, 't', [{ value: 'a' }])
+  const started = performance.now()
   const { consumer, told } = await listened(kafka, { options: { heartbeatInterval: 100 }, run: { eachMessage: async () => {} } })
-  await delay(1050)
+  await onceInTen(async () => {
+    const before = told.count('heartbeat')
+    await delay(1050)
+    const heartbeats = told.count('heartbeat')
+    const most = (performance.now() - started) / 100 + 1
+    assert.ok(heartbeats <= most, `${heartbeats} heartbeats, and not ${most}`)
+    return heartbeats - before < 4 && `${heartbeats - before} heartbeats in a second`
+  })
   await consumer.disconnect()
-  const heartbeats = told.count('heartbeat')
-  assert.ok(heartbeats >= 4 && heartbeats <= 11, `${heartbeats} heartbeats in a second`)
 })
 
 test('heartbeat ends a handler when the group rebalances, also with batches that wait', async () => {
@@ -152,7 +158,7 @@ test('heartbeat ends a handler when the group rebalances, also with batches that
   await Promise.all([consumer.disconnect(), other.consumer.disconnect()])
 })
 
-test('retry: pauses of the client and of the consumer, then a crash and a new beginning', async () => {
+test('retry: pauses of the client and of the consumer, then a crash and a new beginning', () => onceInTen(async () => {
   // What the consumer doesn't say is the client's.
   const kafka = await memory('', { retry: { initialRetryTime: 60, factor: 0, retries: 9 } })
   await send(kafka, 't', [{ value: 'a' }])
@@ -168,8 +174,8 @@ test('retry: pauses of the client and of the consumer, then a crash and a new be
   })
   await until(() => calls.length === 4 && told.count('group_join') === 2, 'the new beginning')
   const [first, second] = [calls[1] - calls[0], calls[2] - calls[1]]
-  assert.ok(first >= 55 && first < 160, `${first} ms before the first retry`)
-  assert.ok(second >= 175 && second < 400, `${second} ms before the second one`)
+  assert.ok(first >= 55, `${first} ms before the first retry`)
+  assert.ok(second >= 175, `${second} ms before the second one`)
   const { error, groupId, restart } = told.last('crash')
   assert.deepEqual([error.name, error.message, error.retryCount, error.retryTime], ['KafkaJSNumberOfRetriesExceeded', 'not yet', 2, 180])
   assert.equal(error.cause.message, 'not yet')
@@ -177,7 +183,8 @@ test('retry: pauses of the client and of the consumer, then a crash and a new be
   assert.deepEqual(told.names().filter((name) => ['stop', 'disconnect', 'crash', 'group_join'].includes(name)),
     ['group_join', 'stop', 'disconnect', 'crash', 'group_join'])
   await consumer.disconnect()
-})
+  return (first >= 160 || second >= 400) && `${first} ms before the first retry, ${second} ms before the second one`
+}))
 
 test('no new beginning after errors that stay, when restartOnFailure says so, or after stop', async () => {
   const crash = async (thrown, retry = {}) => {
@@ -203,10 +210,10 @@ test('no new beginning after errors that stay, when restartOnFailure says so, or
   const mistake = await crash(new TypeError('x is not a function'), { restartOnFailure: async () => false })
   assert.equal(mistake.calls, 1, 'a mistake of the program is not tried again')
 
-  const stopped = await crash(new Error('no'), { retries: 0, initialRetryTime: 200 })
+  const stopped = await crash(new Error('no'), { retries: 0, initialRetryTime: 2000 })
   assert.equal(stopped.restart, true)
   await stopped.consumer.stop()
-  await delay(400)
+  await delay(2200)
   assert.equal(stopped.told.count('group_join'), 1, 'stop ends the wait for the new beginning')
   for (const { consumer } of [stays, forbidden, mistake, stopped]) await consumer.disconnect()
 })
