@@ -14,14 +14,14 @@ def test_delivery_reports(servers, consumer_of):
             on_delivery=lambda error, message: reports.append((error, message)),
         )
         assert len(producer) == 1
-        assert producer.flush(10) == 0
+        assert producer.flush(60) == 0
     [(error, message)] = reports
     assert error is None and message.error() is None
     assert (message.topic(), message.partition(), message.offset()) == ("t", 0, 0)
     assert (message.key(), message.value(), len(message)) == (b"key", b"value", 5)
     assert message.headers() == [("a", b"b"), ("n", None)]
     assert message.timestamp() == (1, 1234)
-    assert 0 <= message.latency() < 10
+    assert 0 <= message.latency() < 60
     assert "topic='t'" in repr(message) and "b'key'" in repr(message)
 
 
@@ -37,7 +37,7 @@ def test_payloads(memory, consumer_of, given, taken):
         producer.produce("t", given, given)
     consumer = consumer_of(memory)
     consumer.subscribe(["t"])
-    message = consumer.poll(10)
+    message = consumer.poll(60)
     assert (message.key(), message.value()) == (taken, taken)
 
 
@@ -89,7 +89,7 @@ def test_full_queue(memory):
     with pytest.raises(BufferError):
         for _ in range(11):
             producer.produce("t", b"x")
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     producer.produce("t", b"x")
     producer.close()
 
@@ -102,7 +102,7 @@ def test_one_callback_for_all(memory):
     own = []
     for i in range(100):
         producer.produce("t", str(i), callback=(lambda e, m: own.append(m.value())) if i % 3 == 0 else None)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     assert len(codes) == 66 and len(own) == 34
 
 
@@ -111,7 +111,7 @@ def test_batches(memory, consumer_of):
     producer = Producer({"bootstrap.servers": memory, "message.max.bytes": 2000})
     batch = [{"value": str(i)} for i in range(10_000)]
     assert producer.produce_batch("t", batch, callback=lambda e, m: seen.append(m.offset())) == 10_000
-    assert producer.flush(10) == 0 and seen == list(range(10_000))
+    assert producer.flush(60) == 0 and seen == list(range(10_000))
     batch = [
         {"value": b"1", "key": "k", "partition": 0, "timestamp": 5, "headers": [("a", b"b")]},
         {"value": b"2", "callback": lambda error, message: own.append(message.value())},
@@ -120,7 +120,7 @@ def test_batches(memory, consumer_of):
     ]
     assert producer.produce_batch("t", batch) == 3
     assert batch[2]["_error"] == KafkaError.MSG_SIZE_TOO_LARGE and "_error" not in batch[0]
-    assert producer.flush(10) == 0 and own == [b"2"]
+    assert producer.flush(60) == 0 and own == [b"2"]
     for wrong in [[1], (1,), [{"value": 1}], [{"partition": "a"}]]:
         with pytest.raises(TypeError):
             producer.produce_batch("t", wrong)
@@ -136,7 +136,7 @@ def test_purge(memory):
     producer = Producer({"bootstrap.servers": memory, "linger.ms": 60_000})
     producer.produce("t", b"x", on_delivery=lambda error, message: errors.append(error))
     producer.purge()
-    producer.poll(5)
+    producer.poll(60)
     assert errors[0] == KafkaError._PURGE_QUEUE and errors[0].name() == "_PURGE_QUEUE"
     assert len(producer) == 0
 
@@ -153,9 +153,9 @@ def test_exceptions_in_callbacks(memory):
     for _ in range(5):
         producer.produce("t", b"x", on_delivery=fragile)
     with pytest.raises(ValueError, match="boom"):
-        producer.flush(10)
+        producer.flush(60)
     assert seen == [0, 1]
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     assert seen == [0, 1, 2, 3, 4]
 
 
@@ -170,7 +170,7 @@ def test_producing_in_callbacks(memory):
             producer.poll(0)
 
     producer.produce("t", b"0", on_delivery=again)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(seen) < 5 and time.monotonic() < deadline:
         producer.poll(0.1)
     assert seen == [b"0", b"1", b"2", b"3", b"4"]
@@ -194,7 +194,7 @@ def test_statistics_and_logs(memory):
             "stats_cb": lambda text: statistics.append(json.loads(text)), "error_cb": print,
         }
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not statistics and time.monotonic() < deadline:
         producer.poll(0.1)
     assert statistics[0]["type"] == "producer"
@@ -212,7 +212,7 @@ def test_a_producer_beyond_its_quota_is_told_how_long_it_waits(tmp_path):
     started = time.monotonic()
     # What ten seconds may have, and a little more: half a second.
     producer.produce("t", b"x" * 105_000)
-    while not told and time.monotonic() < started + 10:
+    while not told and time.monotonic() < started + 60:
         producer.poll(0.1)
     [first] = told
     assert isinstance(first, ThrottleEvent)
@@ -220,7 +220,7 @@ def test_a_producer_beyond_its_quota_is_told_how_long_it_waits(tmp_path):
     assert 0.4 <= first.throttle_time < 1.5
     assert str(first) == f"{first.broker_name}/1 throttled for {round(first.throttle_time * 1000)} ms"
     # The next request waits so long; its answer says that it is over.
-    producer.list_topics(timeout=10)
+    producer.list_topics(timeout=60)
     assert time.monotonic() - started >= first.throttle_time
     producer.poll(0)
     assert [event.throttle_time for event in told[1:]] == [0]
@@ -251,8 +251,8 @@ def test_transactions_are_refused(memory):
 def test_cluster(memory):
     producer = Producer({"bootstrap.servers": memory})
     producer.produce("t", b"x")
-    producer.flush(10)
-    metadata = producer.list_topics(timeout=10)
+    producer.flush(60)
+    metadata = producer.list_topics(timeout=60)
     assert "t" in metadata.topics and metadata.cluster_id == producer.cluster_id(10)
     assert metadata.topics["t"].partitions[0].leader in metadata.brokers
     assert repr(metadata.topics["t"]).startswith("TopicMetadata(t, ")
