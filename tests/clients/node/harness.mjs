@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 export { sleep }
 
 /** How long, in milliseconds, anything may take before it has failed. */
-export const PATIENCE = 30_000
+export const PATIENCE = 90_000
 
 export const [BOOTSTRAP, PREFIX] = process.argv.slice(2)
 export const PORT = Number(BOOTSTRAP.split(':').pop())

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """How long, in seconds, anything may take before it has failed."""
 
 BOOTSTRAP, PREFIX = sys.argv[1], sys.argv[2]

@@ -27,7 +27,7 @@ use std::{
 };
 
 /// How long an interpreter may take for all scenarios of one part.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs the suite.
 pub fn suite() -> Outcome {

@@ -17,7 +17,7 @@ import (
 )
 
 // Patience is how long anything may take before it has failed.
-const Patience = 30 * time.Second
+const Patience = 90 * time.Second
 
 // Bootstrap and Prefix are the program's first arguments.
 var Bootstrap, Prefix = os.Args[1], os.Args[2]

@@ -25,7 +25,7 @@ use std::{
 
 type Outcome<T = ()> = Result<T, String>;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The timestamp of the first record, in milliseconds.
 const FIRST: i64 = 1_700_000_000_000;
