@@ -6,14 +6,19 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// How long a child may take to acknowledge something, on a machine with other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A child that runs.
 pub struct Telling {
     child: Child,
     lines: JoinHandle<Vec<(Instant, Event)>>,
+    acknowledged: Receiver<()>,
     errors: tempfile::NamedTempFile,
 }
 
@@ -47,8 +52,10 @@ impl Telling {
             .spawn()
             .map_err(|error| format!("{command:?}: {error}"))?;
         let stdout = child.stdout.take().expect("piped");
+        let (first, acknowledged) = channel();
         let lines = std::thread::spawn(move || {
             let mut events = Vec::new();
+            let mut first = Some(first);
             let mut stdout = BufReader::with_capacity(1 << 16, stdout);
             let mut line = Vec::new();
             while stdout.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
@@ -57,6 +64,11 @@ impl Telling {
                     && let Ok(text) = std::str::from_utf8(text)
                     && let Some(event) = Event::parse(text)
                 {
+                    if matches!(event, Event::Acknowledged(..))
+                        && let Some(first) = first.take()
+                    {
+                        let _ = first.send(());
+                    }
                     events.push((Instant::now(), event));
                 }
                 line.clear();
@@ -66,8 +78,14 @@ impl Telling {
         Ok(Self {
             child,
             lines,
+            acknowledged,
             errors,
         })
+    }
+
+    /// Waits until it has acknowledged something, or has ended.
+    pub fn wait_for_acknowledgement(&self) {
+        let _ = self.acknowledged.recv_timeout(PATIENCE);
     }
 
     /// `kill -9`, if it still runs.

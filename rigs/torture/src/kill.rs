@@ -33,14 +33,14 @@ pub fn main(options: &Options) -> Result<Report, String> {
             if random.below(4) == 0 {
                 // Killed while it recovers from the kill before, or while it opens.
                 let after = Duration::from_micros(random.below(40_000));
-                let written = write(dir.path(), 2 * run as u32, options.seed, after, false)?;
+                let written = write(dir.path(), 2 * run as u32, options.seed, after)?;
                 wrong.extend(written.crash());
                 wrong.extend(history.add(&written.events));
                 early += 1;
             }
             let after = Duration::from_micros(random.below(400_000));
             let run_number = 2 * run as u32 + 1;
-            let written = write(dir.path(), run_number, options.seed ^ done, after, false)?;
+            let written = write(dir.path(), run_number, options.seed ^ done, after)?;
             wrong.extend(check(&mut history, &written, dir.path())?);
             let round = format!("round {done} (--seed {})", options.seed);
             if !wrong.is_empty() {
@@ -73,8 +73,13 @@ fn control(options: &Options) -> Result<u64, String> {
     let mut random = Random::new(options.seed ^ 0xc0);
     for round in 1..=CONTROL_ROUNDS {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let after = Duration::from_micros(100_000 + random.below(300_000));
-        let written = write(dir.path(), 0, round, after, true)?;
+        let after = Duration::from_micros(random.below(300_000));
+        let mut writer = start(&format!("file://{}", dir.path().display()), 0, round, true)?;
+        // However long it takes to start.
+        writer.wait_for_acknowledgement();
+        std::thread::sleep(after);
+        writer.kill();
+        let written = writer.end()?;
         let wrong = check(&mut History::default(), &written, dir.path())?;
         if wrong.iter().any(|what| what.contains("are lost")) {
             return Ok(round);
@@ -91,9 +96,8 @@ pub fn write(
     run: u32,
     seed: u64,
     after: Duration,
-    lie: bool,
 ) -> Result<crate::children::Told, String> {
-    let mut writer = start(&format!("file://{}", dir.display()), run, seed, lie)?;
+    let mut writer = start(&format!("file://{}", dir.display()), run, seed, false)?;
     std::thread::sleep(after);
     writer.kill();
     writer.end()

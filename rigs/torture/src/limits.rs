@@ -2,7 +2,7 @@
 //! and the directory serves again when the cause is gone.
 
 use crate::{
-    children::{Told, check, this_program},
+    children::{Telling, Told, check, this_program},
     history::{Event, History},
     mark::Mark,
     options::Options,
@@ -16,8 +16,12 @@ use std::{
     time::Duration,
 };
 
-/// For a send that can't succeed.
+/// For a send that can't succeed, and how long its record is tried.
 const WAIT: Duration = Duration::from_secs(5);
+const TRIED_MS: &str = "3000";
+/// The same for one that must succeed, on a machine with other things to do.
+const LONG_WAIT: Duration = Duration::from_secs(70);
+const LONG_TRIED_MS: &str = "60000";
 const TOPIC: &str = "limits";
 
 /// A case: its name, and what is wrong, or `None` if it can't be tried here.
@@ -45,7 +49,11 @@ const CASES: &[Case] = &[
 /// the next one after that.
 pub fn sender(options: &Options) -> Result<(), String> {
     let refused = |error: ottla::KafkaError| format!("{:?}: {error}", error.code);
-    let producer = config(&options.address)
+    let (wait, tried_ms) = match options.patient {
+        true => (LONG_WAIT, LONG_TRIED_MS),
+        false => (WAIT, TRIED_MS),
+    };
+    let producer = config(&options.address, tried_ms)
         .and_then(Producer::new)
         .map_err(refused)?;
     let value_of = |count| Mark {
@@ -58,7 +66,7 @@ pub fn sender(options: &Options) -> Result<(), String> {
         Event::Sent(mark).tell();
         let value = mark.value();
         let record = NewRecord::to(TOPIC).partition(0).value(&value);
-        match producer.send_and_wait(record, WAIT) {
+        match producer.send_and_wait(record, wait) {
             Ok(sent) => {
                 Event::Acknowledged(mark, (TOPIC.into(), 0), sent.offset).tell();
             }
@@ -74,10 +82,10 @@ pub fn sender(options: &Options) -> Result<(), String> {
     }
 }
 
-fn config(address: &str) -> Result<Config, ottla::KafkaError> {
+fn config(address: &str, tried_ms: &str) -> Result<Config, ottla::KafkaError> {
     Ok(Config::new()
         .with("bootstrap.servers", address)?
-        .with("message.timeout.ms", "3000")?
+        .with("message.timeout.ms", tried_ms)?
         .with("linger.ms", "0")?)
 }
 
@@ -87,6 +95,11 @@ fn address(dir: &Path) -> String {
 
 /// Sends so many records as run `run`, below a shell that has set limits or under another program.
 fn send(dir: &Path, run: u32, records: u32, before: &[&str]) -> Result<Told, String> {
+    Telling::start(&mut sending(dir, run, records, before))?.end()
+}
+
+/// The command for that.
+fn sending(dir: &Path, run: u32, records: u32, before: &[&str]) -> Command {
     let this = this_program();
     let mut command = match before {
         [] => this_program(),
@@ -98,7 +111,7 @@ fn send(dir: &Path, run: u32, records: u32, before: &[&str]) -> Result<Told, Str
     };
     command.args(["sender", "--address", &address(dir)]);
     command.args(["--run", &run.to_string(), "--rounds", &records.to_string()]);
-    crate::children::Telling::start(&mut command)?.end()
+    command
 }
 
 /// That it was refused in these words.
@@ -119,7 +132,8 @@ fn serves_again(dir: &Path, before: &[&Told]) -> Result<Vec<String>, String> {
     for told in before {
         wrong.extend(history.add(&told.events));
     }
-    let told = send(dir, 9, 20, &[])?;
+    let mut sender = sending(dir, 9, 20, &[]);
+    let told = Telling::start(sender.arg("--patient"))?.end()?;
     if !told.status.success() {
         wrong.push(format!("afterwards: {}", told.errors.trim()));
     }
@@ -294,7 +308,7 @@ fn newer_version(dir: &Path) -> Result<Tried, String> {
 
 fn hostile_topic_names(dir: &Path) -> Result<Tried, String> {
     let data = dir.join("data");
-    let producer = config(&address(&data))
+    let producer = config(&address(&data), TRIED_MS)
         .and_then(Producer::new)
         .map_err(|error| error.to_string())?;
     let long = "a".repeat(250);

@@ -19,6 +19,8 @@ pub struct Options {
     pub run: u32,
     /// Of a child: acknowledges what isn't written; the control.
     pub lie: bool,
+    /// Of a child: has time for what must succeed.
+    pub patient: bool,
     /// Of a child: dies at this operation of its storage.
     pub die_at: u64,
     /// Of a child: the operation that it dies at is done by half.
@@ -37,6 +39,7 @@ impl Options {
             address: String::new(),
             run: 0,
             lie: false,
+            patient: false,
             die_at: u64::MAX,
             torn: false,
         };
@@ -57,6 +60,7 @@ impl Options {
                 "--run" => options.run = number(text()?)? as u32,
                 "--die-at" => options.die_at = number(text()?)?,
                 "--lie" => options.lie = true,
+                "--patient" => options.patient = true,
                 "--torn" => options.torn = true,
                 _ => return Err(format!("no option is called {arg}")),
             }

@@ -5,7 +5,7 @@
 //! writes, calls `fdatasync` and tells sees that, on both. So what is told after the ioctl began doesn't count.
 
 use crate::{
-    children::check,
+    children::{Telling, check},
     history::History,
     kill::start,
     options::Options,
@@ -68,7 +68,9 @@ pub fn apart(options: &Options) -> Result<Report, String> {
                 }
                 let after = Duration::from_micros(random.below(400_000));
                 let seed = options.seed ^ done;
-                let wrong = disk.cut(&mut history, &dir, "", run as u32, seed, after)?;
+                let wrong = disk.cut(&mut history, &dir, "", run as u32, seed, |_| {
+                    std::thread::sleep(after);
+                })?;
                 done += 1;
                 if !wrong.is_empty() {
                     let round = format!("{kind}, cut {} (--seed {})", done - 1, options.seed);
@@ -99,8 +101,11 @@ fn control(disk: &Disk) -> Result<String, String> {
     for cut in 1..=CONTROL_CUTS {
         let dir = disk.fresh_directory()?;
         let mut history = History::default();
-        let after = Duration::from_millis(400);
-        let wrong = disk.cut(&mut history, &dir, "?durability=os", 0, cut, after)?;
+        let wrong = disk.cut(&mut history, &dir, "?durability=os", 0, cut, |writer| {
+            // However long it takes to start.
+            writer.wait_for_acknowledgement();
+            std::thread::sleep(Duration::from_millis(300));
+        })?;
         if let Some(lost) = wrong.iter().find(|what| what.contains("are lost")) {
             let lost = lost.split(' ').next().unwrap_or_default();
             return Ok(format!(
@@ -185,7 +190,7 @@ impl Disk {
         Ok(dir)
     }
 
-    /// A writer, the power goes, the file system comes back, and everything is read.
+    /// A writer that has its time, the power goes, the file system comes back, and everything is read.
     fn cut(
         &self,
         history: &mut History,
@@ -193,11 +198,11 @@ impl Disk {
         settings: &str,
         run: u32,
         seed: u64,
-        after: Duration,
+        its_time: impl FnOnce(&Telling),
     ) -> Result<Vec<String>, String> {
         let address = format!("file://{}{settings}", dir.display());
         let mut writer = start(&address, run, seed, false)?;
-        std::thread::sleep(after);
+        its_time(&writer);
         let moment = Instant::now();
         self.shut_down()?;
         writer.kill();

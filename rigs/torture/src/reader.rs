@@ -12,9 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(60);
 /// Nothing new for so long is the end, even if more was to come.
-const STUCK: Duration = Duration::from_secs(5);
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Reads everything: topics, records, committed offsets.
 pub fn main(options: &Options) -> Result<(), String> {
