@@ -14,7 +14,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use wire::{Connection, FETCH, fetch, wait_until};
 use world::World;
@@ -64,10 +64,10 @@ fn five_thousand_idle_connections() {
     );
     assert!(resident < 100 * MIB, "{resident}");
     // They cost no time either.
-    let cpu = world.cpu();
+    let (begun, cpu) = (Instant::now(), world.cpu());
     thread::sleep(Duration::from_secs(1));
-    let spent = world.cpu() - cpu;
-    assert!(spent < Duration::from_millis(200), "{spent:?}");
+    let (spent, of) = (world.cpu() - cpu, begun.elapsed());
+    assert!(spent < of / 5, "{spent:?} of {of:?}");
     // And all of them are there.
     for connection in &mut all {
         versions(connection);
@@ -80,7 +80,7 @@ fn five_thousand_idle_connections() {
 #[test]
 fn half_requests() {
     let count = connections_allowed(2000);
-    let world = World::new(&["connections.max.idle.ms=3000"]);
+    let world = World::new(&["connections.max.idle.ms=10000"]);
     let mut alive = Connection::to(world.address()).unwrap();
     versions(&mut alive);
     let before = world.resident();

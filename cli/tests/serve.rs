@@ -4,7 +4,10 @@
 mod served;
 
 use served::{Served, has_kcat, left_out, ottla, text};
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 fn lines(n: usize) -> String {
     (1..=n).map(|n| format!("{n}\n")).collect()
@@ -32,7 +35,7 @@ fn kcat_produces_and_consumes_and_a_restart_keeps_it() {
     let (code, took, log) = served.stop("-TERM");
     assert_eq!(code, 0, "{log}");
     // Nothing that a client waits for keeps it: that could be half a minute.
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(25), "{took:?}");
     assert!(dir.path().join(".kafka_cleanshutdown").exists());
 
     let served = Served::start(text(dir.path()), &[]);
@@ -119,7 +122,7 @@ fn settings_come_from_a_file_and_from_arguments() {
     assert!(listing.contains("broker 7 at elsewhere:19092"), "{listing}");
     assert!(listing.contains("\"made\" with 6 partitions"), "{listing}");
     for name in ["some.plugin", "controller.quorum.voters"] {
-        assert!(served.log().contains(&format!("name={name}")), "{name}");
+        served.wait_for_log(&format!("name={name}"));
     }
     assert!(!served.log().contains("name=listeners"));
     assert!(!served.log().contains("name=advertised"));
@@ -208,6 +211,7 @@ fn running_out_of_descriptors_is_survived() {
         left_out("prlimit is not there");
         return;
     }
+    let begun = Instant::now();
     let many: Vec<_> = (0..60)
         .map(|_| TcpStream::connect(served.address()).unwrap())
         .collect();
@@ -219,10 +223,17 @@ fn running_out_of_descriptors_is_survived() {
     };
     let before = ticks();
     thread::sleep(Duration::from_secs(1));
-    // A loop that tried again and again would take all of that second.
-    assert!(ticks() - before < 20, "{} ticks", ticks() - before);
-    let complaints = served.log().matches("can't be accepted").count();
-    assert!(complaints < 20, "{complaints}");
+    let (spent, complaints) = (
+        ticks() - before,
+        served.log().matches("can't be accepted").count(),
+    );
+    // However long that took: a loop that tried again and again would take all of it.
+    let seconds = begun.elapsed().as_secs() + 1;
+    assert!(spent < 20 * seconds, "{spent} ticks in {seconds} s");
+    assert!(
+        complaints < 20 * seconds as usize,
+        "{complaints} in {seconds} s"
+    );
     drop(many);
     if has_kcat() {
         served.kcat(&["-L"], "");
@@ -277,7 +288,7 @@ fn handles_in_the_process_and_clients_on_sockets_share_a_broker() {
     producer
         .send(ottla::NewRecord::to("t").value(b"from the inside"))
         .unwrap();
-    producer.flush(Duration::from_secs(10)).unwrap();
+    producer.flush(Duration::from_secs(60)).unwrap();
     let read = Command::new("kcat")
         .args(["-b", &address, "-C", "-t", "t", "-e", "-q"])
         .output()

@@ -108,15 +108,17 @@ mod tests {
     #[test]
     fn a_run_shares_readings_and_ends_with_the_tick() {
         let mut clock = RunClock::default();
-        let mut previous = clock.now();
+        let (mut previous, mut late) = (clock.now(), 0);
         for _ in 0..10_000 {
             let before = now().mono_us;
             let time = clock.now();
-            // A tick is 10 ms at most; this thread may be put aside between the readings.
             assert!(time.mono_us >= previous.mono_us);
-            assert!(time.mono_us + 10_000 >= before, "{time:?} {before}");
+            // A tick is 10 ms at most; this thread may be put aside between the readings.
+            late += u32::from(time.mono_us + 10_000 < before);
             previous = time;
         }
+        // A virtual machine may be put aside as a whole, and its tick comes late then: for the rest of that run.
+        assert!(late <= 3 * RUN, "{late} readings");
         std::thread::sleep(std::time::Duration::from_millis(20));
         let before = now().mono_us;
         assert!(clock.now().mono_us >= before, "a pause ends a run");
@@ -126,16 +128,15 @@ mod tests {
     fn both_clocks_go_on() {
         let first = now();
         std::thread::sleep(std::time::Duration::from_millis(20));
+        let wall = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            since.as_millis() as i64
+        };
+        let before = wall();
         let second = now();
+        // This thread may be put aside in between.
+        let around = before - 1000..wall() + 1000;
         assert!(second.mono_us - first.mono_us >= 20_000);
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_millis() as i64;
-        assert!(
-            (wall - second.wall_ms).abs() < 1000,
-            "{wall} {}",
-            second.wall_ms
-        );
+        assert!(around.contains(&second.wall_ms), "{second:?} {around:?}");
     }
 }

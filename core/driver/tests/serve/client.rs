@@ -27,7 +27,7 @@ pub const PRODUCE: i16 = 9;
 pub const FETCH: i16 = 11;
 pub const METADATA: i16 = 9;
 /// Long enough for anything that should happen at once, on a machine with other things to do; no long poll ends in that time.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn memory() -> Place {
     static NEXT: AtomicU64 = AtomicU64::new(0);

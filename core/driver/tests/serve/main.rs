@@ -414,19 +414,19 @@ fn produces_on_their_way_are_answered_before_the_server_stops() {
 #[test]
 fn idle_connections_are_closed_and_waiting_ones_are_not() {
     let server = serve(ServerConfig {
-        max_idle: Duration::from_millis(200),
+        max_idle: Duration::from_secs(1),
         ..two_loops()
     });
+    Client::to(&server).create("t");
     let mut waiting = Client::to(&server);
-    waiting.create("t");
-    waiting.send(FETCH, &fetch("t", 0, 1000));
+    waiting.send(FETCH, &fetch("t", 0, 2500));
     let start = Instant::now();
     let mut idle = Client::to(&server);
     let mut amid = Client::to(&server);
     amid.stream.write_all(&[0, 0, 1]).unwrap();
     assert!(idle.is_closed() && amid.is_closed());
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(150), "{took:?}");
+    assert!(took >= Duration::from_millis(900), "{took:?}");
     assert!(values_of(waiting.receive(ApiKey::Fetch, FETCH).1).is_empty());
     assert!(waiting.is_closed(), "now it is idle");
 }
@@ -443,9 +443,7 @@ fn a_client_that_does_not_read_is_bounded_and_dropped() {
         client.ask(PRODUCE, &produce("t", -1, batch(&[&vec![1; 900_000]])));
     }
     let mut deaf = Client::to(&server);
-    deaf.stream
-        .set_write_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    deaf.stream.set_write_timeout(Some(PATIENCE)).unwrap();
     let frame = deaf.frame(1, FETCH, &fetch("t", 0, 0));
     // Each of them would be answered with nine megabytes.
     deaf.stream.write_all(&frame.repeat(100)).unwrap();
@@ -458,22 +456,50 @@ fn a_client_that_does_not_read_is_bounded_and_dropped() {
     });
     assert!(most > 0 && most < 20 << 20, "{most}");
     all_is_answered(&server);
-    // One that is slow, but reads, is not dropped, however long all of it takes.
-    let start = Instant::now();
-    let mut slow = Client::to(&server);
-    slow.send(FETCH, &fetch("t", 0, 0));
-    let mut size = [0; 4];
-    slow.stream.read_exact(&mut size).unwrap();
-    let mut left = i32::from_be_bytes(size) as usize;
-    let mut part = vec![0; 700_000];
-    while left > 0 {
-        thread::sleep(Duration::from_millis(150));
-        let n = left.min(part.len());
-        slow.stream.read_exact(&mut part[..n]).unwrap();
-        left -= n;
-    }
-    assert!(start.elapsed() > Duration::from_millis(1500));
-    slow.ask(METADATA, &metadata("t"));
+    // One that is slow, but reads, is not dropped, however long all of it takes. Whatever else the machine does: once in ten times
+    // it lets one read that often.
+    let was_served = (0..10).any(|_| {
+        let start = Instant::now();
+        let mut slow = Client::to(&server);
+        slow.send(FETCH, &fetch("t", 0, 0));
+        let (read, longest_pause) = read_slowly(&mut slow.stream);
+        assert!(
+            read.is_ok() || longest_pause > Duration::from_millis(700),
+            "{read:?} after pauses of {longest_pause:?} at most"
+        );
+        if read.is_ok() {
+            assert!(start.elapsed() > Duration::from_millis(1500));
+            slow.ask(METADATA, &metadata("t"));
+        }
+        read.is_ok()
+    });
+    assert!(was_served);
+}
+
+/// Reads a frame in parts with pauses in between; the longest of them.
+fn read_slowly(stream: &mut TcpStream) -> (std::io::Result<()>, Duration) {
+    let mut longest_pause = Duration::ZERO;
+    let mut last = Instant::now();
+    let mut read = |part: &mut [u8]| {
+        longest_pause = longest_pause.max(last.elapsed());
+        last = Instant::now();
+        stream.read_exact(part)
+    };
+    let mut all = || {
+        let mut size = [0; 4];
+        read(&mut size)?;
+        let mut left = i32::from_be_bytes(size) as usize;
+        let mut part = vec![0; 700_000];
+        while left > 0 {
+            thread::sleep(Duration::from_millis(150));
+            let n = left.min(part.len());
+            read(&mut part[..n])?;
+            left -= n;
+        }
+        Ok(())
+    };
+    let result = all();
+    (result, longest_pause)
 }
 
 #[test]

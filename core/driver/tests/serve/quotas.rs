@@ -36,30 +36,31 @@ fn quota(entity_type: &str, name: &str, key: &str, value: Option<f64>) -> Reques
 
 #[test]
 fn a_client_beyond_its_quota_is_answered_at_once_and_not_read_for_a_while() {
-    let server = serve(two_loops());
-    let mut client = Client::to(&server);
-    client.create("t");
     let set = |value| quota("client-id", "test", "producer_byte_rate", value);
-    let Response::AlterClientQuotas(answer) = client.ask(1, &set(Some(1000.0))) else {
-        panic!()
-    };
-    assert_eq!(answer.entries[0].error_code, ErrorCode::NONE);
-    // More than ten seconds' worth: two seconds or so to wait, which no answer takes.
-    let started = Instant::now();
-    let records = batch(&[&[b'x'; 12_000]]);
-    let Response::Produce(answer) = client.ask(PRODUCE, &produce("t", 1, records)) else {
-        panic!()
-    };
-    let answered = started.elapsed();
-    let throttle = Duration::from_millis(u64::try_from(answer.throttle_time_ms).unwrap());
-    assert!(
-        (1000..3000).contains(&answer.throttle_time_ms),
-        "{throttle:?}"
-    );
-    assert!(
-        answered < throttle,
-        "the answer itself waited: {answered:?}"
-    );
+    // Whatever else the machine does: once in ten times it lets the answer through before the wait is over.
+    let found = (0..10).find_map(|_| {
+        let server = serve(two_loops());
+        let mut client = Client::to(&server);
+        client.create("t");
+        let Response::AlterClientQuotas(answer) = client.ask(1, &set(Some(1000.0))) else {
+            panic!()
+        };
+        assert_eq!(answer.entries[0].error_code, ErrorCode::NONE);
+        // More than ten seconds' worth: two seconds or so to wait, which no answer takes.
+        let started = Instant::now();
+        let records = batch(&[&[b'x'; 12_000]]);
+        let Response::Produce(answer) = client.ask(PRODUCE, &produce("t", 1, records)) else {
+            panic!()
+        };
+        let answered = started.elapsed();
+        let throttle = Duration::from_millis(u64::try_from(answer.throttle_time_ms).unwrap());
+        assert!(
+            (1000..3000).contains(&answer.throttle_time_ms),
+            "{throttle:?}"
+        );
+        (answered < throttle).then_some((server, client, started, throttle))
+    });
+    let (_server, mut client, started, throttle) = found.expect("the answer itself doesn't wait");
     client.ask(METADATA, &metadata("t"));
     assert!(started.elapsed() >= throttle, "{:?}", started.elapsed());
     // Who has no quota waits for nothing.
@@ -154,18 +155,22 @@ fn a_client_whose_requests_take_too_long_is_told_to_wait() {
 
 #[test]
 fn who_connects_too_often_is_closed_after_a_while() {
-    let server = serve(two_loops());
-    let mut client = Client::to(&server);
-    client.create("t");
-    client.ask(
-        1,
-        &quota("ip", "127.0.0.1", "connection_creation_rate", Some(1.0)),
-    );
-    // Ten in ten seconds.
-    let mut others: Vec<Client> = (0..10).map(|_| Client::to(&server)).collect();
-    for other in &mut others {
-        other.ask(METADATA, &metadata("t"));
-    }
+    let rate = |value| quota("ip", "127.0.0.1", "connection_creation_rate", value);
+    // Whatever else the machine does: once in ten times it lets all connect before half of the wait has passed.
+    let connected = (0..10).find_map(|_| {
+        let server = serve(two_loops());
+        let mut client = Client::to(&server);
+        client.create("t");
+        client.ask(1, &rate(Some(1.0)));
+        let started = Instant::now();
+        // Ten in ten seconds.
+        let mut others: Vec<Client> = (0..10).map(|_| Client::to(&server)).collect();
+        for other in &mut others {
+            other.ask(METADATA, &metadata("t"));
+        }
+        (started.elapsed() < Duration::from_millis(400)).then_some((server, client, others))
+    });
+    let (server, mut client, _others) = connected.expect("ten connections in 400 ms");
     let started = Instant::now();
     let mut too_many = Client::to(&server);
     assert!(too_many.is_closed());
@@ -180,9 +185,6 @@ fn who_connects_too_often_is_closed_after_a_while() {
         (1, 11)
     );
     // Who is here is served, and who comes without the quota.
-    client.ask(
-        1,
-        &quota("ip", "127.0.0.1", "connection_creation_rate", None),
-    );
+    client.ask(1, &rate(None));
     Client::to(&server).ask(METADATA, &metadata("t"));
 }
