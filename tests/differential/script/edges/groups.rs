@@ -188,6 +188,7 @@ pub(super) fn kinds(s: &mut Session, v: i16) {
     s.call_it(&member, "<classic member>");
     ask_for_each_kind(s, Kind::Consumer, consumer);
     ask_for_each_kind(s, Kind::Share, share);
+    commit_to_a_share_group(s, share);
     ask_for_each_kind(s, Kind::Classic, classic);
     ask_for_each_kind(s, Kind::Absent, none);
     let delete = |s: &mut Session, what: &str| {
@@ -231,6 +232,35 @@ enum Kind {
     Classic,
     /// There is no such group.
     Absent,
+}
+
+/// It has no offsets.
+fn commit_to_a_share_group(s: &mut Session, group: &str) {
+    use txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
+    let nowhere = offsets::commit("edges-nowhere", Uuid::ZERO, 9, group, 5, None);
+    s.ask(
+        "share: commit of an unknown topic",
+        9,
+        Request::OffsetCommit(nowhere),
+    );
+    let id = "edges-kind-transaction";
+    let (producer_id, producer_epoch) = super::transactions::init(s, 5, id);
+    let request = TxnOffsetCommitRequest {
+        transactional_id: id.into(),
+        group_id: group.into(),
+        producer_id,
+        producer_epoch,
+        topics: vec![TxnOffsetCommitRequestTopic {
+            name: groups::SUBSCRIBED.into(),
+            partitions: vec![TxnOffsetCommitRequestPartition::default()],
+        }],
+        ..Default::default()
+    };
+    s.ask(
+        "share: commit in a transaction",
+        5,
+        Request::TxnOffsetCommit(request),
+    );
 }
 
 /// Asks a group what is meant for groups of each kind; what its own kind makes of it is for the cases in `script/groups.rs`.

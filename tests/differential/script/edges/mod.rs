@@ -74,4 +74,9 @@ pub const CASES: &[Row] = &[
         InitProducerId,
         transactions::taken_over,
     ),
+    (
+        "edges: an end that was not heard of",
+        InitProducerId,
+        transactions::unheard,
+    ),
 ];

@@ -3,7 +3,7 @@
 use super::{super::transactions::decided, *};
 
 /// A new producer of a transactional id.
-fn init(s: &mut Session, v: i16, id: &str) -> (i64, i16) {
+pub(super) fn init(s: &mut Session, v: i16, id: &str) -> (i64, i16) {
     coordinator(s, id, 1);
     let request = InitProducerIdRequest {
         transactional_id: Some(id.into()),
@@ -196,5 +196,50 @@ pub(super) fn taken_over(s: &mut Session, v: i16) {
             request.transaction_timeout_ms = 1;
             Request::InitProducerId(request)
         });
+    }
+}
+
+/// A producer that did not hear that its transaction has ended, and so begins with the epoch that it had in it.
+pub(super) fn unheard(s: &mut Session, v: i16) {
+    if v < 3 {
+        return;
+    }
+    for committed in [true, false] {
+        let id = format!("edges-unheard-{v}-{committed}");
+        make_topic(s, &id, 1, &[]);
+        let producer = init(s, v, &id);
+        let mut request = produce_to(&id, Uuid::ZERO, 12, 0, in_transaction(producer, 0));
+        request.transactional_id = Some(id.as_str().into());
+        s.ask("opened", 12, Request::Produce(request));
+        let (producer_id, producer_epoch) = producer;
+        let end = EndTxnRequest {
+            transactional_id: id.as_str().into(),
+            producer_id,
+            producer_epoch,
+            committed,
+        };
+        s.ask("ended", 5, Request::EndTxn(end));
+        moment();
+        let again = InitProducerIdRequest {
+            transactional_id: Some(id.as_str().into()),
+            transaction_timeout_ms: 30_000,
+            producer_id,
+            producer_epoch,
+        };
+        let what = |what: &str| format!("{what}, committed {committed}");
+        s.ask(
+            &what("begins again"),
+            v,
+            Request::InitProducerId(again.clone()),
+        );
+        let describe = DescribeTransactionsRequest {
+            transactional_ids: vec![id.as_str().into()],
+        };
+        s.ask(
+            &what("described"),
+            0,
+            Request::DescribeTransactions(describe),
+        );
+        s.ask(&what("and again"), v, Request::InitProducerId(again));
     }
 }
