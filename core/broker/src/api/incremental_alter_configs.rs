@@ -516,6 +516,7 @@ mod tests {
                 "retention.ms",
                 "segment.bytes",
                 "segment.index.bytes",
+                "segment.jitter.ms",
                 "segment.ms",
             ];
             assert_eq!(
