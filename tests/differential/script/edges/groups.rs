@@ -501,7 +501,7 @@ pub(super) fn goes_classic(s: &mut Session, v: i16) {
     s.ask(
         "joins",
         1,
-        Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0)),
+        Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0, 1)),
     );
     let joined = s.ask(
         "goes on as classic",
@@ -526,7 +526,7 @@ pub(super) fn goes_classic(s: &mut Session, v: i16) {
     s.ask(
         "goes back",
         1,
-        Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0)),
+        Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0, 1)),
     );
     described(s, "it went back", group);
     s.ask(
@@ -559,7 +559,7 @@ pub(super) fn goes_classic(s: &mut Session, v: i16) {
             let group = group.as_str();
             let what = |more: &str| format!("{what} topics, with its id {returns}: {more}");
             ready(s, group);
-            let mut request = consumer_beat(group, FIRST, 0);
+            let mut request = consumer_beat(group, FIRST, 0, 1);
             request.instance_id = Some("i".into());
             s.ask(&what("joins"), 1, Request::ConsumerGroupHeartbeat(request));
             let id = if returns { FIRST } else { "" };

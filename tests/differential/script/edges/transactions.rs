@@ -219,7 +219,7 @@ pub(super) fn unheard(s: &mut Session, v: i16) {
             committed,
         };
         s.ask("ended", 5, Request::EndTxn(end));
-        moment();
+        decided(s, &id);
         let again = InitProducerIdRequest {
             transactional_id: Some(id.as_str().into()),
             transaction_timeout_ms: 30_000,
