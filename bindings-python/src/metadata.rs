@@ -50,6 +50,7 @@ pub struct GroupMetadata {
     broker: Py<BrokerMetadata>,
     id: String,
     error: Option<KafkaError>,
+    group_type: String,
     state: String,
     protocol_type: String,
     protocol: String,
@@ -64,6 +65,7 @@ pub struct GroupMember {
     client_host: String,
     metadata: Py<PyBytes>,
     assignment: Py<PyBytes>,
+    target_assignment: Option<Py<PyBytes>>,
     group_instance_id: Option<String>,
 }
 
@@ -190,6 +192,9 @@ pub fn group(py: Python<'_>, group: ottla::GroupInfo) -> PyResult<GroupMetadata>
             client_host: member.client_host.to_string(),
             metadata: PyBytes::new(py, &member.metadata).unbind(),
             assignment: PyBytes::new(py, &member.assignment).unbind(),
+            target_assignment: member
+                .target_assignment
+                .map(|bytes| PyBytes::new(py, &bytes).unbind()),
             group_instance_id: member.group_instance_id.map(|id| id.to_string()),
         };
         Py::new(py, member)
@@ -198,6 +203,7 @@ pub fn group(py: Python<'_>, group: ottla::GroupInfo) -> PyResult<GroupMetadata>
         broker: Py::new(py, BrokerMetadata::new(group.broker))?,
         id: group.group.to_string(),
         error: error_of(group.error),
+        group_type: group.group_type.name().to_owned(),
         state: group.state.to_string(),
         protocol_type: group.protocol_type.to_string(),
         protocol: group.protocol.to_string(),

@@ -42,6 +42,7 @@ pub struct GroupDescription {
     assignor: CString,
     operations: Option<Vec<c_int>>,
     state: c_int,
+    kind: c_int,
     coordinator: Option<Node>,
     members: Listed<MemberDescription>,
 }
@@ -53,6 +54,7 @@ pub struct MemberDescription {
     group_instance_id: Option<CString>,
     host: CString,
     assignment: MemberAssignment,
+    target: Option<MemberAssignment>,
 }
 
 /// `rd_kafka_MemberAssignment_t`.
@@ -235,6 +237,7 @@ fn described(admin: &Admin, group: &str, timeout: Duration) -> GroupDescription 
         assignor: CString::default(),
         operations: None,
         state: 0,
+        kind: 0,
         coordinator: None,
         members: Listed::new(Vec::new()),
     };
@@ -249,6 +252,7 @@ fn described(admin: &Admin, group: &str, timeout: Duration) -> GroupDescription 
             return GroupDescription {
                 is_simple: true,
                 state: DEAD,
+                kind: CLASSIC,
                 ..empty()
             };
         }
@@ -265,12 +269,16 @@ fn described(admin: &Admin, group: &str, timeout: Duration) -> GroupDescription 
         group_instance_id: member.group_instance_id.as_ref().map(|id| c_string(id)),
         host: c_string(&member.client_host),
         assignment: MemberAssignment(OwnedList::new(&member.assigned_partitions())),
+        target: member
+            .target_partitions()
+            .map(|partitions| MemberAssignment(OwnedList::new(&partitions))),
     });
     GroupDescription {
         is_simple: info.protocol_type.is_empty(),
         assignor: c_string(&info.protocol),
         operations: operations(info.authorized_operations),
         state: code_of(&STATES, &info.state),
+        kind: code_of(&TYPES, info.group_type.name()),
         coordinator: (info.broker.id >= 0).then(|| Node::new(&info.broker)),
         members: Listed::new(members.collect()),
         ..empty()
@@ -409,16 +417,13 @@ pub unsafe extern "C" fn rd_kafka_ConsumerGroupDescription_coordinator(
         .map_or(ptr::null(), ptr::from_ref)
 }
 
-/// The group's type; there are classic ones only.
+/// The group's type; `RD_KAFKA_CONSUMER_GROUP_TYPE_UNKNOWN` with an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_ConsumerGroupDescription_type(
     grpdesc: *const GroupDescription,
 ) -> c_int {
     // SAFETY: null or an object of this library.
-    unsafe { grpdesc.as_ref() }.map_or(
-        0,
-        |grpdesc| if grpdesc.error.is_some() { 0 } else { CLASSIC },
-    )
+    unsafe { grpdesc.as_ref() }.map_or(0, |grpdesc| grpdesc.kind)
 }
 
 /// How many members it has.
@@ -487,12 +492,15 @@ pub unsafe extern "C" fn rd_kafka_MemberDescription_assignment(
     unsafe { member.as_ref() }.map_or(ptr::null(), |member| &raw const member.assignment)
 }
 
-/// What the member is to be given: a matter of the newer protocol (KIP-848), and so null.
+/// What the member is to be given; null in a classic group, where nobody but the member knows it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rd_kafka_MemberDescription_target_assignment(
-    _member: *const MemberDescription,
+    member: *const MemberDescription,
 ) -> *const MemberAssignment {
-    ptr::null()
+    // SAFETY: null or an object of this library.
+    unsafe { member.as_ref() }
+        .and_then(|member| member.target.as_ref())
+        .map_or(ptr::null(), ptr::from_ref)
 }
 
 /// The partitions.

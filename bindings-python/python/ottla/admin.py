@@ -827,6 +827,9 @@ class AdminClient:
                 member.client_host,
                 MemberAssignment(_assigned(member.assignment)),
                 member.group_instance_id,
+                None
+                if member.target_assignment is None
+                else MemberAssignment(_assigned(member.target_assignment)),
             )
             for member in group.members
         ]
@@ -837,7 +840,7 @@ class AdminClient:
             group.protocol,
             _group_state(group.state),
             _node(group.broker),
-            type=ConsumerGroupType.CLASSIC,
+            type=_group_type(group.group_type),
         )
 
     def delete_consumer_groups(

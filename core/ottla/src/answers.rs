@@ -2,12 +2,12 @@
 
 use crate::{ErrCode, TopicPartition, offset};
 use bytes::Bytes;
-use ottla_client::BrokerAddress;
 use ottla_protocol::{
     Str, VersionedMessage,
     messages::{
-        ConsumerProtocolAssignment, MetadataResponse, consumer_protocol_assignment,
-        describe_groups::DescribedGroup, metadata::MetadataResponseTopic,
+        ConsumerProtocolAssignment, MetadataResponse, consumer_group_describe,
+        consumer_protocol_assignment, describe_groups::DescribedGroup,
+        metadata::MetadataResponseTopic,
     },
 };
 
@@ -84,6 +84,27 @@ pub struct GroupMember {
     pub metadata: Bytes,
     /// What it was given, in the group's protocol (consumers: `ConsumerProtocolAssignment`).
     pub assignment: Bytes,
+    /// What it is to be given, in the same form, where the broker assigns ([`GroupType::Consumer`]).
+    pub target_assignment: Option<Bytes>,
+}
+
+/// Who runs a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupType {
+    /// Its members: one of them assigns.
+    Classic,
+    /// The broker (KIP-848).
+    Consumer,
+}
+
+impl GroupType {
+    /// As Kafka writes it: `classic`, `consumer`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
 }
 
 /// A group with its members.
@@ -95,7 +116,10 @@ pub struct GroupInfo {
     pub group: Str,
     /// Its error, or `NO_ERROR`.
     pub error: ErrCode,
-    /// `Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Dead`.
+    /// Who runs it.
+    pub group_type: GroupType,
+    /// `Stable`, `Empty`, `Dead`; of classic groups `PreparingRebalance` and `CompletingRebalance`, of the others `Assigning` and
+    /// `Reconciling`.
     pub state: Str,
     /// `consumer` for consumers.
     pub protocol_type: Str,
@@ -165,43 +189,50 @@ impl From<MetadataResponse> for Metadata {
 impl GroupMember {
     /// The partitions that a consumer was given; empty if the bytes are something else.
     pub fn assigned_partitions(&self) -> Vec<TopicPartition> {
-        let read = ConsumerProtocolAssignment::from_bytes(self.assignment.clone());
-        read.map_or_else(
-            |_| Vec::new(),
-            |assignment| {
-                let of_topic = |topic: consumer_protocol_assignment::TopicPartition| {
-                    let partitions = topic.partitions.into_iter();
-                    partitions.map(move |partition| {
-                        TopicPartition::new(topic.topic.clone(), partition, offset::INVALID)
-                    })
-                };
-                let topics = assignment.assigned_partitions.into_iter();
-                topics.flat_map(of_topic).collect()
-            },
-        )
+        partitions_in(&self.assignment)
+    }
+
+    /// The partitions that a consumer is to be given, where the broker assigns.
+    pub fn target_partitions(&self) -> Option<Vec<TopicPartition>> {
+        self.target_assignment.as_ref().map(partitions_in)
     }
 }
 
+fn partitions_in(assignment: &Bytes) -> Vec<TopicPartition> {
+    let read = ConsumerProtocolAssignment::from_bytes(assignment.clone());
+    let topics = read.map_or_else(|_| Vec::new(), |read| read.assigned_partitions);
+    let of_topic = |topic: consumer_protocol_assignment::TopicPartition| {
+        let partitions = topic.partitions.into_iter();
+        partitions.map(move |partition| {
+            TopicPartition::new(topic.topic.clone(), partition, offset::INVALID)
+        })
+    };
+    topics.into_iter().flat_map(of_topic).collect()
+}
+
+/// What the broker assigned, as a classic consumer would be told it.
+fn assignment_bytes(assignment: consumer_group_describe::Assignment) -> Bytes {
+    let topics = assignment.topic_partitions.into_iter();
+    let assigned_partitions = topics.map(|topic| consumer_protocol_assignment::TopicPartition {
+        topic: topic.topic_name,
+        partitions: topic.partitions,
+    });
+    let assignment = ConsumerProtocolAssignment {
+        assigned_partitions: assigned_partitions.collect(),
+        ..Default::default()
+    };
+    // What was read from an answer fits into one.
+    assignment.to_bytes(0).unwrap_or_default()
+}
+
 impl GroupInfo {
-    pub(crate) fn new(group: DescribedGroup, broker: Option<BrokerAddress>) -> Self {
-        let broker = broker.map_or(
-            BrokerInfo {
-                id: -1,
-                host: Str::new(),
-                port: 0,
-                rack: None,
-            },
-            |broker| BrokerInfo {
-                id: broker.node,
-                host: broker.host,
-                port: broker.port,
-                rack: broker.rack,
-            },
-        );
+    /// A group that its members run.
+    pub(crate) fn classic(group: DescribedGroup, broker: BrokerInfo) -> Self {
         Self {
             broker,
             group: group.group_id,
             error: group.error_code.into(),
+            group_type: GroupType::Classic,
             state: group.group_state,
             protocol_type: group.protocol_type,
             protocol: group.protocol_data,
@@ -216,8 +247,36 @@ impl GroupInfo {
                     client_host: member.client_host,
                     metadata: member.member_metadata,
                     assignment: member.member_assignment,
+                    target_assignment: None,
                 })
                 .collect(),
+        }
+    }
+
+    /// A group that the broker runs. Its members tell it no bytes, so that their metadata is empty.
+    pub(crate) fn consumer(
+        group: consumer_group_describe::DescribedGroup,
+        broker: BrokerInfo,
+    ) -> Self {
+        let member = |member: consumer_group_describe::Member| GroupMember {
+            member_id: member.member_id,
+            group_instance_id: member.instance_id,
+            client_id: member.client_id,
+            client_host: member.client_host,
+            metadata: Bytes::new(),
+            assignment: assignment_bytes(member.assignment),
+            target_assignment: Some(assignment_bytes(member.target_assignment)),
+        };
+        Self {
+            broker,
+            group: group.group_id,
+            error: group.error_code.into(),
+            group_type: GroupType::Consumer,
+            state: group.group_state,
+            protocol_type: "consumer".into(),
+            protocol: group.assignor_name,
+            authorized_operations: group.authorized_operations,
+            members: group.members.into_iter().map(member).collect(),
         }
     }
 }

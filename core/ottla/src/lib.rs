@@ -80,7 +80,9 @@ pub use admin::{
     ConfigResource, ElectionType, GroupListing, ListedOffset, NewPartitions, NewTopic, OffsetSpec,
     Reassignment, TopicDescription, TopicDescriptions,
 };
-pub use answers::{BrokerInfo, GroupInfo, GroupMember, Metadata, PartitionMetadata, TopicMetadata};
+pub use answers::{
+    BrokerInfo, GroupInfo, GroupMember, GroupType, Metadata, PartitionMetadata, TopicMetadata,
+};
 pub use broker::{Broker, promote};
 pub use config::{Config, ConfigError, CustomPartitioner, Logger, TopicConfig};
 pub use consumer::Consumer;

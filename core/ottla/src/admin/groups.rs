@@ -72,7 +72,7 @@ impl Admin {
         }
     }
 
-    /// Groups with their members.
+    /// Groups of either kind with their members: those that the broker runs (KIP-848) and classic ones.
     pub fn describe_groups(
         &self,
         groups: &[&str],
@@ -81,7 +81,7 @@ impl Admin {
         Ok(groups
             .iter()
             .map(|group| {
-                let info = self.handle.describe_group(
+                let info = self.handle.describe_group_of_any_kind(
                     (*group).into(),
                     self.options.authorized_operations,
                     timeout,

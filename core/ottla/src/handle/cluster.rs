@@ -1,12 +1,13 @@
 //! Questions about the cluster: metadata, offsets, groups.
 
 use super::{Handle, Route, consuming::offsets_of, milliseconds, time_left, unexpected};
-use crate::{ErrCode, KafkaError, Role, TopicPartition, queue::deadline};
+use crate::{BrokerInfo, ErrCode, KafkaError, Role, TopicPartition, queue::deadline};
 use ottla_client::consumer::OperationResult;
 use ottla_protocol::{
     ErrorCode, Request, Response, Str,
     messages::{
-        DescribeGroupsRequest, ListOffsetsRequest, MetadataRequest,
+        ConsumerGroupDescribeRequest, DescribeGroupsRequest, FindCoordinatorRequest,
+        ListOffsetsRequest, MetadataRequest,
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
         metadata::MetadataRequestTopic,
     },
@@ -230,29 +231,95 @@ impl Handle {
             .collect()
     }
 
+    /// A group of either kind with its members. As Kafka's own admin client: the broker that runs groups itself is asked first, and who
+    /// doesn't know the group, or the question, is asked for a classic one.
+    pub(crate) fn describe_group_of_any_kind(
+        &self,
+        group: Str,
+        include_authorized_operations: bool,
+        timeout: Duration,
+    ) -> Result<crate::GroupInfo, KafkaError> {
+        let deadline = deadline(timeout);
+        let request = ConsumerGroupDescribeRequest {
+            group_ids: vec![group.clone()],
+            include_authorized_operations,
+        };
+        let route = Route::GroupCoordinator(group.clone());
+        let request = Request::ConsumerGroupDescribe(request);
+        match self.request(route, request, timeout) {
+            Ok(Response::ConsumerGroupDescribe(mut response)) => {
+                let described = response.groups.pop();
+                let described = described.ok_or_else(|| KafkaError::from(ErrCode::BAD_MSG))?;
+                let is_another = [
+                    ErrorCode::GROUP_ID_NOT_FOUND,
+                    ErrorCode::UNSUPPORTED_VERSION,
+                ];
+                if !is_another.contains(&described.error_code) {
+                    let broker = self.coordinator_of(&group, time_left(deadline))?;
+                    return Ok(crate::GroupInfo::consumer(described, broker));
+                }
+            }
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) if error.code == ErrCode::UNSUPPORTED_FEATURE => {}
+            Err(error) => return Err(error),
+        }
+        self.describe_group(group, include_authorized_operations, time_left(deadline))
+    }
+
+    /// A classic group with its members.
     pub(crate) fn describe_group(
         &self,
         group: Str,
         include_authorized_operations: bool,
         timeout: Duration,
     ) -> Result<crate::GroupInfo, KafkaError> {
+        let deadline = deadline(timeout);
         let request = DescribeGroupsRequest {
             groups: vec![group.clone()],
             include_authorized_operations,
         };
-        let route = Route::GroupCoordinator(group);
+        let route = Route::GroupCoordinator(group.clone());
         let response = self.request(route, Request::DescribeGroups(request), timeout)?;
         let Response::DescribeGroups(mut response) = response else {
             return Err(unexpected(&response));
         };
-        let broker = self
-            .inner
-            .driver
-            .with(|client, _| client.brokers().into_iter().next())?;
-        let group = response
+        let described = response
             .groups
             .pop()
             .ok_or_else(|| KafkaError::from(ErrCode::BAD_MSG))?;
-        Ok(crate::GroupInfo::new(group, broker))
+        let broker = self.coordinator_of(&group, time_left(deadline))?;
+        Ok(crate::GroupInfo::classic(described, broker))
+    }
+
+    /// The broker that has a group.
+    fn coordinator_of(&self, group: &Str, timeout: Duration) -> Result<BrokerInfo, KafkaError> {
+        let request = FindCoordinatorRequest {
+            key: group.clone(),
+            coordinator_keys: vec![group.clone()],
+            ..Default::default()
+        };
+        let response = self.request(Route::Any, Request::FindCoordinator(request), timeout)?;
+        let Response::FindCoordinator(mut response) = response else {
+            return Err(unexpected(&response));
+        };
+        // Before version 4 there is one, outside of the list.
+        let (error, id, host, port) = match response.coordinators.pop() {
+            Some(found) => (found.error_code, found.node_id, found.host, found.port),
+            None => (
+                response.error_code,
+                response.node_id,
+                response.host,
+                response.port,
+            ),
+        };
+        match error {
+            ErrorCode::NONE => Ok(BrokerInfo {
+                id,
+                host,
+                port,
+                rack: None,
+            }),
+            error => Err(KafkaError::from(error)),
+        }
     }
 }
