@@ -19,12 +19,13 @@ pub use planted::Bug;
 pub use storage::SimStorage;
 pub use world::{Options, Outcome, run};
 
+/// Seeds within which a planted bug must be found. Most are by the first; those that need several chances at once by the fiftieth, and
+/// which one that is changes with whatever the broker does at another time than before.
+pub const PLANTED_SEEDS: u64 = 300;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Seeds within which every planted bug must be found.
-    const SEEDS: u64 = 40;
 
     #[test]
     fn twenty_seeds_pass() {
@@ -54,8 +55,8 @@ mod tests {
                 ..Options::default()
             };
             let fails = |seed: u64, options| !run(seed, options).violations.is_empty();
-            let found =
-                (0..SEEDS).any(|seed| fails(seed, options) && !fails(seed, Options::default()));
+            let found = (0..PLANTED_SEEDS)
+                .any(|seed| fails(seed, options) && !fails(seed, Options::default()));
             assert!(found, "{bug:?} was not found");
         }
     }

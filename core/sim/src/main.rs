@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ottla_sim::{Bug, Options, Outcome, run};
+use ottla_sim::{Bug, Options, Outcome, PLANTED_SEEDS, run};
 
 const USAGE: &str =
     "usage: ottla-sim [--seeds N] [--from N] [--seed N] [--twice N] [--planted] [--trace] [--ledger]
@@ -16,8 +16,6 @@ const USAGE: &str =
   --planted    plants each known bug and expects the checker to find it
   --ledger     ends with a line for docs/ledger.md
   --trace      prints what happens, event by event";
-/// Seeds within which a planted bug must be found.
-const PLANTED_SEEDS: u64 = 100;
 
 #[derive(Default)]
 struct Totals {
