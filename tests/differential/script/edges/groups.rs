@@ -440,6 +440,11 @@ pub(super) fn goes_classic(s: &mut Session, v: i16) {
         request
     };
     let consumed: &[&str] = &["edges-consumed"];
+    let joins_as_newer = |group: &str| {
+        let mut request = consumer_beat(group, FIRST, 0, 1);
+        request.subscribed_topic_names = Some(vec!["edges-consumed".into()]);
+        request
+    };
     let sync = |group: &str, member: &str, generation_id: i32| {
         Request::SyncGroup(SyncGroupRequest {
             group_id: group.into(),
@@ -501,7 +506,7 @@ pub(super) fn goes_classic(s: &mut Session, v: i16) {
     s.ask(
         "joins",
         1,
-        Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0, 1)),
+        Request::ConsumerGroupHeartbeat(joins_as_newer(group)),
     );
     let joined = s.ask(
         "goes on as classic",
@@ -526,7 +531,7 @@ pub(super) fn goes_classic(s: &mut Session, v: i16) {
     s.ask(
         "goes back",
         1,
-        Request::ConsumerGroupHeartbeat(consumer_beat(group, FIRST, 0, 1)),
+        Request::ConsumerGroupHeartbeat(joins_as_newer(group)),
     );
     described(s, "it went back", group);
     s.ask(
@@ -559,7 +564,7 @@ pub(super) fn goes_classic(s: &mut Session, v: i16) {
             let group = group.as_str();
             let what = |more: &str| format!("{what} topics, with its id {returns}: {more}");
             ready(s, group);
-            let mut request = consumer_beat(group, FIRST, 0, 1);
+            let mut request = joins_as_newer(group);
             request.instance_id = Some("i".into());
             s.ask(&what("joins"), 1, Request::ConsumerGroupHeartbeat(request));
             let id = if returns { FIRST } else { "" };
