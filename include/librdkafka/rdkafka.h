@@ -2313,7 +2313,7 @@ RD_EXPORT rd_kafka_consumer_group_state_t rd_kafka_ConsumerGroupDescription_stat
 RD_EXPORT const rd_kafka_Node_t *rd_kafka_ConsumerGroupDescription_coordinator(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
 
 /**
- * The group's type; there are classic ones only.
+ * The group's type; `RD_KAFKA_CONSUMER_GROUP_TYPE_UNKNOWN` with an error.
  */
 RD_EXPORT rd_kafka_consumer_group_type_t rd_kafka_ConsumerGroupDescription_type(const rd_kafka_ConsumerGroupDescription_t *grpdesc);
 
@@ -2353,7 +2353,7 @@ RD_EXPORT const char *rd_kafka_MemberDescription_host(const rd_kafka_MemberDescr
 RD_EXPORT const rd_kafka_MemberAssignment_t *rd_kafka_MemberDescription_assignment(const rd_kafka_MemberDescription_t *member);
 
 /**
- * What the member is to be given: a matter of the newer protocol (KIP-848), and so null.
+ * What the member is to be given; null in a classic group, where nobody but the member knows it.
  */
 RD_EXPORT const rd_kafka_MemberAssignment_t *rd_kafka_MemberDescription_target_assignment(const rd_kafka_MemberDescription_t *member);
 
