@@ -310,29 +310,37 @@ fn list(s: &mut Session, v: i16) {
     }
 }
 
-fn quotas(s: &mut Session, v: i16) {
+/// Quotas of an entity, of its parts' kinds and names, set to a value or removed.
+pub(super) fn quota_entry(
+    entity: &[(&str, Option<&str>)],
+    ops: &[(&str, f64, bool)],
+) -> alter_client_quotas::RequestEntryData {
     use alter_client_quotas::{OpData, RequestEntityData, RequestEntryData};
+    RequestEntryData {
+        entity: entity
+            .iter()
+            .map(|(kind, name)| RequestEntityData {
+                entity_type: (*kind).into(),
+                entity_name: name.map(Into::into),
+            })
+            .collect(),
+        ops: ops
+            .iter()
+            .map(|(key, value, remove)| OpData {
+                key: (*key).into(),
+                value: *value,
+                remove: *remove,
+            })
+            .collect(),
+    }
+}
+
+fn quotas(s: &mut Session, v: i16) {
     use describe_client_quotas::ComponentData;
     let user = format!("user-{v}");
     let mut ask = |what: &str, entity: &[(&str, Option<&str>)], ops: &[(&str, f64, bool)]| {
         let request = AlterClientQuotasRequest {
-            entries: vec![RequestEntryData {
-                entity: entity
-                    .iter()
-                    .map(|(kind, name)| RequestEntityData {
-                        entity_type: (*kind).into(),
-                        entity_name: name.map(Into::into),
-                    })
-                    .collect(),
-                ops: ops
-                    .iter()
-                    .map(|(key, value, remove)| OpData {
-                        key: (*key).into(),
-                        value: *value,
-                        remove: *remove,
-                    })
-                    .collect(),
-            }],
+            entries: vec![quota_entry(entity, ops)],
             validate_only: false,
         };
         s.ask(what, v, Request::AlterClientQuotas(request));

@@ -244,26 +244,25 @@ impl Handle {
             group_ids: vec![group.clone()],
             include_authorized_operations,
         };
-        let route = Route::GroupCoordinator(group.clone());
         let request = Request::ConsumerGroupDescribe(request);
-        match self.request(route, request, timeout) {
-            Ok(Response::ConsumerGroupDescribe(mut response)) => {
-                let described = response.groups.pop();
-                let described = described.ok_or_else(|| KafkaError::from(ErrCode::BAD_MSG))?;
-                let is_another = [
-                    ErrorCode::GROUP_ID_NOT_FOUND,
-                    ErrorCode::UNSUPPORTED_VERSION,
-                ];
-                if !is_another.contains(&described.error_code) {
-                    let broker = self.coordinator_of(&group, time_left(deadline))?;
-                    return Ok(crate::GroupInfo::consumer(described, broker));
-                }
-            }
+        let answer = self.request(Route::GroupCoordinator(group.clone()), request, timeout);
+        let described = match answer {
+            Ok(Response::ConsumerGroupDescribe(mut response)) => Some(only(response.groups.pop())?),
             Ok(other) => return Err(unexpected(&other)),
-            Err(error) if error.code == ErrCode::UNSUPPORTED_FEATURE => {}
+            Err(error) if error.code == ErrCode::UNSUPPORTED_FEATURE => None,
             Err(error) => return Err(error),
+        };
+        let is_another = [
+            ErrorCode::GROUP_ID_NOT_FOUND,
+            ErrorCode::UNSUPPORTED_VERSION,
+        ];
+        match described.filter(|described| !is_another.contains(&described.error_code)) {
+            Some(described) => {
+                let broker = self.coordinator_of(&group, time_left(deadline))?;
+                Ok(crate::GroupInfo::consumer(described, broker))
+            }
+            None => self.describe_group(group, include_authorized_operations, time_left(deadline)),
         }
-        self.describe_group(group, include_authorized_operations, time_left(deadline))
     }
 
     /// A classic group with its members.
@@ -274,19 +273,15 @@ impl Handle {
         timeout: Duration,
     ) -> Result<crate::GroupInfo, KafkaError> {
         let deadline = deadline(timeout);
-        let request = DescribeGroupsRequest {
+        let request = Request::DescribeGroups(DescribeGroupsRequest {
             groups: vec![group.clone()],
             include_authorized_operations,
-        };
-        let route = Route::GroupCoordinator(group.clone());
-        let response = self.request(route, Request::DescribeGroups(request), timeout)?;
-        let Response::DescribeGroups(mut response) = response else {
-            return Err(unexpected(&response));
-        };
-        let described = response
-            .groups
-            .pop()
-            .ok_or_else(|| KafkaError::from(ErrCode::BAD_MSG))?;
+        });
+        let described =
+            match self.request(Route::GroupCoordinator(group.clone()), request, timeout)? {
+                Response::DescribeGroups(mut response) => only(response.groups.pop())?,
+                other => return Err(unexpected(&other)),
+            };
         let broker = self.coordinator_of(&group, time_left(deadline))?;
         Ok(crate::GroupInfo::classic(described, broker))
     }
@@ -322,4 +317,9 @@ impl Handle {
             error => Err(KafkaError::from(error)),
         }
     }
+}
+
+/// What an answer to one question must have.
+fn only<T>(answer: Option<T>) -> Result<T, KafkaError> {
+    answer.ok_or_else(|| KafkaError::from(ErrCode::BAD_MSG))
 }

@@ -1,7 +1,7 @@
 //! Settings and quotas: at their bounds, of every kind of resource, given twice.
 
 use super::*;
-use crate::script::configs::{self, Change, changed};
+use crate::script::configs::{self, Change, changed, quota_entry};
 
 pub(super) fn settings(s: &mut Session, v: i16) {
     let ask = |s: &mut Session, what: &str, kind: i8, name: &str, changes: &[Change]| {
@@ -292,26 +292,9 @@ pub(super) fn described(s: &mut Session, v: i16) {
 }
 
 pub(super) fn quotas(s: &mut Session, v: i16) {
-    use alter_client_quotas::{OpData, RequestEntityData, RequestEntryData};
+    use alter_client_quotas::RequestEntryData;
     use describe_client_quotas::ComponentData;
     type Entity<'a> = &'a [(&'a str, Option<&'a str>)];
-    let entry = |entity: Entity, ops: &[(&str, f64, bool)]| RequestEntryData {
-        entity: entity
-            .iter()
-            .map(|(kind, name)| RequestEntityData {
-                entity_type: (*kind).into(),
-                entity_name: name.map(Into::into),
-            })
-            .collect(),
-        ops: ops
-            .iter()
-            .map(|(key, value, remove)| OpData {
-                key: (*key).into(),
-                value: *value,
-                remove: *remove,
-            })
-            .collect(),
-    };
     let ask = |s: &mut Session, what: &str, entries: Vec<RequestEntryData>, validate_only| {
         let request = AlterClientQuotasRequest {
             entries,
@@ -342,39 +325,47 @@ pub(super) fn quotas(s: &mut Session, v: i16) {
         ("of replication", "leader.replication.throttled.rate", 5.0),
         ("of SCRAM", "SCRAM-SHA-256", 5.0),
     ] {
-        ask(s, what, vec![entry(user, &[(key, value, false)])], true);
+        ask(
+            s,
+            what,
+            vec![quota_entry(user, &[(key, value, false)])],
+            true,
+        );
     }
     let rate = ("producer_byte_rate", 5.0, false);
     ask(
         s,
         "removed that is not there",
-        vec![entry(user, &[("producer_byte_rate", 0.0, true)])],
+        vec![quota_entry(user, &[("producer_byte_rate", 0.0, true)])],
         true,
     );
     ask(
         s,
         "unknown removed",
-        vec![entry(user, &[("nonsense", 0.0, true)])],
+        vec![quota_entry(user, &[("nonsense", 0.0, true)])],
         true,
     );
     ask(
         s,
         "a key twice",
-        vec![entry(user, &[rate, ("producer_byte_rate", 6.0, false)])],
+        vec![quota_entry(
+            user,
+            &[rate, ("producer_byte_rate", 6.0, false)],
+        )],
         true,
     );
-    ask(s, "no operations", vec![entry(user, &[])], true);
+    ask(s, "no operations", vec![quota_entry(user, &[])], true);
     ask(
         s,
         "an entity twice",
-        vec![entry(user, &[rate]), entry(user, &[rate])],
+        vec![quota_entry(user, &[rate]), quota_entry(user, &[rate])],
         true,
     );
     ask(s, "nothing", Vec::new(), true);
     ask(
         s,
         "user and client",
-        vec![entry(
+        vec![quota_entry(
             &[("user", Some("edges")), ("client-id", None)],
             &[rate],
         )],
@@ -383,7 +374,7 @@ pub(super) fn quotas(s: &mut Session, v: i16) {
     ask(
         s,
         "of all",
-        vec![entry(&[("user", None), ("client-id", None)], &[rate])],
+        vec![quota_entry(&[("user", None), ("client-id", None)], &[rate])],
         true,
     );
     settle(s);
@@ -428,8 +419,8 @@ pub(super) fn quotas(s: &mut Session, v: i16) {
             }
         }
     }
-    let mut gone = entry(&[("user", Some("edges")), ("client-id", None)], &[]);
-    gone.ops = vec![OpData {
+    let mut gone = quota_entry(&[("user", Some("edges")), ("client-id", None)], &[]);
+    gone.ops = vec![alter_client_quotas::OpData {
         key: "producer_byte_rate".into(),
         value: 0.0,
         remove: true,

@@ -80,3 +80,26 @@ pub const CASES: &[Row] = &[
         transactions::unheard,
     ),
 ];
+
+/// A fetch of a topic's first partition from its beginning.
+fn fetch_all(topic: &str, isolation_level: i8) -> Request {
+    Request::Fetch(FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 50,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        isolation_level,
+        session_epoch: -1,
+        topics: vec![fetch::FetchTopic {
+            topic: topic.into(),
+            partitions: vec![fetch::FetchPartition {
+                partition: 0,
+                current_leader_epoch: -1,
+                partition_max_bytes: 1 << 20,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+}

@@ -265,25 +265,7 @@ pub(super) fn produce(s: &mut Session, v: i16) {
     let mut request = produce_to(&compact, compact_id, v, 0, plain(&["e"]));
     request.transactional_id = Some(Str::new());
     s.ask("with an empty id", v, Request::Produce(request));
-    let fetch = FetchRequest {
-        replica_id: -1,
-        max_wait_ms: 50,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        session_epoch: -1,
-        topics: vec![fetch::FetchTopic {
-            topic: compact.as_str().into(),
-            partitions: vec![fetch::FetchPartition {
-                partition: 0,
-                current_leader_epoch: -1,
-                partition_max_bytes: 1 << 20,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    if let Some(Response::Fetch(answer)) = s.prepare(11, Request::Fetch(fetch)) {
+    if let Some(Response::Fetch(answer)) = s.prepare(11, fetch_all(&compact, 0)) {
         let stored = answer.responses.iter().flat_map(|t| &t.partitions);
         let stored: usize = stored.map(|p| p.high_watermark as usize).sum();
         s.note("stored", "records", &stored.to_string());

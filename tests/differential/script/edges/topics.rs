@@ -153,23 +153,25 @@ pub(super) fn topic_settings(s: &mut Session, v: i16) {
         ("Retention.ms", "5"),
         ("log.retention.ms", "5"),
     ];
-    for (name, value) in all {
-        let configs = vec![CreatableTopicConfig {
-            name: name.into(),
-            value: Some(value.into()),
-        }];
-        let request = CreateTopicsRequest {
+    let validated = |configs: &[(&str, &str)]| {
+        let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
+            name: (*name).into(),
+            value: Some((*value).into()),
+        });
+        Request::CreateTopics(CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name: "edges-settings".into(),
                 num_partitions: 1,
                 replication_factor: 1,
-                configs,
+                configs: configs.collect(),
                 ..Default::default()
             }],
             timeout_ms: 10_000,
             validate_only: true,
-        };
-        let answer = s.prepare(v, Request::CreateTopics(request));
+        })
+    };
+    for (name, value) in all {
+        let answer = s.prepare(v, validated(&[(name, value)]));
         let Some(Response::CreateTopics(answer)) = answer else {
             s.note(&format!("{name}={value}"), "answer", "none");
             continue;
@@ -183,22 +185,8 @@ pub(super) fn topic_settings(s: &mut Session, v: i16) {
             s.note(&what, "told", &told);
         }
     }
-    let twice = ["5", "6"].map(|value| CreatableTopicConfig {
-        name: "retention.ms".into(),
-        value: Some(value.into()),
-    });
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: "edges-settings".into(),
-            num_partitions: 1,
-            replication_factor: 1,
-            configs: twice.to_vec(),
-            ..Default::default()
-        }],
-        timeout_ms: 10_000,
-        validate_only: true,
-    };
-    if let Some(Response::CreateTopics(answer)) = s.prepare(v, Request::CreateTopics(request)) {
+    let request = validated(&[("retention.ms", "5"), ("retention.ms", "6")]);
+    if let Some(Response::CreateTopics(answer)) = s.prepare(v, request) {
         let code = format!("{:?}", answer.topics[0].error_code);
         s.note("a setting twice", "error_code", &code);
     }

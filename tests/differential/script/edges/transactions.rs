@@ -78,26 +78,7 @@ pub(super) fn second_version(s: &mut Session, v: i16) {
     s.ask("then committed", v, end(producer, true));
     s.ask("two ahead", v, end((producer.0, producer.1 + 2), false));
     s.ask("another's", v, end((producer.0 + 999, 0), false));
-    let fetch = FetchRequest {
-        replica_id: -1,
-        max_wait_ms: 50,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        session_epoch: -1,
-        isolation_level: 1,
-        topics: vec![fetch::FetchTopic {
-            topic: id.into(),
-            partitions: vec![fetch::FetchPartition {
-                partition: 0,
-                current_leader_epoch: -1,
-                partition_max_bytes: 1 << 20,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    if let Some(Response::Fetch(answer)) = s.prepare(11, Request::Fetch(fetch)) {
+    if let Some(Response::Fetch(answer)) = s.prepare(11, fetch_all(id, 1)) {
         for p in answer.responses.iter().flat_map(|t| &t.partitions) {
             let aborted: Vec<i64> = p
                 .aborted_transactions
